@@ -58,12 +58,7 @@ class Dot4(Expr):
         return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
 
     def meaning(self) -> Callable[..., Number]:
-        def products(a: Number, b: Number, c: Number) -> Number:
-            left, right = (np.asarray(x, np.int64).reshape(-1, 4) for x in (a, b))
-            sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
-            return sums[0] if self.type.lanes == 1 else sums
-
-        return products
+        return _sums_of(4, self.type.lanes)
 
 
 @spelled("tile_dot4")
@@ -160,6 +155,43 @@ class Dot2(Expr):
             return np.asarray(int(c) + int((x * y).sum()), np.int64).astype(np.int32)
 
         return total
+
+
+@spelled("dot2_words")
+@dataclass(frozen=True, slots=True)
+class Dot2Words(Expr):
+    """Dot products of 16-bit integers, two at a time: lane i is c[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1].
+
+    `b` has twice as many lanes of i16 as the i32 sums in `c`, and so has `a`, or two, which serve every sum. Sums wrap
+    around.
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        a, b, c = self.a.type, self.b.type, self.c.type
+        lanes = a.lanes in (2, b.lanes) and b.lanes == 2 * c.lanes
+        types = a.dtype is b.dtype is DType.I16 and c.dtype is DType.I32
+        return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return _sums_of(2, self.type.lanes)
+
+
+def _sums_of(count: int, lanes: int) -> Callable[..., Number]:
+    """The sums of so many products each, and of what was there."""
+
+    def products(a: Number, b: Number, c: Number) -> Number:
+        left, right = (np.asarray(x, np.int64).reshape(-1, count) for x in (a, b))
+        sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
+        return sums[0] if lanes == 1 else sums
+
+    return products
 
 
 @spelled("dot2_bfloat16")

@@ -22,13 +22,15 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         has_fma=lanes >= 8,
         has_rounding=lanes >= 8,
         has_half=lanes >= 8,
+        float_units=1 if lanes == 16 else 2,
         pause="call void @llvm.x86.sse2.pause()",
+        dot_product=DotProduct.WORDS,
         longest_epilogue=400,
         attributes=wide,
     )
     extensions = changes.get("extensions", ())
     tables, pairs = ("avx512" + name in extensions for name in ("vbmi", "bf16"))
-    return replace(base, has_byte_tables=tables, has_bfloat16=pairs, **_tiles(extensions), **changes)
+    return replace(base, **{"has_byte_tables": tables, "has_bfloat16": pairs, **_tiles(extensions), **changes})
 
 
 def _tiles(features: Collection[str]) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def by_features(triple: str, features: dict[str, bool]) -> Target:
         wide = all(features.get(f) for f in ("avx512f", "avx512bw", "avx512dq", "avx512vl"))
         if wide:
             vnni = features.get("avx512vnni")
-            generic = _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.NONE)
+            generic = _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.WORDS)
             tables, pairs = (bool(features.get(name)) for name in ("avx512vbmi", "avx512bf16"))
             tiles = _tiles([name for name, there in features.items() if there])
             return replace(generic, has_byte_tables=tables, has_bfloat16=pairs, **tiles)

@@ -31,6 +31,8 @@ class DotProduct(enum.Enum):
     """Arm: four signed products of 16 bits, with one lane of a vector, added to the 32-bit lanes of a register."""
     WIDENED = "widened"
     """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
+    WORDS = "words"
+    """x86 without the above: the same, `pmaddwd`."""
     REDUCED = "reduced"
     """Arm's Helium: sixteen signed products added to a scalar; single words as with `PAIRS`."""
     PAIRS = "pairs"

@@ -349,7 +349,8 @@ def pack_dot4(m: Maker, name: str) -> Value:
     rows = m.choice((1, 2, 3))
     weight = m.leaf(m.choice(BYTES), (rows, m.choice((3, 4, 5)), m.choice((2, 1, 9))), kinds=KNOWN)
     offset = 128 if weight.type.dtype is DType.U8 else 0
-    return m.emit(name, weight, rows=rows, width=m.choice((4, 8, 1)), offset=offset, ones=m.flag())
+    sizes = {"rows": rows, "width": m.choice((4, 8, 1)), "together": m.choice((4, 2))}
+    return m.emit(name, weight, offset=offset, ones=m.flag(), **sizes)
 
 
 @recipe("pack_wide")

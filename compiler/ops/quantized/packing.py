@@ -19,7 +19,7 @@ class PackDot4(Part):
 
     The weight is seen as [rows, length, F]. Each row is filled up with zeros to a multiple of four, the filters to a
     multiple of `width`; `offset` is subtracted from every number first. With `ones`, there is one panel with 1 for each
-    weight.
+    weight. It may be another number than four.
     """
 
     name = "pack_dot4"
@@ -29,27 +29,30 @@ class PackDot4(Part):
         "width": AttributeSpec(int, "filters of a panel"),
         "offset": AttributeSpec(int, "subtracted, so that the result is signed", 0),
         "ones": AttributeSpec(bool, "only say where weights are", False),
+        "together": AttributeSpec(int, "neighbours of the sum side by side", 4),
     }
     non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
+        together = attributes["together"]
         rows, width, filters, length = _runs(self, weight, attributes)
-        steps = -(-length // 4)
+        if together < 1:
+            raise ShapeError(f"pack_dot4 can't put {together} neighbours of the sum side by side")
         panels = 1 if attributes["ones"] else -(-filters // width)
-        return (TensorType(DType.I8, (panels, rows * steps, width * 4)),)
+        return (TensorType(DType.I8, (panels, rows * -(-length // together), width * together)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands
-        rows, width = attributes["rows"], attributes["width"]
+        rows, width, together = attributes["rows"], attributes["width"], attributes["together"]
         if attributes["ones"]:
             weight = np.ones((*weight.shape[:-1], width), np.int8)
         filters = weight.shape[-1]
         signed = _signed_runs(weight, attributes)
-        padded = np.pad(signed, ((0, 0), (0, -signed.shape[1] % 4), (0, -filters % width)))
-        quads = padded.reshape(rows * padded.shape[1] // 4, 4, padded.shape[2] // width, width)
-        packed: Array = quads.transpose(2, 0, 3, 1)
-        return (packed.reshape(packed.shape[0], packed.shape[1], width * 4),)
+        padded = np.pad(signed, ((0, 0), (0, -signed.shape[1] % together), (0, -filters % width)))
+        steps = padded.reshape(rows * padded.shape[1] // together, together, padded.shape[2] // width, width)
+        packed: Array = steps.transpose(2, 0, 3, 1)
+        return (packed.reshape(packed.shape[0], packed.shape[1], width * together),)
 
 
 def _runs(operator: Part, weight: TensorType, attributes: Attributes) -> tuple[int, int, int, int]:

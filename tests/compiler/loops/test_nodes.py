@@ -57,6 +57,7 @@ SAMPLES = {
     "halves": "halves<1>(load i8x4 %b[2])", "dot2": "dot2(load i32 %x[0], load i32 %x[2], load i32 %x[1])",
     "to_bfloat16": "to_bfloat16(%f)", "from_bfloat16": "from_bfloat16(cast<i16>(mul(%i, 2000: i32x4)))",
     "dot2_bfloat16": "dot2_bfloat16(to_bfloat16(spread<8, 2, 1, 0>(%f)), to_bfloat16(spread<8, 1, 0, 3>(%f)), %f)",
+    "dot2_words": "dot2_words(cast<i16>(load i8x2 %b[1]), cast<i16>(load i8x8 %b[0]), %i)",
     "join": "join(%i, %i)", "pair_sums": "pair_sums(%i, %i)",
     "add_pairs": "add_pairs(cast<i16>(load i8x8 %b[0]), %i)",
     "pick": "pick(load i8x256 %t[0], bitcast<u8>(load i8x16 %b[0]))",
@@ -152,6 +153,42 @@ def test_bfloat16_is_the_same_on_every_machine(cpu: str, lanes: int) -> None:
         load_kernel(kernel, target).run(found, 0, 1)
         np.testing.assert_array_equal(found[-2], expected[-2])
         np.testing.assert_array_equal(found[-1], expected[-1])
+
+
+@pytest.mark.parametrize("cpu", ["host", "x86-64-v4", "x86-64-v3", "x86-64"])
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("every", [False, True], ids=["a pair for each sum", "a pair for all"])
+def test_pairs_of_words_are_the_same_on_every_machine(cpu: str, lanes: int, every: bool) -> None:
+    target = find_target(cpu)
+    assert target is not None
+    if not runs_here(target):
+        pytest.skip(f"this machine doesn't run code for {cpu}")
+    pairs = 2 if every else 2 * lanes
+    sums = f"i32x{lanes}" if lanes > 1 else "i32"
+    kernel = parse_kernel(
+        f"kernel @k(%a: i16[{pairs}], %b: i16[{2 * lanes}], %c: i32[{lanes}], %y: out i32[{lanes}]) {{\n"
+        f"  %y[0] = dot2_words(load i16x{pairs} %a[0], load i16x{2 * lanes} %b[0], load {sums} %c[0])\n}}\n"
+    )
+    verify_kernel(kernel)
+    random = np.random.default_rng(lanes)
+    for low, high in ((-(1 << 15), 1 << 15), (-(1 << 15), 1 - (1 << 15))):
+        arrays = [random.integers(low, high, n).astype(np.int16) for n in (pairs, 2 * lanes)]
+        arrays += [random.integers(-(1 << 31), 1 << 31, lanes).astype(np.int32), np.zeros(lanes, np.int32)]
+        expected, found = [a.copy() for a in arrays], [a.copy() for a in arrays]
+        run_kernel(kernel, expected)
+        load_kernel(kernel, target).run(found, 0, 1)
+        np.testing.assert_array_equal(found[-1], expected[-1])
+
+
+@pytest.mark.parametrize(("cpu", "words"), [("x86-64-v3", 1), ("x86-64-v2", 2), ("x86-64-v4", 1)])
+def test_pairs_of_words_are_one_instruction(cpu: str, words: int) -> None:
+    target = find_target(cpu)
+    assert target is not None
+    kernel = parse_kernel(
+        "kernel @k(%a: i16[2], %b: i16[16], %y: out i32[8]) {\n"
+        "  %y[0] = dot2_words(load i16x2 %a[0], load i16x16 %b[0], load i32x8 %y[0])\n}\n"
+    )
+    assert assembly(kernel_text(kernel, target), target).count("pmaddwd\t") == words
 
 
 @pytest.mark.parametrize(("cpu", "words"), [("znver4", (1, 0)), ("sapphirerapids", (0, 2))])

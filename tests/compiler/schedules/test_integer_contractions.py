@@ -53,7 +53,7 @@ def graph_of(
     b = GraphBuilder("case")
     image = (1, height, width, channels) if kernel else (height, channels)
     value = b.input("x", TensorType(dtype, image, None, x))
-    weight = b.constant(rng.integers(max(low, -127), high, size).astype(dtype.numpy))
+    weight = b.constant(rng.integers(low, high, size).astype(dtype.numpy))
     bias = b.constant(rng.integers(-1000, 1000, filters).astype(np.int32))
     attributes = {"x": x, "weight": weight_type, "y": y}
     if kernel:
@@ -63,7 +63,7 @@ def graph_of(
     return b.finish([result]), rng.integers(low, high, image).astype(dtype.numpy)
 
 
-@pytest.mark.parametrize("cpu", [None, "x86-64"])
+@pytest.mark.parametrize("cpu", [None, "x86-64", "x86-64-v3", "x86-64-v4"])
 @pytest.mark.parametrize(("dtype", "weight_zero"), [(DType.I8, 0), (DType.U8, 100), (DType.U8, 128)])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, cpu: str | None) -> None:
@@ -80,7 +80,25 @@ def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, 
         np.testing.assert_array_equal(program(x), expected)
 
 
-def test_the_dot_product_instruction_is_used() -> None:
+@pytest.mark.parametrize(
+    ("cpu", "instruction"),
+    [
+        ("znver4", "vpdpbusd"),
+        ("znver3", "avx2.pmadd.wd"),
+        ("x86-64-v2", "sse2.pmadd.wd"),
+        ("x86-64-v4", "avx512.pmadd"),
+    ],
+)
+def test_the_dot_product_instruction_is_used(cpu: str, instruction: str) -> None:
     graph, _ = graph_of(DType.I8, SHAPES[0], 0)
-    target = find_target("znver4")
-    assert "vpdpbusd" in emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
+    target = find_target(cpu)
+    assert instruction in emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
+
+
+def test_several_filters_share_widened_inputs() -> None:
+    graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 3, 1), 0)
+    target = find_target("x86-64-v3")
+    text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    assert "%y: out i16[16,1024]) {" in text  # margins, too
+    # six pixels by two vectors of filters: twelve sums, two weights, an input and a product fill sixteen registers
+    assert text.count("register %acc: i32x8[6]") == text.count("register %acc1: i32x8[6]") == 1

@@ -14,6 +14,13 @@ _INTRINSICS: dict[tuple[DotProduct, bool, bool, int], str] = {
     (DotProduct.NEON, False, False, 4): "llvm.aarch64.neon.sdot.v4i32.v16i8",
 }
 """By instruction set, whether the left and the right side are unsigned, and the number of sums."""
+_PAIRS: dict[tuple[DotProduct, int], str] = {
+    (DotProduct.WIDENED, 4): "llvm.wasm.dot",
+    (DotProduct.WORDS, 4): "llvm.x86.sse2.pmadd.wd",
+    (DotProduct.WORDS, 8): "llvm.x86.avx2.pmadd.wd",
+    (DotProduct.WORDS, 16): "llvm.x86.avx512.pmaddw.d.512",
+}
+"""What adds two products of 16 bits, by instruction set and the number of sums."""
 
 
 def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
@@ -25,7 +32,7 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
         if emitter.target.dot_product is DotProduct.NEON:  # the lane of a vector can be the last operand only
             sides = sides[::-1]
         return Value(sums, out.call(sums.text, _INTRINSICS[key], (sums.text, c.name), *sides))
-    if emitter.target.dot_product is DotProduct.WIDENED and sums.lanes == 4:
+    if _has_pairs(emitter, sums):
         return _by_pairs(emitter, a, b, c)
     if emitter.target.dot_product is DotProduct.LANES and (sums.lanes, a.type.lanes) == (4, 4):
         return _by_lane(emitter, a, b, c)
@@ -38,13 +45,48 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
 
 
 def _by_pairs(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
-    """WebAssembly: bytes are widened to 16 bits, and each instruction adds up two products of every four."""
-    out, sums = emitter.out, c.type
-    left, right = (_even_and_odd(emitter, side) for side in (a, b))
+    """Bytes are widened to 16 bits, and each instruction adds up two products of every four."""
+    sums = c.type
+    left, right = (_even_and_odd(emitter, side, sums.lanes) for side in (a, b))
     total = c.name
     for x, y in zip(left, right, strict=True):
-        pair = out.call(sums.text, "llvm.wasm.dot", ("<8 x i16>", x), ("<8 x i16>", y))
-        total = emitter.arithmetic("add", sums, total, pair)
+        total = emitter.arithmetic("add", sums, total, _pairs(emitter, sums, x, y))
+    return Value(sums, total)
+
+
+def _has_pairs(emitter: Emission, sums: LLVMType) -> bool:
+    """True if the machine adds two products of 16 bits to each of these sums, or to each of some of them at a time."""
+    return (emitter.target.dot_product, min(sums.lanes, emitter.target.vector_lanes)) in _PAIRS
+
+
+def _pairs(emitter: Emission, sums: LLVMType, a: str, b: str) -> str:
+    """The sums of two products each of vectors of i16."""
+    out, words, most = emitter.out, llvm_type(DType.I16, 2 * sums.lanes), emitter.target.vector_lanes
+    if sums.lanes <= most:
+        name = _PAIRS[emitter.target.dot_product, sums.lanes]
+        return out.call(sums.text, name, (words.text, a), (words.text, b))
+    half = llvm_type(DType.I32, sums.lanes // 2)
+    parts = []
+    for start in (0, sums.lanes):
+        places = mask(range(start, start + sums.lanes))
+        sides = (out.emit(f"shufflevector {words.text} {side}, {words.text} poison, {places}") for side in (a, b))
+        parts.append(f"{half.text} {_pairs(emitter, half, *sides)}")
+    return out.emit(f"shufflevector {', '.join(parts)}, {mask(range(sums.lanes))}")
+
+
+def dot2_words(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
+    """The node `Dot2Words`."""
+    out, sums = emitter.out, c.type
+    if a.type.lanes == 2 and sums.lanes > 1:
+        word = Value(llvm_type(DType.I32), out.pure(out.depth, f"bitcast {a} to i32"))
+        every = emitter.splat(word, sums.lanes)
+        a = Value(b.type, out.pure(out.depth, f"bitcast {every} to {b.type.text}"))
+    if _has_pairs(emitter, sums):
+        return Value(sums, emitter.arithmetic("add", sums, c.name, _pairs(emitter, sums, a.name, b.name)))
+    total = c.name
+    for j in range(2):
+        factors = (_widened(emitter, _elements(emitter, side, sums.lanes, j, 2)).name for side in (a, b))
+        total = emitter.arithmetic("add", sums, total, emitter.arithmetic("mul", sums, *factors))
     return Value(sums, total)
 
 
@@ -68,25 +110,30 @@ def _by_lane(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
 def _columns(emitter: Emission, side: Value) -> tuple[str, str]:
     """Of 16 bytes, widened: the first and then the second of each four, the third and then the fourth."""
     pure, depth = emitter.out.pure, emitter.out.depth
-    even, odd = _even_and_odd(emitter, side)
+    even, odd = _even_and_odd(emitter, side, 4)
     first, last = (
         pure(depth, f"shufflevector <8 x i16> {even}, <8 x i16> {odd}, {mask(range(start, 16, 2))}") for start in (0, 1)
     )
     return first, last
 
 
-def _even_and_odd(emitter: Emission, side: Value) -> tuple[str, str]:
-    """Of 16 bytes, widened: the first and third of each four, the second and fourth. Four bytes serve every sum."""
+def _even_and_odd(emitter: Emission, side: Value, sums: int) -> tuple[str, str]:
+    """Of the bytes for so many sums, widened: the first and third of each four, the second and fourth.
+
+    Four bytes serve every sum.
+    """
     pure, depth = emitter.out.pure, emitter.out.depth
-    eight = "splat (i16 8)"
+    kind = llvm_type(DType.I16, 2 * sums)
+    eight = constant(8, kind)
     vector = str(side)
     if side.type.lanes == 4:
-        vector = str(emitter.splat(Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32")), 4))
-    words = pure(depth, f"bitcast {vector} to <8 x i16>")
+        vector = str(emitter.splat(Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32")), sums))
+    words = pure(depth, f"bitcast {vector} to {kind.text}")
     if side.type.is_unsigned:
-        return pure(depth, f"and <8 x i16> {words}, splat (i16 255)"), pure(depth, f"lshr <8 x i16> {words}, {eight}")
-    even = pure(depth, f"ashr <8 x i16> {pure(depth, f'shl <8 x i16> {words}, {eight}')}, {eight}")
-    return even, pure(depth, f"ashr <8 x i16> {words}, {eight}")
+        low = constant(255, kind)
+        return pure(depth, f"and {kind.text} {words}, {low}"), pure(depth, f"lshr {kind.text} {words}, {eight}")
+    even = pure(depth, f"ashr {kind.text} {pure(depth, f'shl {kind.text} {words}, {eight}')}, {eight}")
+    return even, pure(depth, f"ashr {kind.text} {words}, {eight}")
 
 
 def _by_halves(emitter: Emission, a: Value, b: Value, total: Value) -> Value:
@@ -213,17 +260,21 @@ def _product(emitter: Emission, a: Value, b: Value, sums: LLVMType, j: int) -> s
     """Elements j of each four of a and b, multiplied as i32."""
     factors = []
     for side in (a, b):
-        each = _elements(emitter, side, min(sums.lanes, side.type.lanes // 4), j)
-        goal = llvm_type(DType.I32, each.type.lanes)
-        wide = Value(goal, emitter.out.emit(f"{conversion(each.type, goal)} {each} to {goal.text}"))
-        factors.append(wide.name if goal is sums else emitter.splat(wide, sums.lanes).name)
+        wide = _widened(emitter, _elements(emitter, side, min(sums.lanes, side.type.lanes // 4), j, 4))
+        factors.append(wide.name if wide.type is sums else emitter.splat(wide, sums.lanes).name)
     return emitter.arithmetic("mul", sums, *factors)
 
 
-def _elements(emitter: Emission, vector: Value, count: int, j: int) -> Value:
-    """Element j of each of the first `count` fours."""
+def _widened(emitter: Emission, narrow: Value) -> Value:
+    """The numbers as i32."""
+    goal = llvm_type(DType.I32, narrow.type.lanes)
+    return Value(goal, emitter.out.emit(f"{conversion(narrow.type, goal)} {narrow} to {goal.text}"))
+
+
+def _elements(emitter: Emission, vector: Value, count: int, j: int, apart: int) -> Value:
+    """Element j of each of the first `count` groups of `apart` elements."""
     narrow = llvm_type(vector.type.dtype, count)
     if count == 1:
         return Value(narrow, emitter.out.emit(f"extractelement {vector}, i64 {j}"))
-    places = mask(range(j, 4 * count, 4))
+    places = mask(range(j, apart * count, apart))
     return Value(narrow, emitter.out.emit(f"shufflevector {vector}, {vector.type.text} poison, {places}"))

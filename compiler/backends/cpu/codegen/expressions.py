@@ -21,6 +21,7 @@ from ....loops.ir import (
     Const,
     Dot2,
     Dot2Bfloat16,
+    Dot2Words,
     Dot4,
     DotAll,
     Expr,
@@ -53,7 +54,7 @@ from .bfloat16 import dot2_bfloat16, from_bfloat16, to_bfloat16
 from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import add_pairs, dot2, dot4, dot_all, halves, two_words
+from .dot_product import add_pairs, dot2, dot2_words, dot4, dot_all, halves, two_words
 from .extremum import extremum
 from .fixed_point import fixed_mul, high_product, real_mul
 from .functions import METHODS
@@ -91,6 +92,7 @@ class ExpressionEmitter(IndexEmitter):
             Fma: self._fma,
             Dot4: self._dot4,
             Dot2: self._dot2,
+            Dot2Words: self._dot2_words,
             DotAll: self._dot_all,
             ToBfloat16: partial(to_bfloat16, self),
             FromBfloat16: partial(from_bfloat16, self),
@@ -374,6 +376,9 @@ class ExpressionEmitter(IndexEmitter):
 
     def _dot2(self, expr: Dot2) -> Value:
         return dot2(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+
+    def _dot2_words(self, expr: Dot2Words) -> Value:
+        return dot2_words(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
 
     def _dot_all(self, expr: DotAll) -> Value:
         return dot_all(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))

@@ -23,6 +23,7 @@ from .wide_contraction import schedule_wide_contraction
 from .widened_depthwise import schedule_widened_depthwise
 from .winograd import schedule_winograd
 from .winograd_gradient import schedule_winograd_gradient
+from .word_contraction import schedule_word_contraction
 
 SCHEDULES = Schedules(
     in_order=(
@@ -39,6 +40,7 @@ SCHEDULES = Schedules(
         schedule_pair_contraction,
         schedule_reduced_contraction,
         schedule_wide_contraction,
+        schedule_word_contraction,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,
         schedule_weight_gradient,

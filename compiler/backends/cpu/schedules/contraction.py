@@ -41,6 +41,8 @@ class ContractionEmitter:
     pixel_cost = 0.0
     """Cycles that a pixel takes in a step beside its multiplications (see `tiling.Tiling`); 0: what reading it
     takes."""
+    vector_cost = 0.0
+    """The same of a vector of weights."""
     fewest_vectors = 1
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
@@ -60,7 +62,7 @@ class ContractionEmitter:
         self.kind = kind_for(group.macs)
         self.threads = threads if self.kind is LoopKind.PARALLEL else 1
         self.longest_epilogue = target.longest_epilogue
-        self.x_type = group.anchor.operands[0].type
+        self.x_type = self._input.type
         self.dtype = group.anchor.result.type.dtype
         self.filters = group.result.type.shape[-1]
         self.lanes = lanes = target.vector_lanes
@@ -93,6 +95,7 @@ class ContractionEmitter:
             min_vectors=min(self.fewest_vectors, max(1, self.filters // target.vector_lanes)),
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
+            vector_cost=self.vector_cost,
             units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             most_kept_vectors=self._kept_vectors(target),
@@ -119,6 +122,7 @@ class ContractionEmitter:
             min_vectors=len(widths),
             max_vectors=len(widths),
             pixel_cost=self.pixel_cost,
+            vector_cost=self.vector_cost,
             units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
@@ -130,7 +134,7 @@ class ContractionEmitter:
         """Make the kernel's parameters and remember which argument each one takes."""
         operands, outer = self.group.anchor.operands, self.group.outer
         self.parameters = Parameters()
-        self.x = self.parameters.add(Buffer("x", self.x_type.dtype, self.g.buffer), outer[operands[0]])
+        self.x = self.parameters.add(Buffer("x", self.x_type.dtype, self.g.buffer), self._input)
         self._declare_weight(outer[operands[1]])
         self.bias: Buffer | None = None
         if len(operands) > 2 and operands[2] in outer and self.rescaling is None:
@@ -139,6 +143,11 @@ class ContractionEmitter:
         without = self.rescaling.factors if self.rescaling else ()
         self.extras = self.parameters.add_epilogue(self.group, self.y, self._view, without)
         self.parameters.add(self.y, self.group.operation.result)
+
+    @property
+    def _input(self) -> Value:
+        """What the kernel reads as the first operand."""
+        return self.group.outer[self.group.anchor.operands[0]]
 
     @property
     def panels(self) -> int:

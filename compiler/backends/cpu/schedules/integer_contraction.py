@@ -8,11 +8,12 @@ multiple of four with zero weights; the input's margins make these reads legal.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from ....graph.ir import Value
-from ....loops.ir import Allocate, Buffer, Const, Dot4, Expr, Load, Space, Stmt, Store
+from ....loops.ir import Allocate, Buffer, Const, Dot2Words, Dot4, Expr, Load, Space, Stmt, Store
 from ....lowering.group import Group
-from ....lowering.kernel import Packed, Scheduled, let, packing_step
+from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, vector_widths
 from ....ops.quantized.contraction import Conv2DSum, DenseSum
 from ....targets.target import DotProduct, Target
@@ -58,13 +59,18 @@ def literal_bias(group: Group) -> int:
 class DotEmitter(ContractionEmitter):
     """Writes the kernel of one integer contraction."""
 
+    together = QUAD
+    """Neighbours of the sum that a lane multiplies at once."""
+    step_cost = 0.5
+    """What a pixel takes in a step beside its multiplications and the sum of its inputs."""
+
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, x, weight, group.anchor.attributes)
         self.pixel_registers = 1 if self.signs.needs_input_sums else 0
         flips = target.dot_product is DotProduct.VNNI and self.signs.x_offset
-        self.held_registers = 1 if flips else 0  # the bits to flip
-        self.pixel_cost = 0.5 + self.pixel_registers
+        self.held_registers += 1 if flips else 0  # the bits to flip
+        self.pixel_cost = self.step_cost + self.pixel_registers
         self.joined_vectors = 2 if target.has_high_products else 1  # whole vectors of 16-bit numbers are narrowed
         super().__init__(group, g, target, threads)
 
@@ -95,18 +101,24 @@ class DotEmitter(ContractionEmitter):
         steps = self._declare_panels(weight)
         self.correction = self.signs.add_correction(self.parameters, weight, self.filters)
         self.ones: Buffer | None = None
-        if self.signs.needs_input_sums and self.run_length % QUAD:
-            ones = Packed(weight, (packing_step("pack_dot4", rows=self.runs, width=self.tile.widths[0], ones=True),))
-            self.ones = self.parameters.add(Buffer("o", DType.I8, (1, steps, self.tile.widths[0] * QUAD)), ones)
+        if self.signs.needs_input_sums and self.run_length % self.together:
+            width = self.tile.widths[0]
+            ones = Packed(weight, (self._packing(width, ones=True),))
+            self.ones = self.parameters.add(Buffer("o", DType.I8, (1, steps, width * self.together)), ones)
 
     def _declare_panels(self, weight: Value) -> int:
         """Make the parameter of the packed weight; returns the steps of its sum."""
         width = self.tile.channels
-        steps = self.runs * ceil_div(self.run_length, QUAD)
-        self.w = Buffer("w", DType.I8, (self.panels, steps, width * QUAD))
-        pack = packing_step("pack_dot4", rows=self.runs, width=width, offset=self.signs.weight_offset)
-        self.parameters.add(self.w, Packed(weight, (pack,)))
+        steps = self.runs * ceil_div(self.run_length, self.together)
+        self.w = Buffer("w", DType.I8, (self.panels, steps, width * self.together))
+        self.parameters.add(self.w, Packed(weight, (self._packing(width, offset=self.signs.weight_offset),)))
         return steps
+
+    def _packing(self, width: int, **attributes: Any) -> PackingStep:
+        """Makes panels of so many filters."""
+        if self.together != QUAD:
+            attributes["together"] = self.together
+        return packing_step("pack_dot4", rows=self.runs, width=width, **attributes)
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
@@ -117,6 +129,8 @@ class DotMicroKernel(MicroKernel):
     """One register tile of integer sums."""
 
     elements = QUAD
+    multiply: type[Dot4 | Dot2Words] = Dot4
+    """The node that adds the products of a step."""
 
     def __init__(self, owner: DotEmitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         super().__init__(owner, rows, columns, widths)
@@ -129,7 +143,7 @@ class DotMicroKernel(MicroKernel):
 
     def _extents(self) -> tuple[int, int]:
         g = self.dot.g
-        return ceil_div(self.dot.run_length, QUAD), 1 if g.merges_columns else g.window[1]
+        return ceil_div(self.dot.run_length, self.elements), 1 if g.merges_columns else g.window[1]
 
     def _depth(self, kz: Expr, ky: Expr, kx: Expr, k: Expr) -> Expr:
         inner, outer = self._extents()
@@ -158,30 +172,34 @@ class DotMicroKernel(MicroKernel):
         weights: list[Expr] = []
         offset = 0
         for width in self.widths:
-            place = (j, depth, Const(offset * QUAD))
-            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * QUAD)))
+            place = (j, depth, Const(offset * self.elements))
+            weights.append(let(block, o.names.fresh("w"), self._factor(Load(o.w, place, width * self.elements))))
             offset += width
         ones = {width: self._ones(block, depth, width) for width in sorted(self.sums)}
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
             inside: list[Stmt] = []
-            four = let(inside, "a", o.signs.as_left(Load(o.x, place, QUAD)))
+            inputs = let(inside, "a", o.signs.as_left(Load(o.x, place, self.elements)))
             at = (r * self.columns + s,)
             for accumulator, weight in zip(self.accumulators, weights, strict=True):
-                inside.append(Store(accumulator, at, Dot4(four, weight, Load(accumulator, at))))
+                inside.append(Store(accumulator, at, self.multiply(inputs, weight, Load(accumulator, at))))
             for width, one in ones.items():
-                inside.append(Store(self.sums[width], at, Dot4(four, one, Load(self.sums[width], at))))
+                inside.append(Store(self.sums[width], at, self.multiply(inputs, one, Load(self.sums[width], at))))
             return inside
 
         return [*block, *self._pixels(pixel)]
 
+    def _factor(self, weight: Expr) -> Expr:
+        """Bytes of weights as they are multiplied."""
+        return weight
+
     def _ones(self, block: list[Stmt], depth: Expr, width: int) -> Expr:
         """What sums up the inputs of a step: not those that only fill up a run."""
-        o = self.dot
+        o, lanes = self.dot, width * self.elements
         if o.ones is None:
-            return Const(1, DType.I8, width * QUAD)
-        return let(block, o.names.fresh("o"), Load(o.ones, (Const(0), depth, Const(0)), width * QUAD))
+            return self._factor(Const(1, DType.I8, lanes))
+        return let(block, o.names.fresh("o"), self._factor(Load(o.ones, (Const(0), depth, Const(0)), lanes)))
 
     def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
         total = super()._total(v, at)

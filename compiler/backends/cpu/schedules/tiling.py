@@ -92,6 +92,8 @@ class Tiling:
     max_vectors: int = 4
     pixel_cost: float = 0.0
     """Cycles of a pixel in a step, beside its multiplications, that nothing hides."""
+    vector_cost: float = 0.0
+    """The same of a vector of weights."""
     units: int = 1
     """Vectors that the core multiplies in a cycle; costs are in multiplications, so that others take as many more."""
     pixel_registers: int = 0
@@ -175,7 +177,7 @@ class Tiling:
         busy = max(pixels * vectors, vectors + pixels * self.units / 2, LATENCY * self.units)
         if vectors > self.most_kept_vectors:
             busy = max(busy, vectors * STREAMED_CYCLES)
-        return busy + self.pixel_cost * pixels + LOOP_OVERHEAD
+        return busy + self.pixel_cost * pixels + self.vector_cost * vectors + LOOP_OVERHEAD
 
 
 def decided_tile(group: Group, tiling: Tiling) -> Tile:

@@ -56,6 +56,8 @@ BLOCK_SHARE = 0.2
 """Part of the L2 cache that a block's inputs at their points may fill ..."""
 BLOCK_TILES = 24
 """... but the weights, which each block reads anew, should serve so many tiles at least."""
+SPILLED_TILES = 96
+"""So many where the inputs of that many don't stay in the L2 cache anyway, and come from the next one."""
 STREAMED_TILES = 64
 """The same where weights come from memory slowly. With no more tiles than that, filters are brought to their points in
 each run, unless they stay in the L2 cache."""
@@ -133,9 +135,8 @@ class _Emitter:
         """The register tile, and blocks of so many image tiles that their inputs at all points stay in the L2 cache."""
         total = Blocks(tiles, 1).total
         share = total if self.by_panels(total) else ceil_div(total, self.shares)
-        fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * self.pitch * self.dtype.itemsize))
         # First the number of blocks, then their size: so the last one is about as large as the others.
-        count = ceil_div(share, max(fitting, STREAMED_TILES if target.streams_slowly else BLOCK_TILES))
+        count = ceil_div(share, self._largest_block(target))
         counts = (count, *(n for n in (count - 1, count + 1, 2 * count, 3 * count) if 0 < n <= share))
         chosen = self.group.choose("blocks", count, lambda: counts)
         assert isinstance(chosen, int)
@@ -154,6 +155,15 @@ class _Emitter:
         tile = decided_tile(self.group, tiling)
         # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
+
+    def _largest_block(self, target: Target) -> int:
+        """Tiles of a block."""
+        tile = PRODUCTS * self.pitch * self.dtype.itemsize
+        if target.streams_slowly:
+            fewest = STREAMED_TILES
+        else:
+            fewest = BLOCK_TILES if BLOCK_TILES * tile <= target.l2_bytes else SPILLED_TILES
+        return max(fewest, int(target.l2_bytes * BLOCK_SHARE / tile))
 
     def by_panels(self, total: int) -> bool:
         """True if threads share out the filters, not the tiles.

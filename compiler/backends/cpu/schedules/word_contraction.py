@@ -1,0 +1,87 @@
+"""Integer convolutions and dense layers on processors that add two products of 16-bit numbers to each sum at once.
+
+A kernel of its own widens the input to 16 bits first, margins included, so that an instruction takes two neighbours of
+it from memory and spreads them. Weights stay bytes, which are widened when a tile loads them. All else is as in
+`integer_contraction`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ....graph.ir import Value
+from ....loops.ir import Buffer, Cast, Dot2Words, Expr, Load, Space, Stmt, Store
+from ....lowering.group import Group
+from ....lowering.kernel import Names, Parameters, Scheduled
+from ....lowering.loops import kind_for, loop, vector_loop
+from ....targets.target import DotProduct, Target
+from ....types import DType, TensorType
+from .geometry import Walk, walks
+from .integer_contraction import DotEmitter, DotMicroKernel, serves
+from .micro_kernel import MicroKernel
+from .tiling import BROADCAST_CYCLES
+
+PAIR = 2
+WIDENING_CYCLES = 0.5
+"""What widening a vector of weights takes, in multiplications."""
+
+
+def schedule_word_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a group whose anchor is a sum of integer products, on a machine with products of 16-bit numbers."""
+    if target.dot_product is not DotProduct.WORDS or not serves(group):
+        return ()
+    x = group.outer[group.anchor.operands[0]]
+    words = Value(TensorType(DType.I16, x.type.buffer_shape))
+    emitters = (WordEmitter(group, walk, words, target, threads) for walk in walks(group))
+    return (widening_kernel(x, words, target), *(emitter.schedule() for emitter in emitters))
+
+
+def widening_kernel(x: Value, words: Value, target: Target) -> Scheduled:
+    """A kernel that writes 8-bit numbers as 16-bit ones, margins included."""
+    whole = x.type.buffer_shape
+    rows = math.prod(whole[: max(0, len(whole) - 2)])
+    shape = (rows, math.prod(whole) // max(1, rows))
+    source, goal = Buffer("x", x.type.dtype, shape), Buffer("y", DType.I16, shape, Space.OUT)
+    names, parameters = Names(), Parameters()
+    parameters.add(source, x)
+    parameters.add(goal, words)
+
+    def row(r: Expr) -> list[Stmt]:
+        def vector(c: Expr, width: int) -> list[Stmt]:
+            return [Store(goal, (r, c), Cast(Load(source, (r, c), width), DType.I16))]
+
+        return vector_loop(names, shape[1], PAIR * target.vector_lanes, vector)
+
+    return parameters.scheduled(loop("r", rows, row, kind_for(math.prod(shape))), multiplies=False)
+
+
+class WordEmitter(DotEmitter):
+    """Writes the kernel of one integer contraction, whose input has been widened."""
+
+    together = PAIR
+    step_cost = BROADCAST_CYCLES
+    vector_cost = WIDENING_CYCLES
+    held_registers = 1
+    """Of a product, before it is added."""
+
+    def __init__(self, group: Group, g: Walk, words: Value, target: Target, threads: int) -> None:
+        self.words = words
+        super().__init__(group, g, target, threads)
+
+    @property
+    def _input(self) -> Value:
+        return self.words
+
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
+        """What computes one tile."""
+        return WordMicroKernel(self, rows, columns, widths)
+
+
+class WordMicroKernel(DotMicroKernel):
+    """One register tile of integer sums."""
+
+    elements = PAIR
+    multiply = Dot2Words
+
+    def _factor(self, weight: Expr) -> Expr:
+        return Cast(weight, DType.I16)
