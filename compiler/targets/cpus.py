@@ -67,6 +67,7 @@ _RAPIDS = {
     "emeraldrapids": _SAPPHIRE_RAPIDS,
     "graniterapids": (*_SAPPHIRE_RAPIDS, "amx-fp16"),
 }
+_ALDER_LAKE = (*_CRYPTO, "avxvnni", "gfni")
 _ZEN4 = ("sse4a", *_ICELAKE, "avx512bf16")
 """Intel's processors lack SSE4a, AMD's lack arithmetic of half precision: no name stands for more than its own."""
 _MIB = 1024 * 1024
@@ -109,6 +110,7 @@ CPUS: Mapping[str, Target] = {
             for name, extensions in _RAPIDS.items()
         ),
         _x86("znver2", 8, 16, extensions=("sse4a",)),
+        _x86("alderlake", 8, 16, l1_bytes=48 * 1024, l2_bytes=5 * _MIB // 4, dot_product=_VNNI, extensions=_ALDER_LAKE),
         _x86("znver3", 8, 16, extensions=("sse4a", *_CRYPTO)),
         _x86("znver4", 16, 32, l2_bytes=_MIB, dot_product=_VNNI, extensions=_ZEN4),
         _x86(
@@ -150,7 +152,8 @@ def by_features(triple: str, features: dict[str, bool]) -> Target:
             tiles = _tiles([name for name, there in features.items() if there])
             return replace(generic, has_byte_tables=tables, has_bfloat16=pairs, **tiles)
         if features.get("avx2") and features.get("fma"):
-            return _x86("generic", 8, 16, has_half=bool(features.get("f16c")))
+            dots = _VNNI if features.get("avxvnni") else DotProduct.WORDS
+            return _x86("generic", 8, 16, has_half=bool(features.get("f16c")), dot_product=dots)
         half, rounding = bool(features.get("f16c")), bool(features.get("sse4.1"))
         return _x86("generic", 4, 16, has_rounding=rounding, has_half=half)
     return Target(triple, "generic", "", 4, 16, 32 * 1024, 512 * 1024, has_fma=False, has_rounding=False)

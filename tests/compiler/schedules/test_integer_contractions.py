@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netc.compiler.backends import find_target, lower, optimize
-from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
@@ -78,6 +78,15 @@ def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, 
     assert print_module(parse_module(text)) == text
     with Program(module, object_code(emit_module(module, target), target), target, 2) as program:
         np.testing.assert_array_equal(program(x), expected)
+
+
+def test_processors_without_long_vectors_have_the_instruction_too() -> None:
+    graph, _ = graph_of(DType.I8, SHAPES[0], 0)
+    target = find_target("alderlake")
+    text = emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
+    code = assembly(text, target)
+    assert "{vex}\tvpdpbusd" in code or "{vex} vpdpbusd" in code
+    assert "zmm" not in code
 
 
 @pytest.mark.parametrize(
