@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,59 @@ def row_major(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return result
 
 
+class Scratch(mmap.mmap):
+    """Memory whose bytes are read once, by `move`: what was copied is given back to the system."""
+
+    @staticmethod
+    def of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """A zeroed array in such memory, which must not be empty."""
+        return np.frombuffer(Scratch(-1, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+
+
+def move(source: np.ndarray[Any, Any], goal: np.ndarray[Any, Any]) -> None:
+    """Copy an array to another one of its shape; where it lies in a `Scratch`, its memory is given back meanwhile.
+
+    So the two take little more memory than one of them. Elements must come from the front of the memory to its end
+    along one of the axes; else all of it is given back when nobody holds it any longer, as any memory.
+    """
+    memory, axis = _scratch_of(source), _outermost(source)
+    if memory is None or axis is None:
+        goal[...] = source
+        return
+    first = np.frombuffer(memory, np.uint8).ctypes.data
+    begin = source.ctypes.data - first
+    step = max(1, _PART // source.strides[axis])
+    given, before = 0, (slice(None),) * axis
+    for start in range(0, source.shape[axis], step):
+        part = (*before, slice(start, start + step))
+        goal[part] = source[part]
+        end = begin + min(start + step, source.shape[axis]) * source.strides[axis]
+        end = min(end, len(memory)) // mmap.PAGESIZE * mmap.PAGESIZE
+        if end > given and hasattr(memory, "madvise"):
+            memory.madvise(mmap.MADV_DONTNEED, given, end - given)
+            given = end
+
+
+def _scratch_of(array: np.ndarray[Any, Any]) -> Scratch | None:
+    """The memory of an array that is a view of a `Scratch`."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    owner = base.obj if isinstance(base, memoryview) else base
+    return owner if isinstance(owner, Scratch) else None
+
+
+def _outermost(array: np.ndarray[Any, Any]) -> int | None:
+    """The axis along which an array goes through its memory from the front to the end, if there is one."""
+    if not array.ndim or not array.size or min(array.strides) < 0:
+        return None
+    axis = max(range(array.ndim), key=lambda d: array.strides[d] if array.shape[d] > 1 else 0)
+    others = sum((array.shape[d] - 1) * array.strides[d] for d in range(array.ndim) if d != axis)
+    return axis if others + array.itemsize <= array.strides[axis] else None
+
+
+_PART = 1 << 24
+"""Bytes after which memory is given back."""
 _LINE = 64
 """Bytes of a line of the cache."""
 _SMALL = 1 << 20

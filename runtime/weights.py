@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from ..compiler.arrays import Scratch
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.files import replacing
 from ..compiler.graph.ir import Array, Graph, Operation
@@ -51,6 +52,8 @@ MAX_HEADER = 1 << 24
 _IGNORED_SUFFIXES = (".num_batches_tracked", ".relative_position_index")
 """Ends of the names of tensors that published files hold and no net needs: a counter of batch normalisation, constants
 of Swin."""
+_LARGE = 1 << 22
+"""Bytes of a tensor that is worth memory of its own."""
 _LISTED = 10
 """How many tensors of each kind of trouble a message lists."""
 _SKIPPED = 3
@@ -192,15 +195,26 @@ def _read_json(file: Path) -> tuple[dict[str, Any], int]:
 class _FileWeights(Mapping[str, Array]):
     """Reads one tensor at a time; plain reads, as pages of a memory map would count as the process's own memory."""
 
-    def __init__(self, file: Path, tensors: Mapping[str, _Tensor], parameters: Mapping[str, Operation]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        tensors: Mapping[str, _Tensor],
+        parameters: Mapping[str, Operation],
+        read: Callable[[Path, _Tensor], Array] | None = None,
+    ) -> None:
         self._file = file
         self._tensors = tensors
         self._parameters = parameters
+        self._read = read or _read
+
+    def to_be_read_once(self) -> Mapping[str, Array]:
+        """See `lowering.packing.ReadOnce`."""
+        return _FileWeights(self._file, self._tensors, self._parameters, _read_to_scratch)
 
     def __getitem__(self, name: str) -> Array:
         op = self._parameters[name]
         tensor = self._tensors[name]
-        found = _read(self._file, tensor)
+        found = self._read(self._file, tensor)
         if tensor.dtype == "BF16":
             found = (found.astype(np.uint32) << 16).view(np.float32)
         array: Array = found.astype(op.result.type.dtype.numpy, copy=False)
@@ -268,13 +282,29 @@ def _check_scales(file: Path, tensors: Mapping[str, _Tensor], graph: Graph) -> N
 
 def _read(file: Path, tensor: _Tensor) -> Array:
     """A tensor as it lies in the file."""
+    return _filled(np.empty(tensor.shape, _DTYPES[tensor.dtype]), file, tensor)
+
+
+def _read_to_scratch(file: Path, tensor: _Tensor) -> Array:
+    """The same, in memory that packing gives back meanwhile, if it is large."""
+    dtype = _DTYPES[tensor.dtype]
+    if math.prod(tensor.shape) * dtype.itemsize < _LARGE:
+        return _read(file, tensor)
+    return _filled(Scratch.of(tensor.shape, dtype), file, tensor)
+
+
+def _filled(array: Array, file: Path, tensor: _Tensor) -> Array:
     try:
-        flat = np.fromfile(file, _DTYPES[tensor.dtype], math.prod(tensor.shape), offset=tensor.start)
+        with file.open("rb", buffering=0) as stream:
+            stream.seek(tensor.start)
+            view, done = array.reshape(-1).view(np.uint8).data, 0
+            while done < len(view) and (count := stream.readinto(view[done:])):
+                done += count
     except OSError as error:
         raise NetcError(f"can't read weights from {file}: {error.strerror or error}") from None
-    if flat.size != math.prod(tensor.shape):
+    if done < len(view):
         raise NetcError(f"{file} was truncated while it was read")
-    return flat.reshape(tensor.shape)
+    return array
 
 
 def _skipping(unfit: Sequence[str]) -> str | None:

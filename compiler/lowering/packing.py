@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
-from ..arrays import aligned_bytes
+from ..arrays import aligned_bytes, move
 from ..errors import InternalError
 from ..graph.interpreter import evaluate_outputs
 from ..graph.ir import Array
 from ..modules.module import Module
+
+
+@runtime_checkable
+class ReadOnce(Protocol):
+    """Parameters that can be had in memory which is given back while they are packed (`arrays.Scratch`)."""
+
+    def to_be_read_once(self) -> Mapping[str, Array]:
+        """The same parameters, each of which is read anew when it is looked up."""
+        ...
 
 
 def pack_weights(module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
@@ -17,6 +27,8 @@ def pack_weights(module: Module, params: Mapping[str, Array], region: Array | No
 
     The largest comes first, while the region takes no memory yet. `region` is one to fill again.
     """
+    if isinstance(params, ReadOnce):
+        params = params.to_be_read_once()
     if region is None:
         region = aligned_bytes(module.weights_bytes)
     outputs = module.setup.outputs
@@ -27,5 +39,5 @@ def pack_weights(module: Module, params: Mapping[str, Array], region: Array | No
         end = offset + array.nbytes
         if end > module.weights_bytes:
             raise InternalError(f"packed weight at {offset} ends at {end}, beyond {module.weights_bytes} bytes")
-        region[offset:end].view(array.dtype).reshape(array.shape)[...] = array
+        move(array, region[offset:end].view(array.dtype).reshape(array.shape))
     return region
