@@ -15,10 +15,9 @@ from .operations import Number
 from .spelling import spelled
 
 
-@spelled("dot_all")
 @dataclass(frozen=True, slots=True)
-class DotAll(Expr):
-    """Vectors of signed bytes, multiplied lane by lane, and all products added to c, an i32."""
+class _Products(Expr):
+    """Base of those that add products of a and b to c."""
 
     a: Expr
     b: Expr
@@ -26,6 +25,33 @@ class DotAll(Expr):
 
     def result(self) -> VectorType:
         return self.c.type
+
+    def _fault_of_dots(self, count: int, elements: set[DType], sums: DType) -> str:
+        """What is wrong if each sum takes `count` neighbours of `b`, and as many of `a` or those that serve every sum.
+
+        Both have such elements.
+        """
+        a, b, c = self.a.type, self.b.type, self.c.type
+        lanes = a.lanes in (count, b.lanes) and b.lanes == count * c.lanes
+        types = {a.dtype, b.dtype} <= elements and c.dtype is sums
+        return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
+
+
+def _sums_of(count: int, lanes: int) -> Callable[..., Number]:
+    """The sums of so many products each, and of what was there."""
+
+    def products(a: Number, b: Number, c: Number) -> Number:
+        left, right = (np.asarray(x, np.int64).reshape(-1, count) for x in (a, b))
+        sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
+        return sums[0] if lanes == 1 else sums
+
+    return products
+
+
+@spelled("dot_all")
+@dataclass(frozen=True, slots=True)
+class DotAll(_Products):
+    """Vectors of signed bytes, multiplied lane by lane, and all products added to c, an i32."""
 
     def fault(self) -> str:
         fits = self.a.type is self.b.type and self.a.type.dtype is DType.I8 and self.c.type is VectorType(DType.I32)
@@ -37,25 +63,15 @@ class DotAll(Expr):
 
 @spelled("dot4")
 @dataclass(frozen=True, slots=True)
-class Dot4(Expr):
+class Dot4(_Products):
     """Dot products of 8-bit integers, four at a time: lane i is c[i] + the sum over j < 4 of a[4i + j] * b[4i + j].
 
     `b` has four times as many lanes as the i32 sums in `c`, and so has `a`, or four, which serve every sum; each may
     be signed or not. Sums wrap around.
     """
 
-    a: Expr
-    b: Expr
-    c: Expr
-
-    def result(self) -> VectorType:
-        return self.c.type
-
     def fault(self) -> str:
-        a, b, c = self.a.type, self.b.type, self.c.type
-        lanes = a.lanes in (4, b.lanes) and b.lanes == 4 * c.lanes
-        types = {a.dtype, b.dtype} <= {DType.I8, DType.U8} and c.dtype is DType.I32
-        return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
+        return self._fault_of_dots(4, {DType.I8, DType.U8}, DType.I32)
 
     def meaning(self) -> Callable[..., Number]:
         return _sums_of(4, self.type.lanes)
@@ -63,20 +79,14 @@ class Dot4(Expr):
 
 @spelled("tile_dot4")
 @dataclass(frozen=True, slots=True)
-class TileDot4(Expr):
+class TileDot4(_Products):
     """Products of tiles of 8-bit integers: c[m, n] + the sum over k and j < 4 of a[m, 4k + j] * b[k, 4n + j].
 
     Tiles count as vectors, row after row: `c` has rows of `columns` i32 sums, `b` of four times as many bytes, one row
     for each four columns of `a`. Both may be signed or not. Sums wrap around.
     """
 
-    a: Expr
-    b: Expr
-    c: Expr
     columns: int
-
-    def result(self) -> VectorType:
-        return self.c.type
 
     def fault(self) -> str:
         types = {self.a.type.dtype, self.b.type.dtype} <= {DType.I8, DType.U8} and self.c.type.dtype is DType.I32
@@ -135,18 +145,11 @@ class Halves(Expr):
 
 @spelled("dot2")
 @dataclass(frozen=True, slots=True)
-class Dot2(Expr):
+class Dot2(_Products):
     """c + the products of the lower and of the upper halves of a and b, as signed 16-bit numbers. All are i32."""
 
-    a: Expr
-    b: Expr
-    c: Expr
-
-    def result(self) -> VectorType:
-        return VectorType(DType.I32)
-
     def fault(self) -> str:
-        fits = all(operand.type == self.type for operand in self.operands)
+        fits = all(operand.type is VectorType(DType.I32) for operand in self.operands)
         return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
 
     def meaning(self) -> Callable[..., Number]:
@@ -159,62 +162,31 @@ class Dot2(Expr):
 
 @spelled("dot2_words")
 @dataclass(frozen=True, slots=True)
-class Dot2Words(Expr):
+class Dot2Words(_Products):
     """Dot products of 16-bit integers, two at a time: lane i is c[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1].
 
     `b` has twice as many lanes of i16 as the i32 sums in `c`, and so has `a`, or two, which serve every sum. Sums wrap
     around.
     """
 
-    a: Expr
-    b: Expr
-    c: Expr
-
-    def result(self) -> VectorType:
-        return self.c.type
-
     def fault(self) -> str:
-        a, b, c = self.a.type, self.b.type, self.c.type
-        lanes = a.lanes in (2, b.lanes) and b.lanes == 2 * c.lanes
-        types = a.dtype is b.dtype is DType.I16 and c.dtype is DType.I32
-        return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
+        return self._fault_of_dots(2, {DType.I16}, DType.I32)
 
     def meaning(self) -> Callable[..., Number]:
         return _sums_of(2, self.type.lanes)
 
 
-def _sums_of(count: int, lanes: int) -> Callable[..., Number]:
-    """The sums of so many products each, and of what was there."""
-
-    def products(a: Number, b: Number, c: Number) -> Number:
-        left, right = (np.asarray(x, np.int64).reshape(-1, count) for x in (a, b))
-        sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
-        return sums[0] if lanes == 1 else sums
-
-    return products
-
-
 @spelled("dot2_bfloat16")
 @dataclass(frozen=True, slots=True)
-class Dot2Bfloat16(Expr):
+class Dot2Bfloat16(_Products):
     """Products of bfloat16, two at a time: lane i is c[i] + a[2i + 1] * b[2i + 1], rounded, + a[2i] * b[2i], rounded.
 
     `b` holds bits in i16, in twice as many lanes as the f32 sums in `c`, and so does `a`, or two, which serve every
     sum. Products are exact. Numbers below the normal range, 2^-126, may count as zeros, as x86's instruction has it.
     """
 
-    a: Expr
-    b: Expr
-    c: Expr
-
-    def result(self) -> VectorType:
-        return self.c.type
-
     def fault(self) -> str:
-        a, b, c = self.a.type, self.b.type, self.c.type
-        fits = a.lanes in (2, b.lanes) and b.lanes == 2 * c.lanes
-        types = a.dtype is b.dtype is DType.I16 and c.dtype is DType.F32
-        return "" if fits and types else f"operands don't fit: {types_of(*self.operands)}"
+        return self._fault_of_dots(2, {DType.I16}, DType.F32)
 
     def meaning(self) -> Callable[..., Number]:
         def products(a: Number, b: Number, c: Number) -> Number:
@@ -230,7 +202,7 @@ class Dot2Bfloat16(Expr):
 
 @spelled("tile_dot2_bfloat16")
 @dataclass(frozen=True, slots=True)
-class TileDot2Bfloat16(Expr):
+class TileDot2Bfloat16(_Products):
     """Products of tiles of bfloat16: c[m, n] + the sum over k and j < 2 of a[m, 2k + j] * b[k, 2n + j].
 
     Tiles count as vectors, row after row: `c` has rows of `columns` f32 sums, `a` and `b` hold bits in i16, and `b` has
@@ -239,13 +211,7 @@ class TileDot2Bfloat16(Expr):
     range, 2^-126, count as zeros (TDPBF16PS of Intel's Software Developer's Manual, volume 2).
     """
 
-    a: Expr
-    b: Expr
-    c: Expr
     columns: int
-
-    def result(self) -> VectorType:
-        return self.c.type
 
     def fault(self) -> str:
         types = self.a.type.dtype is self.b.type.dtype is DType.I16 and self.c.type.dtype is DType.F32
