@@ -68,7 +68,8 @@ def check(data: bytes) -> None:
                 if got.dtype == np.int8:
                     np.testing.assert_array_equal(got, expected)
                 else:
-                    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+                    largest = float(np.abs(expected).max(initial=0))
+                    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * largest)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32])
