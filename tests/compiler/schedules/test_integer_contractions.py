@@ -96,6 +96,7 @@ def test_processors_without_long_vectors_have_the_instruction_too() -> None:
         ("znver3", "avx2.pmadd.wd"),
         ("x86-64-v2", "sse2.pmadd.wd"),
         ("x86-64-v4", "avx512.pmadd"),
+        ("wasm32", "wasm.dot"),
     ],
 )
 def test_the_dot_product_instruction_is_used(cpu: str, instruction: str) -> None:
@@ -104,10 +105,19 @@ def test_the_dot_product_instruction_is_used(cpu: str, instruction: str) -> None
     assert instruction in emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
 
 
-def test_several_filters_share_widened_inputs() -> None:
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "wasm32"])
+def test_inputs_are_widened_once(cpu: str) -> None:
+    graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 3, 1), 0)
+    target = find_target(cpu)
+    text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    assert "%y: out i16[16,1024]) {" in text  # margins, too
+    assert " dot2_words(" in text
+    assert " dot4(" not in text
+
+
+def test_sums_fill_the_registers() -> None:
     graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 3, 1), 0)
     target = find_target("x86-64-v3")
     text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
-    assert "%y: out i16[16,1024]) {" in text  # margins, too
     # six pixels by two vectors of filters: twelve sums, two weights, an input and a product fill sixteen registers
     assert text.count("register %acc: i32x8[6]") == text.count("register %acc1: i32x8[6]") == 1
