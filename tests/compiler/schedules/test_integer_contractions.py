@@ -96,7 +96,6 @@ def test_processors_without_long_vectors_have_the_instruction_too() -> None:
         ("znver3", "avx2.pmadd.wd"),
         ("x86-64-v2", "sse2.pmadd.wd"),
         ("x86-64-v4", "avx512.pmadd"),
-        ("wasm32", "wasm.dot"),
     ],
 )
 def test_the_dot_product_instruction_is_used(cpu: str, instruction: str) -> None:
