@@ -71,7 +71,8 @@ class DotEmitter(ContractionEmitter):
         flips = target.dot_product is DotProduct.VNNI and self.signs.x_offset
         self.held_registers += 1 if flips else 0  # the bits to flip
         self.pixel_cost = self.step_cost + self.pixel_registers
-        self.joined_vectors = 2 if target.has_high_products else 1  # whole vectors of 16-bit numbers are narrowed
+        joins = target.has_high_products or target.dot_product is DotProduct.WORDS
+        self.joined_vectors = 2 if joins else 1  # whole vectors of 16-bit numbers are narrowed
         super().__init__(group, g, target, threads)
 
     def _choose_tile(self, target: Target) -> Tile:
