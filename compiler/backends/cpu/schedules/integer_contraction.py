@@ -144,7 +144,7 @@ class DotMicroKernel(MicroKernel):
 
     def _extents(self) -> tuple[int, int]:
         g = self.dot.g
-        return ceil_div(self.dot.run_length, self.elements), 1 if g.merges_columns else g.window[1]
+        return ceil_div(self.dot.run_length, self.dot.together), 1 if g.merges_columns else g.window[1]
 
     def _depth(self, kz: Expr, ky: Expr, kx: Expr, k: Expr) -> Expr:
         inner, outer = self._extents()
@@ -173,15 +173,15 @@ class DotMicroKernel(MicroKernel):
         weights: list[Expr] = []
         offset = 0
         for width in self.widths:
-            place = (j, depth, Const(offset * self.elements))
-            weights.append(let(block, o.names.fresh("w"), self._factor(Load(o.w, place, width * self.elements))))
+            place = (j, depth, Const(offset * o.together))
+            weights.append(let(block, o.names.fresh("w"), self._factor(Load(o.w, place, width * o.together))))
             offset += width
         ones = {width: self._ones(block, depth, width) for width in sorted(self.sums)}
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
             inside: list[Stmt] = []
-            inputs = let(inside, "a", o.signs.as_left(Load(o.x, place, self.elements)))
+            inputs = let(inside, "a", o.signs.as_left(Load(o.x, place, o.together)))
             at = (r * self.columns + s,)
             for accumulator, weight in zip(self.accumulators, weights, strict=True):
                 inside.append(Store(accumulator, at, self.multiply(inputs, weight, Load(accumulator, at))))
@@ -197,7 +197,7 @@ class DotMicroKernel(MicroKernel):
 
     def _ones(self, block: list[Stmt], depth: Expr, width: int) -> Expr:
         """What sums up the inputs of a step: not those that only fill up a run."""
-        o, lanes = self.dot, width * self.elements
+        o, lanes = self.dot, width * self.dot.together
         if o.ones is None:
             return self._factor(Const(1, DType.I8, lanes))
         return let(block, o.names.fresh("o"), self._factor(Load(o.ones, (Const(0), depth, Const(0)), lanes)))
