@@ -11,8 +11,10 @@ Which convolutions are worth it depends on the machine: backends decide.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -63,8 +65,8 @@ OUTPUT = _rows("""
 """)
 """A': from points to results."""
 
-_PART = 512
-"""Filters that are multiplied at a time, so few that BLAS takes no second thread, which costs more than it saves."""
+_PART = 8192
+"""Filters that are brought to their points at a time, so that they stay in the cache."""
 
 
 def tiles_of(size: int) -> int:
@@ -100,12 +102,16 @@ class WinogradFilter(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands
         *outer, _, _, channels, filters = weight.shape
-        matrix = np.kron(FILTER, FILTER).astype(weight.dtype)
+        taps = weight.reshape(-1, TAPS, TAPS, channels * filters)
         if attributes["flip"]:
-            matrix = matrix[:, ::-1]
-        taps = weight.reshape(*outer, TAPS**2, channels * filters)
-        parts = np.array_split(taps, max(1, -(-channels * filters // _PART)), axis=-1)
-        points: Array = np.concatenate([np.matmul(matrix, part) for part in parts], axis=-1)
+            taps = taps[:, ::-1, ::-1]
+        points = np.empty((len(taps), POINTS, POINTS, channels * filters), weight.dtype)
+        for start in range(0, channels * filters, _PART):
+            part = slice(start, start + _PART)
+            for there, here in zip(points, taps, strict=True):
+                for i, row in enumerate(_times(FILTER, here[..., part])):
+                    for j, value in enumerate(_times(FILTER, row)):
+                        there[i, j, part] = value
         return (points.reshape(*outer, POINTS**2, channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
@@ -118,6 +124,12 @@ class WinogradFilter(Operator):
             return c.splat(Cast(rows * columns, dtype)) * c.load(0, (*outer, y, x, channel, f))
 
         return Reduction("add", (TAPS, TAPS), term)
+
+
+def _times(matrix: Matrix, rows: Array) -> Iterator[Array]:
+    """The product, summed up element by element: BLAS would round as its blocks fall."""
+    for line in matrix:
+        yield reduce(add, (rows.dtype.type(factor) * row for factor, row in zip(line, rows, strict=True) if factor))
 
 
 def _entry(matrix: Matrix, row: Expr, column: Expr) -> Expr:
