@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from emulators.processes import missing, run_library
 
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
@@ -11,11 +14,13 @@ from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
+from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.printer import print_module
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, Quantization, TensorType
+from netc.library import build_library
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program
 
@@ -34,6 +39,16 @@ SHAPES = [
     (5, 5, 16, 96, 1, 1, 2),
     (5, 5, 18, 18, 3, 1, 3),
 ]
+
+OF_LANES = [
+    # runs of 48, 20, 24 and 12 bytes
+    (4, 5, 16, 9, 3, 1),
+    (3, 1, 20, 6, 0, 1),
+    (3, 4, 24, 33, 1, 1),
+    (5, 5, 12, 10, 1, 1),
+    (3, 3, 48, 8, 1, 1, 2),
+]
+"""For processors whose dot products take bytes from lanes of vectors."""
 
 
 def graph_of(
@@ -120,3 +135,35 @@ def test_sums_fill_the_registers() -> None:
     text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
     # six pixels by two vectors of filters: twelve sums, two weights, an input and a product fill sixteen registers
     assert text.count("register %acc: i32x8[6]") == text.count("register %acc1: i32x8[6]") == 1
+
+
+def of_lanes() -> tuple[Graph, list[np.ndarray[tuple[int, ...], np.dtype[np.int8]]]]:
+    """Shapes with signed and unsigned bytes, as one graph."""
+    b, inputs = GraphBuilder("all"), []
+    results = []
+    for dtype, weight_zero in ((DType.I8, 0), (DType.U8, 100)):
+        for shape in OF_LANES:
+            graph, x = graph_of(dtype, shape, weight_zero)
+            inputs.append(x)
+            results += b.inline(graph, [b.input(f"x{len(inputs)}", graph.inputs[0].type)])
+    return b.finish(results), inputs
+
+
+def test_bytes_are_taken_from_lanes() -> None:
+    graph, inputs = of_lanes()
+    target = find_target("cortex-a76")
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 1)
+    verify_module(module)
+    text = assembly(emit_module(module, target), target)
+    assert {place in text for place in (".4b[1]", ".4b[2]", ".4b[3]")} == {True}
+    for got, expected in zip(run_module(module, inputs, {}), evaluate(graph, inputs), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_code_that_takes_bytes_from_lanes_is_exact(tmp_path: Path) -> None:
+    if reason := missing("cortex-a76"):
+        pytest.skip(reason)
+    graph, inputs = of_lanes()
+    library = build_library(graph, tmp_path / "out", target="cortex-a76", prefix="net")
+    for got, expected in zip(run_library("cortex-a76", library, inputs), evaluate(graph, inputs), strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....loops.ir import Spread
 from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
@@ -244,6 +245,21 @@ def _every(emitter: Emission, a: Value, sums: int) -> str:
         bits = constant(int.from_bytes(bytes([flip] * 4), "little", signed=True), every.type)
         every = Value(every.type, pure(depth, f"xor {every}, {bits}"))
     return pure(depth, f"bitcast {every} to {whole.text}")
+
+
+def takes_quads(emitter: Emission, spread: Spread, lanes: int) -> bool:
+    """True if the instruction takes the bytes that `spread` takes from a vector there: four that lie in one lane."""
+    four = (spread.lanes, spread.run, spread.step, spread.start % 4) == (4, 1, 1, 0)
+    return emitter.target.dot_product is DotProduct.NEON and lanes == 16 and four and spread.value.type.lanes in (8, 16)
+
+
+def quad_of(emitter: Emission, vector: Value, start: int, lanes: int) -> Value:
+    """Four bytes of a vector, from `start` on, again and again; LLVM sees the lane that they are."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    words, whole = llvm_type(DType.I32, vector.type.lanes // 4), llvm_type(vector.type.dtype, lanes)
+    seen = pure(depth, f"bitcast {vector} to {words.text}")
+    every = pure(depth, f"shufflevector {words.text} {seen}, {words.text} poison, {mask([start // 4] * (lanes // 4))}")
+    return Value(whole, pure(depth, f"bitcast <{lanes // 4} x i32> {every} to {whole.text}"))
 
 
 def _lane(emitter: Emission, a: Value) -> str:

@@ -54,7 +54,7 @@ from .bfloat16 import dot2_bfloat16, from_bfloat16, to_bfloat16
 from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import add_pairs, dot2, dot2_words, dot4, dot_all, halves, two_words
+from .dot_product import add_pairs, dot2, dot2_words, dot4, dot_all, halves, quad_of, takes_quads, two_words
 from .extremum import extremum
 from .fixed_point import fixed_mul, high_product, real_mul
 from .functions import METHODS
@@ -372,7 +372,12 @@ class ExpressionEmitter(IndexEmitter):
         return Value(kind, self.out.call(t, f"llvm.fma.{kind.suffix}", (t, a), (t, b), (t, c)))
 
     def _dot4(self, expr: Dot4) -> Value:
-        return dot4(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+        left, lanes = expr.a, expr.b.type.lanes
+        if isinstance(left, Spread) and takes_quads(self, left, lanes):
+            a = quad_of(self, self.value(left.value), left.start, lanes)
+        else:
+            a = self.value(left)
+        return dot4(self, a, self.value(expr.b), self.value(expr.c))
 
     def _dot2(self, expr: Dot2) -> Value:
         return dot2(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))

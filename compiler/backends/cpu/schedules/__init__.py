@@ -12,6 +12,7 @@ from .depthwise import schedule_depthwise
 from .grouped import schedule_grouped
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
+from .lane_dot_contraction import schedule_lane_dot_contraction
 from .narrow_weight_gradient import schedule_narrow_weight_gradient
 from .pair_contraction import schedule_pair_contraction
 from .pair_depthwise import schedule_pair_depthwise
@@ -41,6 +42,7 @@ SCHEDULES = Schedules(
         schedule_reduced_contraction,
         schedule_wide_contraction,
         schedule_word_contraction,
+        schedule_lane_dot_contraction,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,
         schedule_weight_gradient,

@@ -43,6 +43,8 @@ class ContractionEmitter:
     takes."""
     vector_cost = 0.0
     """The same of a vector of weights."""
+    held_vectors: int | None = None
+    """Vectors of weights that are in registers at a time; None: all of a tile, and an input element."""
     fewest_vectors = 1
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
@@ -75,12 +77,7 @@ class ContractionEmitter:
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
-        self.by_lanes = target.multiplies_by_lane and takes_lanes(self.g, self.dtype)
-        self.pixel_registers += self.by_lanes
-        if target.multiplies_by_lane:
-            self.pixel_cost += LOAD_COST / QUAD if self.by_lanes else LOAD_COST
-        elif not self.pixel_cost:
-            self.pixel_cost = BROADCAST_CYCLES
+        self._count_reading(target)
         threads = self.threads if self.g.images % self.threads else 1
         shares = self._shares(Tile(1, 1, (self.filters,)))
         tiling = Tiling(
@@ -96,12 +93,22 @@ class ContractionEmitter:
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
             vector_cost=self.vector_cost,
+            held_vectors=self.held_vectors,
             units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             most_kept_vectors=self._kept_vectors(target),
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
         return decided_tile(self.group, tiling)
+
+    def _count_reading(self, target: Target) -> None:
+        """Decide how pixels are read, and count what that takes."""
+        self.by_lanes = target.multiplies_by_lane and takes_lanes(self.g, self.dtype)
+        self.pixel_registers += self.by_lanes
+        if target.multiplies_by_lane:
+            self.pixel_cost += LOAD_COST / QUAD if self.by_lanes else LOAD_COST
+        elif not self.pixel_cost:
+            self.pixel_cost = BROADCAST_CYCLES
 
     def _kept_vectors(self, target: Target) -> float:
         """Vectors of channels whose weights stay in the L2 cache, where it matters."""
@@ -123,6 +130,7 @@ class ContractionEmitter:
             max_vectors=len(widths),
             pixel_cost=self.pixel_cost,
             vector_cost=self.vector_cost,
+            held_vectors=self.held_vectors,
             units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),

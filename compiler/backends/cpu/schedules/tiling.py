@@ -94,6 +94,8 @@ class Tiling:
     """Cycles of a pixel in a step, beside its multiplications, that nothing hides."""
     vector_cost: float = 0.0
     """The same of a vector of weights."""
+    held_vectors: int | None = None
+    """Vectors of weights that are in registers at a time; None: all of a tile, and an input element."""
     units: int = 1
     """Vectors that the core multiplies in a cycle; costs are in multiplications, so that others take as many more."""
     pixel_registers: int = 0
@@ -135,7 +137,8 @@ class Tiling:
         widest = min(self.max_vectors, max(1, self.channels // self.lanes))
         for vectors in range(self.min_vectors, max(self.min_vectors, widest) + 1):
             sums = len(self._widths(vectors))  # few channels may take several narrow vectors
-            most = max(1, (self.registers - sums - 1) // (sums + self.pixel_registers))
+            held = sums + 1 if self.held_vectors is None else min(sums, self.held_vectors)
+            most = max(1, (self.registers - held) // (sums + self.pixel_registers))
             for columns in range(1, min(self.width, most) + 1):
                 for rows in range(1, min(self.height, most // columns) + 1):
                     yield vectors, rows, columns
