@@ -181,9 +181,9 @@ def add_pairs(emitter: Emission, values: Value, total: Value) -> Value:
         suffix = f"{kind.suffix}.{pairs.suffix}"
         if emitter.target.pointer_bits == 32:
             given = ((kind.text, total.name), (pairs.text, values.name))
-            return Value(kind, out.call(kind.text, f"llvm.arm.neon.vpadals.{suffix}", *given))
+            return _in_turn(emitter, Value(kind, out.call(kind.text, f"llvm.arm.neon.vpadals.{suffix}", *given)))
         sums = out.call(kind.text, f"llvm.aarch64.neon.saddlp.{suffix}", (pairs.text, values.name))
-        return Value(kind, emitter.arithmetic("add", kind, total.name, sums))
+        return _in_turn(emitter, Value(kind, emitter.arithmetic("add", kind, total.name, sums)))
     result = total.name
     for start in (0, 1):
         if kind.lanes == 1:
@@ -194,6 +194,15 @@ def add_pairs(emitter: Emission, values: Value, total: Value) -> Value:
         narrow = llvm_type(pairs.dtype, kind.lanes)
         result = emitter.arithmetic("add", kind, result, out.emit(f"sext {narrow.text} {part} to {kind.text}"))
     return Value(kind, result)
+
+
+def _in_turn(emitter: Emission, sums: Value) -> Value:
+    """Sums before which no load comes that stands behind them.
+
+    LLVM would load all weights of a step, multiply each, and only then add: more products than there are registers.
+    """
+    t = sums.type.text
+    return Value(sums.type, emitter.out.emit(f'call {t} asm sideeffect "", "=w,0"({t} {sums.name})'))
 
 
 def two_words(emitter: Emission, kind: LLVMType, pointer: str) -> Value:

@@ -61,7 +61,7 @@ from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
 from .math import expand
-from .narrowing import can_narrow, clamped, narrowed
+from .narrowing import can_narrow, clamped, narrowed, taken_apart
 from .reach import Reach
 from .singles import expand_function
 from .text import LLVMType, Value, llvm_type
@@ -515,8 +515,9 @@ class ExpressionEmitter(IndexEmitter):
             kind = _INDEX if self.width(form) == 64 else llvm_type(DType.I32)
             return convert_index(self, Value(kind, self.operand(form, self.width(form))), form.range, expr.dtype)
         if can_narrow(self.target, expr.type.lanes) and (found := clamped(expr)):
-            inner, low, high = found
-            return narrowed(self, self.value(inner), expr.dtype, low, high)
+            whole, low, high = found
+            inner, addend = taken_apart(whole)
+            return narrowed(self, self.value(inner), expr.dtype, low, high, addend)
         return convert(self, self.value(expr.value), expr.dtype)
 
     def _bitcast(self, expr: Bitcast) -> Value:

@@ -159,7 +159,8 @@ def _by_high_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
 
     high = call("aarch64.neon.sqrdmulh", x.name, multiplier.name)
     if not up:
-        high = call("sadd.sat", high, emitter.arithmetic("shr", kind, high, constant(31, kind)))
+        # No product is the lowest number: the sum needs no saturation, and is one instruction.
+        high = emitter.arithmetic("add", kind, high, emitter.arithmetic("shr", kind, high, constant(31, kind)))
     return Value(kind, call("aarch64.neon.srshl", high, shift.name))
 
 

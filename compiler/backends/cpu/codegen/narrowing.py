@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....loops.ir import Binary, Cast, Const, Expr
+from ....loops.ir import Binary, Cast, Const, Expr, FixedMul
 from ....targets.target import Target
 from ....types import DType
 from .emission import Emission
 from .text import Value, constant, llvm_type, mask
 
 _NARROW = "llvm.aarch64.neon.sqxtn"
+_FAR = 1 << 14
+"""From here on a number may be a byte when it is added to a 16-bit one that saturates."""
 
 
 def clamped(expr: Cast) -> tuple[Expr, int, int] | None:
@@ -30,13 +32,25 @@ def clamped(expr: Cast) -> tuple[Expr, int, int] | None:
     return (inner, low, high) if info.min <= low <= high <= info.max else None
 
 
+def taken_apart(expr: Expr) -> tuple[Expr, int]:
+    """What is narrowed, and what is added to it in 16 bits, for eight lanes at a time: a small number.
+
+    A product is too small for the sum to leave 32 bits. One that doesn't fit 16 bits is so far from all bytes that the
+    sum saturates, too, to the same one.
+    """
+    if not (isinstance(expr, Binary) and expr.op == "add" and isinstance(expr.lhs, FixedMul)):
+        return expr, 0
+    addend = int(expr.rhs.value) if isinstance(expr.rhs, Const) else _FAR
+    return (expr.lhs, addend) if abs(addend) < _FAR and expr.type.lanes >= 8 else (expr, 0)
+
+
 def can_narrow(target: Target, lanes: int) -> bool:
     """True if there are instructions that make bytes of so many sums."""
     return target.has_high_products and lanes in (4, 8, 16)
 
 
-def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int) -> Value:
-    """Bytes from `low` to `high` of sums, where `can_narrow` holds."""
+def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, addend: int = 0) -> Value:
+    """Bytes from `low` to `high` of sums, where `can_narrow` holds; `addend` is that of `taken_apart`."""
     lanes = x.type.lanes
     out, bytes_ = emitter.out, llvm_type(dtype, 8)
     byte = _NARROW if dtype is DType.I8 else "llvm.aarch64.neon.sqxtun"
@@ -48,6 +62,10 @@ def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int) -> 
     eights = []
     for first, second in zip(parts[::2], parts[1::2], strict=True):
         both = out.emit(f"shufflevector <4 x i16> {first}, <4 x i16> {second}, {mask(range(8))}")
+        if addend:
+            both = out.call(
+                "<8 x i16>", "llvm.sadd.sat.v8i16", ("<8 x i16>", both), ("<8 x i16>", f"splat (i16 {addend})")
+            )
         eight = out.call(bytes_.text, f"{byte}.v8i8", ("<8 x i16>", both))
         eights.append(_within(emitter, Value(bytes_, eight), low, high))
     if len(eights) == 2:
