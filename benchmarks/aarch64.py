@@ -4,7 +4,8 @@
 
 Counts are those of two runs less those of one, by QEMU's plugin in tests/emulators, so that what is done once doesn't
 count. ROOT is a folder with Debian's Python 3.11 and LiteRT's wheel for AArch64, made without installing anything:
-`apt-get download` with `-o APT::Architecture=arm64` of python3.11-minimal, libpython3.11-minimal,
+`apt-get download` with `-o APT::Architecture=arm64` (and `Dir::State`, `Dir::Cache` of your own, filled by `apt-get
+update`, where the system knows no packages of that kind) of python3.11-minimal, libpython3.11-minimal,
 libpython3.11-stdlib, libc6, libgcc-s1, libstdc++6, zlib1g, libexpat1, libffi8, libbz2-1.0, liblzma5 and libssl3,
 unpacked by `dpkg-deb -x`; `pip download --platform manylinux_2_27_aarch64 --only-binary=:all:` of ai-edge-litert and
 what it needs, unpacked in ROOT/site. The script describes the processor in ROOT/proc and ROOT/sys, where XNNPACK looks.
