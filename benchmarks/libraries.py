@@ -8,17 +8,19 @@ and all models beside the data). LiteRT's reference kernels and the library for 
 input: in QEMU as a process of Linux, on one of QEMU's boards, in Node, or (`chromium`) in a browser. Integers must be
 equal; floats may differ by 1e-5 of the largest one. With `--floats` the nets stay as they are. With `--native`
 libraries for x86-64 run on this machine, which is faster than QEMU but doesn't refuse instructions that a level hasn't.
-Findings are kept in `--results`; what is found there isn't run again. Needs QEMU (8.1 or newer for riscv64-v), Node,
-Chromium, ziglang, ai-edge-litert and the reference data.
+QEMU has no vectors of 512 bits: x86-64-v4 runs on this machine, if it can, else in Bochs (bochscpu-python). Targets
+that nothing here runs are left out, and named with the reason. Findings are kept in `--results`; what is found there
+isn't run again. Needs QEMU (8.1 or newer for riscv64-v), Node, Chromium, ziglang, ai-edge-litert, the reference data.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,14 +31,17 @@ from browser import Comparison, answers, compared, in_browser, in_node, sample
 from common import beside_data, parser, setting, table
 
 import netc
+from netc.compiler.backends import find_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Array, Graph
 from netc.frontend import shipped_nets
 from netc.library import build_library
+from netc.runtime.host import runs_here
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tests.emulators import boards, processes
 from tests.emulators.boards import BOARDS, emulate
-from tests.emulators.processes import PROCESSES, run_library
+from tests.emulators.processes import PROCESSES, emulator, run_library
 
 LARGE = (
     *("alexnet", "amoebanet_a", "nasnet_large", "pnasnet", "vgg", "convnext_", "swin_", "vit_l", "vit_b_16"),
@@ -47,8 +52,8 @@ LARGE = (
 )
 """Beginnings of the names of nets that are left out unless they are named: they are many times the smaller ones."""
 TARGETS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64-linux", "cortex-a76", "armv7", "riscv64", "riscv64-v")
-WEB = {"wasm32": in_node, "chromium": in_browser}
-"""Where libraries for WebAssembly run."""
+WEB = {"wasm32": ("node", in_node), "chromium": ("chromium", in_browser)}
+"""The program that runs libraries for WebAssembly, and how."""
 BOARD_BYTES = 12 << 20
 """What weights, workspace, inputs and outputs may take on a board."""
 
@@ -90,17 +95,39 @@ def main() -> None:
     lines = results.read_text().splitlines() if results.exists() else []
     found = [Finding(**json.loads(line)) for line in lines]
     nets = [n for n in shipped_nets() if not n.startswith(LARGE)]
+    targets = options.targets.split(",")
+    reasons = {target: reason for target in targets if (reason := missing(target))}
     sources = options.sources or [*map(str, sorted(beside_data("edgetpu", "models").glob("*.tflite"))), *nets]
     with results.open("a") as stream:
         for source in sources:
             name = Path(source).stem
-            wanted = [t for t in options.targets.split(",") if not any((f.net, f.target) == (name, t) for f in found)]
+            known = {f.target for f in found if f.net == name}
+            wanted = [target for target in targets if target not in known | reasons.keys()]
             for finding in findings(source, name, wanted, options):
                 found.append(finding)
                 print(finding, file=sys.stderr, flush=True)
                 print(json.dumps(asdict(finding)), file=stream, flush=True)
     print(setting("ai-edge-litert", "ziglang"), end="\n\n")
     print(report(found))
+    print("\n".join([*_emulators(targets, reasons), *(f"not run: {t}, as {reasons[t]}" for t in reasons)]))
+
+
+def missing(target: str) -> str | None:
+    """What is needed to run code for a target and not there."""
+    if target in WEB:
+        program = WEB[target][0]
+        return None if shutil.which(program) else f"{program} is not installed"
+    if target in BOARDS:
+        return boards.missing(target)
+    return processes.missing(target) if target in PROCESSES else f"nothing is known that runs {target}"
+
+
+def _emulators(targets: Sequence[str], reasons: Mapping[str, str]) -> Iterator[str]:
+    """Where libraries for x86-64 ran, which differs from machine to machine."""
+    for target in targets:
+        if target.startswith("x86") and target not in reasons:
+            command = " ".join(Path(word).name for word in emulator(target))
+            yield f"{target}: by {command}" if command else f"{target}: on this machine"
 
 
 def _options() -> argparse.Namespace:
@@ -114,7 +141,8 @@ def _options() -> argparse.Namespace:
     p.add_argument("--native", action="store_true", help="run libraries for x86-64 without QEMU")
     options = p.parse_args()
     if options.native:
-        PROCESSES.update({t: ((), *PROCESSES[t][1:]) for t in PROCESSES if t.startswith("x86")})
+        ours = [t for t in PROCESSES if t.startswith("x86") and runs_here(find_target(t))]
+        PROCESSES.update({t: ((), *PROCESSES[t][1:]) for t in ours})
     return options
 
 
@@ -203,7 +231,7 @@ def answered(case: Case, target: str, folder: Path) -> Sequence[Array]:
         return emulate(target, folder / "net.o", interface, case.inputs).outputs
     if target in PROCESSES:
         return run_library(target, library, case.inputs)
-    return answers(WEB[target], library, case.inputs)
+    return answers(WEB[target][1], library, case.inputs)
 
 
 def report(found: Sequence[Finding]) -> str:

@@ -346,7 +346,9 @@ def test_products_that_dont_fit_sixteen_bits(target: str, tmp_path: Path) -> Non
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("target", ["x86-64-v2", "aarch64-linux", "cortex-a76", "armv7", "riscv64", "riscv64-v"])
+@pytest.mark.parametrize(
+    "target", ["x86-64-v2", "x86-64-v4", "aarch64-linux", "cortex-a76", "armv7", "riscv64", "riscv64-v"]
+)
 def test_emulated_processors_give_the_same_bytes(target: str, tmp_path: Path) -> None:
     assert target in PROCESSES
     if reason := missing(target):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +27,7 @@ SECONDS = 900
 PROCESSES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "x86-64-v2": (("qemu-x86_64", "-cpu", "Nehalem"), "x86_64-linux-none", "x86_64_v2"),
     "x86-64-v3": (("qemu-x86_64", "-cpu", "Haswell"), "x86_64-linux-none", "x86_64_v2"),
-    "x86-64-v4": ((), "x86_64-linux-none", "x86_64_v2"),
+    "x86-64-v4": ((sys.executable, str(HERE / "bochs.py")), "x86_64-linux-none", "x86_64_v2"),
     "aarch64-linux": (("qemu-aarch64", "-cpu", "cortex-a53"), "aarch64-linux-none", "generic"),
     "cortex-a53": (("qemu-aarch64", "-cpu", "cortex-a53"), "aarch64-linux-none", "generic"),
     "cortex-a76": (("qemu-aarch64", "-cpu", "cortex-a76"), "aarch64-linux-none", "generic"),
@@ -34,19 +35,39 @@ PROCESSES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "riscv64": (("qemu-riscv64", "-cpu", "rv64"), "riscv64-linux-none", "baseline_rv64"),
     "riscv64-v": (("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128"), "riscv64-linux-none", "baseline_rv64"),
 }
-"""By target: the emulator, and triple and processor as zig names them. QEMU has no vectors of 512 bits."""
+"""By target: the emulator, and triple and processor as zig names them. QEMU has no vectors of 512 bits, Bochs has."""
+
+
+def emulator(target: str) -> tuple[str, ...]:
+    """What runs programs for a target; nothing where Bochs would, but this machine can, which is faster."""
+    command = PROCESSES[target][0]
+    return () if _is_bochs(command) and runs_here(find_target(target)) else command
 
 
 def missing(target: str) -> str | None:
     """What is needed and not there."""
-    command = PROCESSES[target][0]
+    command = emulator(target)
     if not command and not runs_here(find_target(target)):
         return f"this machine doesn't run {target}"
-    if command and shutil.which(command[0]) is None:
+    if _is_bochs(command):
+        if not _has_bochs():
+            return f"this machine and QEMU don't run {target}, and bochscpu-python, which does, can't be imported"
+    elif command and shutil.which(command[0]) is None:
         return f"{command[0]} is not installed"
     if target == "riscv64-v" and version_of(command[0]) < VECTORS_OF_RISCV:
         return f"{command[0]} is too old for vectors of RISC-V"
     return None if find_spec("ziglang") else "ziglang is not installed"
+
+
+def _is_bochs(command: Sequence[str]) -> bool:
+    return command[1:2] == (str(HERE / "bochs.py"),)
+
+
+@cache
+def _has_bochs() -> bool:
+    """Whether it can be imported: that it is there isn't enough, as it wants a new C library."""
+    done = subprocess.run([sys.executable, "-c", "import bochscpu"], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 def run_library(target: str, library: Library, inputs: Sequence[Array], *, runs: int = 1) -> tuple[Array, ...]:
@@ -73,7 +94,7 @@ def execute(
     weights = folder / "net.weights"
     data = (weights.read_bytes() if weights.exists() else b"") + joined(inputs)
     done = subprocess.run(
-        [*PROCESSES[target][0], *options, program], input=data, capture_output=True, timeout=seconds, check=False
+        [*emulator(target), *options, program], input=data, capture_output=True, timeout=seconds, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{target} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
