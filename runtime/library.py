@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..compiler.arrays import aligned_bytes
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.library.elf import is_cut_off
-from ..compiler.library.facts import KEY, START
+from ..compiler.library.facts import KEY, START, is_sound
 from ..compiler.library.interface import ABI, MEANINGS, Status
 from ..compiler.types import DType
 
@@ -189,7 +189,10 @@ class LoadedLibrary:
 
 
 def read_facts(path: Path) -> Mapping[str, Any]:
-    """What a library, or an object, says of itself; raises `NetcError` if it says nothing."""
+    """What a library, or an object, says of itself; raises `NetcError` if it says nothing, or what netc didn't write.
+
+    Sizes and shapes are used as they stand, as addresses of memory are made of them.
+    """
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             start = data.find(START)
@@ -198,10 +201,11 @@ def read_facts(path: Path) -> Mapping[str, Any]:
         raise NetcError(f"can't read {path}: {error.strerror or error}") from None
     except ValueError:
         text = b""
-    try:
-        facts: Mapping[str, Any] = json.loads(text)
-    except ValueError:
-        raise NetcError(f"{path} is no library of `netc build`") from None
+    if not text:
+        raise NetcError(f"{path} is no library of `netc build`")
+    if not is_sound(text):
+        raise NetcError(f"{path} is damaged: its facts are not those that it was built with", hint="build it again")
+    facts: Mapping[str, Any] = json.loads(text)
     if facts[KEY] != ABI:
         raise NetcError(f"{path} has the interface {facts[KEY]}, not {ABI}", hint="build it again")
     return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ KEY = "netc_library"
 """The first key of the facts, whose value is the version of the interface."""
 START = f'{{"{KEY}":'.encode()
 """How the facts begin in an object."""
+_SUM = b',"checksum":"'
+"""How they end: with the CRC-32 of the text before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,15 @@ class Extras:
 
 
 def facts(interface: Interface, target: str, code: int, extras: Extras) -> str:
-    """The text of the facts."""
-    return json.dumps(describe(interface, target, code, extras), separators=(",", ":"))
+    """The text of the facts, with a checksum at its end."""
+    text = json.dumps(describe(interface, target, code, extras), separators=(",", ":")).removesuffix("}")
+    return f'{text}{_SUM.decode()}{zlib.crc32(text.encode()):08x}"}}'
+
+
+def is_sound(text: bytes) -> bool:
+    """Whether a text of facts has the checksum that it states."""
+    facts, mark, checksum = text.rpartition(_SUM)
+    return bool(mark) and checksum == b'%08x"}' % zlib.crc32(facts)
 
 
 def describe(interface: Interface, target: str, code: int, extras: Extras) -> Mapping[str, Any]:

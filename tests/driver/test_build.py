@@ -169,6 +169,30 @@ def test_libraries_load_back(tiny: Path, tmp_path: Path, threads: int) -> None:
 
 
 @needs_ziglang
+@pytest.mark.parametrize(
+    ("true", "false"),
+    [
+        (b'"netc_library":1', b'"netc_library":7'),
+        (b'"shape":[1,12,12,1]', b'"shape":[1,-2,12,1]'),
+        (b'"shape":[1,12,12,1]', b'"shape":[1,92,12,1]'),
+        (b'"dtype":"f32"', b'"dtype":"f33"'),
+        (b'"code":"', b'"code":"\xff'),
+        (b'"threads":', b'"threats":'),
+        (b'{"netc_library"', b'{"netc_library\0'),
+        (b'"checksum":"', b'"checksun":"'),
+    ],
+)
+def test_false_facts_are_refused(tiny: Path, tmp_path: Path, true: bytes, false: bytes) -> None:
+    build_library(tiny, tmp_path / "out", prefix="net", embed_weights=True, selftest=False)
+    path = tmp_path / "out/net.so"
+    data = path.read_bytes()
+    place = data.index(true)
+    path.write_bytes(data[:place] + false + data[place + len(false) :])
+    with pytest.raises(NetcError, match=r"damaged: its facts are not those|no library of `netc build`"):
+        netc.load_library(path)
+
+
+@needs_ziglang
 def test_other_weights_are_refused(tiny: Path, tmp_path: Path) -> None:
     build_library(tiny, tmp_path / "out", prefix="net", selftest=False)
     build_library(tiny, tmp_path / "more", prefix="net", settings={"classes": 100}, selftest=False)
