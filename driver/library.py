@@ -35,13 +35,14 @@ from .compiler.library.interface import (
 from .compiler.library.preprocess import Picture, preprocess_source
 from .compiler.library.sections import check_section
 from .compiler.library.selftest import Answer, answers, sample
-from .compiler.library.texts import cmake, example, readme
+from .compiler.library.texts import readme
 from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
 from .compiler.modules.overlaps import overlapping_calls
 from .compiler.signature import output_names
-from .compiler.targets.target import Environment, Target
+from .compiler.targets.target import Environment
 from .library_command import command_of, usual_storage
+from .neighbours import SIGNATURES, neighbours, write_shared
 from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program
 from .runtime.cache import compile_object
@@ -164,6 +165,7 @@ def write_library(request: Request, home: str | os.PathLike[str], target: str, c
         raise NetcError("libraries for WebAssembly don't train", hint="leave --train out")
     c: Compilation = build(replace(request, tiles=False), "loops")
     prefix = _prefix(choices.prefix, c.graph)
+    others = neighbours(folder, prefix, c.target)
     interface = _interface(c, prefix, choices)
     params = c.parameters()
     state = _state(c.module, {**params, **initial_state(c.graph)})
@@ -195,7 +197,9 @@ def write_library(request: Request, home: str | os.PathLike[str], target: str, c
             text = as_json(certificate, interface.name, build_.target)
             (part / f"{prefix}.certificate.json").write_text(text, encoding="utf-8")
         notes += _link(part, build_, c)
-        files = _describe(part, build_, request, c.target, target, certificate)
+        files = _described(part, prefix)
+        page = _page(build_, files, command_of(build_, request, target), certificate)
+        write_shared(folder, part, build_, page, c.target, others)
     return Library(folder, tuple(name for name, _ in files), build_, len(object_), tuple(notes))
 
 
@@ -328,8 +332,6 @@ def _write(folder: Path, build_: Build, object_: bytes, region: bytes, picture: 
     p = build_.interface.prefix
     (folder / f"{p}.h").write_text(header(build_), encoding="utf-8")
     (folder / f"{p}.o").write_bytes(object_)
-    (folder / "example.c").write_text(example(build_), encoding="utf-8")
-    (folder / "CMakeLists.txt").write_text(cmake(build_, [f"{p}.o"]), encoding="utf-8")
     weights = weights_file(region, build_.code) if build_.interface.storage is Storage.FILE else None
     if weights is not None:
         (folder / f"{p}.weights").write_bytes(weights)
@@ -363,11 +365,11 @@ _MEANINGS = {
     ".h": "the interface",
     ".o": "the code",
     ".a": "the same as a static library",
-    ".so": "the same as a shared library, with the function for pictures",
-    ".dylib": "the same as a shared library, with the function for pictures",
+    ".so": "the same as a shared library",
+    ".dylib": "the same as a shared library",
     ".weights": "the weights",
     ".certificate.json": "what it takes of flash, RAM and stack at most",
-    "_preprocess.c": "makes an input of a picture",
+    "_preprocess.c": "makes an input of a picture; shared libraries have it inside",
     "index.html": "a page to try the network, which is opened from disk",
     ".data.js": "code and weights for the page",
     ".mjs": "an ES module for pages and Node",
@@ -376,19 +378,17 @@ _MEANINGS = {
     ".wasm": "the code, as the module loads it",
     "example.c": "a program that runs the network",
     "CMakeLists.txt": "builds the example",
+    "README.md": "this",
 }
 
 
-def _describe(
-    folder: Path, build_: Build, request: Request, target: Target, name: str, certificate: Certificate | None
-) -> Sequence[tuple[str, str]]:
-    """Write the page; the files and what they are."""
-    p = build_.interface.prefix
-    names = {(f"{p}{end}" if end[0] in "._" else end): what for end, what in _MEANINGS.items()}
-    there = [(name, what) for name, what in names.items() if (folder / name).exists()]
+def _described(folder: Path, prefix: str) -> Sequence[tuple[str, str]]:
+    """The files of a library, and what they are."""
+    names = {(f"{prefix}{end}" if end[0] in "._" else end): what for end, what in _MEANINGS.items()}
+    return [(name, what) for name, what in names.items() if name in SIGNATURES or (folder / name).exists()]
+
+
+def _page(build_: Build, files: Sequence[tuple[str, str]], command: str, certificate: Certificate | None) -> str:
     outside = () if certificate is None else certificate.outside
-    page = readme(build_, target, there, command_of(build_, request, name), outside)
-    if certificate is not None:
-        page += "\n" + as_table(certificate)
-    (folder / "README.md").write_text(page, encoding="utf-8")
-    return [*there, ("README.md", "this")]
+    page = readme(build_, files, command, outside)
+    return page if certificate is None else f"{page}\n{as_table(certificate)}"

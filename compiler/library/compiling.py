@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..targets.target import Environment, Target
-from .header import Build
+from .folder import Member
 
 _ZIG = {"armv7": "arm"}
 """Names of processors in Zig and QEMU where they aren't those of triples."""
 
 
-def compiling(build: Build, target: Target) -> str:
-    """The command, and what it needs; for WebAssembly how it is run without one."""
-    p = build.interface.prefix
+def compiling(members: Sequence[Member], target: Target) -> str:
+    """The command for networks of a folder, and what it needs; for WebAssembly how it is run without one."""
     if target.environment is Environment.WASM:
-        return f"`index.html` is opened from disk; pages and Node import `{p}.mjs`.\n"
-    pictures = [f"{p}_preprocess.c"] if build.extras.preprocess else []
-    threads = ["-lpthread"] if build.interface.threads > 1 else []
-    files = " ".join(["example.c", *pictures, f"{p}.o", "-lm", *threads, "-o example"])
+        (member,) = members
+        return f"`index.html` is opened from disk; pages and Node import `{member.prefix}.mjs`.\n"
+    objects = [name for m in members for name in ([f"{m.prefix}_preprocess.c"] * m.preprocess + [f"{m.prefix}.o"])]
+    threads = ["-lpthread"] if any(m.threads > 1 for m in members) else []
+    files = " ".join(["example.c", *objects, "-lm", *threads, "-o example"])
     compiler, more = _on_a_board(target) if target.environment is Environment.BARE else _in_a_process(target)
-    return f"    {compiler} -std=c99 -O2 {files}\n" + (f"\n{more}\n" if more else "")
+    return f"A program of `example.c`:\n\n    {compiler} -std=c99 -O2 {files}\n" + (f"\n{more}\n" if more else "")
 
 
 def _on_a_board(target: Target) -> tuple[str, str]:
