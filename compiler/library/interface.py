@@ -51,7 +51,7 @@ MEANINGS: Mapping[Status, str] = {
     Status.DAMAGED_WEIGHTS: "the weights are damaged",
     Status.NO_WEIGHTS: "no weights are bound to the workspace",
     Status.WRONG_ANSWER: "the self-test gave another answer",
-    Status.NO_THREADS: "threads could not be started",
+    Status.NO_THREADS: "threads could not be started, or were stopped",
     Status.WRONG_PICTURE: "a picture has no such size or number of channels",
     Status.NO_STATE: "the state was not reset before the first run",
 }

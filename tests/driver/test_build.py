@@ -141,6 +141,42 @@ def test_weights_that_were_refused_are_not_used(netc: Call, tiny: Path, tmp_path
     ]
 
 
+STOPPED = """
+#include <stdio.h>
+#include "net.h"
+static NET_ALIGNED uint8_t workspace[NET_WORKSPACE_BYTES];
+static float image[NET_INPUT_IMAGE_SIZE], scores[NET_OUTPUT_OUTPUT0_SIZE];
+int main(void) {
+  const net_inputs inputs = {image};
+  const net_outputs outputs = {scores};
+  static net_context never, context;
+  printf("%d ", (int)net_context_run(&never, &inputs, &outputs));
+  net_context_stop(&never);
+  printf("%d ", (int)net_context_start(&context, workspace, NET_MAX_THREADS + 1));
+  printf("%d ", (int)net_context_run(&context, &inputs, &outputs));
+  for (int32_t threads = 1; threads <= NET_MAX_THREADS; threads++) {
+    printf("%d ", (int)net_context_start(&context, workspace, threads));
+    printf("%d ", (int)net_context_run(&context, &inputs, &outputs));
+    net_context_stop(&context);
+    net_context_stop(&context);
+    printf("%d ", (int)net_context_run(&context, &inputs, &outputs));
+  }
+  return 0;
+}
+"""
+
+
+@needs_cc
+def test_contexts_that_are_stopped_do_not_run(netc: Call, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert netc("build", tiny, "-o", out, "--prefix", "net", "--embed-weights", "--threads", "2").code == 0
+    (out / "main.c").write_text(STOPPED)
+    cc(out, "main.c", "net.o", "-o", "main", "-lpthread")
+    printed = subprocess.run(["./main"], cwd=out, capture_output=True, text=True, check=True).stdout
+    none = Status.NO_THREADS
+    assert list(map(int, printed.split())) == [none, none, none, *([Status.OK, Status.OK, none] * 2)]
+
+
 @needs_ziglang
 @pytest.mark.parametrize("threads", [1, 2])
 def test_libraries_load_back(tiny: Path, tmp_path: Path, threads: int) -> None:

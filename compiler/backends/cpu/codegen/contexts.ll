@@ -65,6 +65,10 @@ start:
   %started = icmp eq i32 %errno, 0
   br i1 %started, label %done, label %failed
 failed:
+  %count.at = getelementptr %context, ptr %library, i64 0, i32 3
+  store i64 0, ptr %count.at, align 8
+  %workers.at = getelementptr %context, ptr %library, i64 0, i32 6
+  store ptr null, ptr %workers.at, align 8
   ret i32 {{no_threads}}
 done:
   ret i32 0
@@ -77,6 +81,14 @@ entry:
 null:
   ret i32 {{null}}
 find:
+  ; A context that was stopped, or never started and zeros, has no threads.
+  %count.at = getelementptr %context, ptr %library, i64 0, i32 3
+  %count = load i64, ptr %count.at, align 8
+  %stopped = icmp eq i64 %count, 0
+  br i1 %stopped, label %none, label %prepare
+none:
+  ret i32 {{no_threads}}
+prepare:
   %workspace.at = getelementptr %library, ptr %library, i64 0, i32 1
   %workspace = load ptr, ptr %workspace.at, align 8
   %table = getelementptr %library, ptr %library, i64 0, i32 2
@@ -97,6 +109,8 @@ entry:
   br i1 %absent, label %done, label %stop
 stop:
   call void @netc.threads_stop(ptr %library)
+  %count.at = getelementptr %context, ptr %library, i64 0, i32 3
+  store i64 0, ptr %count.at, align 8
   br label %done
 done:
   ret void
