@@ -189,3 +189,6 @@ def test_the_page_is_drawn_on(tmp_path: Path) -> None:
     assert 'data-state="done"' in shown
     assert set(re.findall(r'class="label">([^<]*)<', shown)) == {"a&lt;b", "c", "d"}
     assert re.search(r'<span id="time">[\d.]+ ms', shown)
+    (tmp_path / "out/net.data.js").unlink()
+    shown = opened(page, tmp_path / "third").split("<script", 1)[0]
+    assert 'role="alert">net.data.js, which has code and weights, isn\'t beside this page<' in shown

@@ -171,6 +171,7 @@ function random(tensor) {
 
 async function main() {
   state("loading");
+  if (typeof data === "undefined") throw new Error(`${facts.prefix}.data.js, which has code and weights, isn't beside this page`);
   const network = await create(decoded(data.code), data.weights && decoded(data.weights));
   delete data.code;
   delete data.weights;
