@@ -27,6 +27,8 @@ _EMULATORS = {
 """What runs code for a processor, by the first word of its triple."""
 VECTORS_OF_RISCV = (8, 1)
 """QEMU ends in an assertion at some of their instructions before this version."""
+LANES_OF_QEMU = 8
+"""QEMU's vectors of x86-64 have up to 256 bits."""
 
 
 @click.command("targets")
@@ -68,6 +70,8 @@ def _runner(target: Target) -> tuple[str | None, bool]:
     processor = target.triple.split("-")[0]
     if "apple" in target.triple:
         return "a Mac", False
+    if processor == "x86_64" and target.vector_lanes > LANES_OF_QEMU:
+        return "a processor with AVX-512", False
     name = "qemu-system-arm" if processor.startswith("thumb") else _EMULATORS.get(processor)
     if name == _EMULATORS["riscv64"] and target.vector_lanes > 1:
         return f"{name} from {'.'.join(map(str, VECTORS_OF_RISCV))} on", version_of(name) >= VECTORS_OF_RISCV
