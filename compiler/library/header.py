@@ -195,8 +195,9 @@ def _functions(build: Build, upper: str) -> Iterator[str]:
 {p}_status {p}_{i.task.value}(void *workspace, const {p}_inputs *inputs, const {p}_outputs *outputs);
 """
     if i.threads > 1:
+        needs = f"Workers are {p}.mjs's to start" if i.web_workers else "Needs pthread"
         yield f"""/* Runs on several threads: one run at a time between start and stop. `threads`, from 1 to
- * {upper}_MAX_THREADS, are the caller's own and workers, which wait for runs. Needs pthread. */
+ * {upper}_MAX_THREADS, are the caller's own and workers, which wait for runs. {needs}. */
 typedef struct {p}_context {{
   uint64_t internal[{i.context_bytes // 8}];
 }} {p}_context;

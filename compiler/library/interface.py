@@ -22,6 +22,8 @@ ALIGNMENT = 64
 """Of workspace and weights in bytes, where the machine is content with no less."""
 CODE = "{{code}}"
 """Stands in the text of a library for the hash of its code, until that is known."""
+WORKER_BYTES = 256
+"""What `runtime.ll` notes of a thread."""
 HEAD_BYTES = 64
 """Before the arena in a workspace that has a head, and before the weights in their file."""
 
@@ -105,6 +107,8 @@ class Interface:
     """That of weights in `Storage.SECTION`."""
     threads: int = 1
     """How many threads a context may have; with 1 there are no contexts."""
+    web_workers: bool = False
+    """Threads are workers that JavaScript starts, not pthreads."""
     alignment: int = ALIGNMENT
     task: Task = Task.RUN
     state: tuple[tuple[str, TensorType, int], ...] = ()
@@ -138,9 +142,26 @@ class Interface:
         return max(self.arena_offset + self.arena_bytes, self.alignment)
 
     @property
+    def has_pthreads(self) -> bool:
+        """Its threads are those of POSIX."""
+        return self.threads > 1 and not self.web_workers
+
+    @property
     def context_bytes(self) -> int:
-        """Size of a context for several threads, where there are any: that of `runtime.ll` and pointers."""
-        return 576 + 8 * (2 + len(self.inputs) + len(self.outputs)) if self.threads > 1 else 0
+        """Size of a context for several threads, if there are any, with what describes JavaScript's workers."""
+        if self.threads == 1:
+            return 0
+        return self.workers_offset + WORKER_BYTES * self.threads if self.web_workers else self._plain_context
+
+    @property
+    def workers_offset(self) -> int:
+        """Where a context has the descriptions of its workers, if these are JavaScript's."""
+        return _aligned(self._plain_context)
+
+    @property
+    def _plain_context(self) -> int:
+        """The context of `runtime.ll` and pointers."""
+        return 576 + 8 * (2 + len(self.inputs) + len(self.outputs))
 
     @property
     def selftest_offsets(self) -> tuple[int, ...]:
@@ -166,6 +187,7 @@ def interface_of(
     storage: Storage = Storage.EMBEDDED,
     section: str | None = None,
     threads: int = 1,
+    web_workers: bool = False,
     alignment: int = ALIGNMENT,
     outputs: Sequence[str] = (),
     task: Task = Task.RUN,
@@ -186,6 +208,7 @@ def interface_of(
         storage=storage,
         section=section,
         threads=threads,
+        web_workers=web_workers,
         alignment=alignment,
         task=task,
         state=tuple(module.state),

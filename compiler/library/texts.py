@@ -45,7 +45,7 @@ def cmake(build: Build) -> str:
     name, files = _target(p), f"${{{p}_object}}"
     pictures = f"{p}_preprocess.c " if build.extras.preprocess else ""
     threads = ""
-    if build.interface.threads > 1:
+    if build.interface.has_pthreads:
         threads = f"find_package(Threads REQUIRED)\ntarget_link_libraries({name} PUBLIC Threads::Threads)\n"
     return f"""set({p}_object ${{CMAKE_CURRENT_SOURCE_DIR}}/{p}.o)
 set_source_files_properties({files} PROPERTIES EXTERNAL_OBJECT TRUE)
@@ -72,7 +72,7 @@ def readme(build: Build, files: Sequence[tuple[str, str]], command: str, outside
     )
     stack = f"| stack | {build.stack_bytes:,} bytes |\n" if build.stack_bytes is not None else ""
     what = "a training step of one neural network" if i.task is Task.TRAIN else "one neural network"
-    needs = "`pthread`, `memcpy` and `memset`" if i.threads > 1 else "`memcpy` and `memset` at most"
+    needs = "`pthread`, `memcpy` and `memset`" if i.has_pthreads else "`memcpy` and `memset` at most"
     floats = [name for name in outside if name not in ("memcpy", "memset")]
     if floats:
         needs += f", and `libgcc` or `compiler-rt` for floats (`{floats[0]}` and others)"

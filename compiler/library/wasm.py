@@ -6,6 +6,9 @@ core specification, "Binary Format"; tool-conventions, "Linking.md".)
 
 The stack lies at the bottom of the memory, so that a stack that is too small traps in place of overwriting data. What
 is above `heap` is the caller's, who makes the memory as large as workspace, weights and tensors ask for.
+
+For workers the memory is shared: each worker makes an instance of its own, of the same memory, and gives it a stack of
+its own. Instances write data to the same places; it is the same data, as all of it is constant.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT = range(8)
 _CODE, _DATA = 10, 11
 _FUNCTION_KIND, _TABLE_KIND, _MEMORY_KIND, _GLOBAL_KIND = range(4)
 _I32, _MUTABLE = 0x7F, 1
+_SHARED = 3
+"""Limits of a memory that has a maximum and that several instances use at a time."""
+_MOST_PAGES = 1 << 16
 _I32_CONST, _END = 0x41, 0x0B
 _SYMBOL_TABLE = 8
 _FUNCTION_SYMBOL, _DATA_SYMBOL, _SECTION_SYMBOL = 0, 1, 3
@@ -82,10 +88,11 @@ class Linked:
     heap: int
 
 
-def link(code: bytes, exports: Sequence[str], stack_bytes: int = STACK_BYTES) -> Linked:
+def link(code: bytes, exports: Sequence[str], stack_bytes: int = STACK_BYTES, *, shared: bool = False) -> Linked:
     """A module of an object; it exports functions by their names, and its memory as `memory`.
 
-    Data that no code reads is left out. Raises `InternalError` for an object that needs something of its surroundings.
+    With a `shared` memory it imports that as `env.memory`, and exports the pointer to its stack as `stack`. Data that
+    no code reads is left out. Raises `InternalError` for an object that needs something of its surroundings.
     """
     sections = dict(_sections(code))
     functions = _imports(sections.get(_IMPORT, b"\0"))
@@ -103,12 +110,15 @@ def link(code: bytes, exports: Sequence[str], stack_bytes: int = STACK_BYTES) ->
     heap = -(-(stack_bytes + end) // ALIGNMENT) * ALIGNMENT
     patched = _relocated(sections, relocations, [stack_bytes + s.offset for s in segments])
     entries = [_name(name) + bytes([_FUNCTION_KIND]) + _number(places[name]) for name in exports]
-    entries.append(_name("memory") + bytes([_MEMORY_KIND, 0]))
+    entries.append(_name("stack") + bytes([_GLOBAL_KIND, 0]) if shared else _name("memory") + bytes([_MEMORY_KIND, 0]))
     stack = bytes([_I32, _MUTABLE, _I32_CONST]) + _signed(stack_bytes) + bytes([_END])
+    pages = _number(-(-heap // PAGE))
+    imported = _name("env") + _name("memory") + bytes([_MEMORY_KIND, _SHARED]) + pages + _number(_MOST_PAGES)
     made: dict[int, bytes] = {
         _TYPE: sections[_TYPE],
+        _IMPORT: b"\1" + imported if shared else b"",
         _FUNCTION: sections[_FUNCTION],
-        _MEMORY: b"\1\0" + _number(-(-heap // PAGE)),
+        _MEMORY: b"" if shared else b"\1\0" + pages,
         _GLOBAL: b"\1" + stack,
         _EXPORT: _number(len(entries)) + b"".join(entries),
         _CODE: patched[_CODE],

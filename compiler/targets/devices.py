@@ -67,7 +67,7 @@ def _wasm(more_features: str = "", **changes: Any) -> Target:
     return _base(
         "wasm32-unknown-unknown",
         "generic",
-        f"+simd128,+bulk-memory,+bulk-memory-opt,+sign-ext,+nontrapping-fptoint,+mutable-globals{more_features}",
+        f"+simd128,+atomics,+bulk-memory,+bulk-memory-opt,+sign-ext,+nontrapping-fptoint,+mutable-globals{more_features}",
         vector_lanes=4,
         vector_registers=15,
         l1_bytes=32 * _KIB,

@@ -122,7 +122,9 @@ class Target:
     @property
     def has_threads(self) -> bool:
         """Code for it can be run by several threads; else it is serial, and kernels get pointers only."""
-        return self.environment is Environment.POSIX and self.pointer_bits == 64
+        if self.environment is Environment.POSIX:
+            return self.pointer_bits == 64
+        return self.environment is Environment.WASM
 
     @property
     def alignment(self) -> int:

@@ -16,8 +16,8 @@ from typing import Any
 from ...page import escape
 from ...text import printable
 from ...types import TensorType
-from ..interface import MEANINGS, Interface, Storage, Tensor
-from ..wasm import link
+from ..interface import MEANINGS, WORKER_BYTES, Interface, Storage, Tensor
+from ..wasm import STACK_BYTES, link
 
 _ARRAYS = {
     "f64": "Float64Array",
@@ -68,12 +68,14 @@ def web_files(interface: Interface, code: bytes, weights: bytes | None, meaning:
     module = linked.code
     facts = _facts(interface, meaning, linked.heap)
     core = f"const facts = {_json(facts)};\n\n" + _text("core.js") + (_text("picture.js") if meaning.picture else "")
-    names = ["load", "create", "inputs", "outputs", "labels", "classify", *(["preprocess"] if meaning.picture else [])]
+    load = "loadThreads as load" if interface.web_workers else "load"
+    picture = ["preprocess"] if meaning.picture else []
+    names = [load, "create", "inputs", "outputs", "labels", "classify", *picture]
     head = f"// {printable(interface.name)}: made by netc; docs/libraries.md describes it.\n\n"
     types = head + _types(interface, meaning)
     data = {"code": module, **({"weights": weights} if weights is not None else {})}
     texts = {
-        f"{prefix}.mjs": head + core + _text("module.js") + f"\nexport {{ {', '.join(names)} }};\n",
+        f"{prefix}.mjs": head + core + _module(interface) + f"\nexport {{ {', '.join(names)} }};\n",
         f"{prefix}.d.mts": types,
         f"{prefix}.d.ts": f'{head}export * from "./{prefix}.mjs";\n',
         f"{prefix}.data.js": "const data = {\n"
@@ -81,7 +83,18 @@ def web_files(interface: Interface, code: bytes, weights: bytes | None, meaning:
         + "};\n",
         "index.html": _page(interface, facts, core, data, meaning),
     }
-    return {f"{prefix}.wasm": module, **{name: text.encode() for name, text in texts.items()}}
+    if interface.web_workers:
+        texts[f"{prefix}.worker.mjs"] = _text("worker.js")
+    files_ = {f"{prefix}.wasm": module, **{name: text.encode() for name, text in texts.items()}}
+    if interface.web_workers:
+        threaded = ("context_start", "context_run", "context_stop", "worker")
+        names = [*_functions(interface, meaning), *(f"{prefix}_{name}" for name in threaded)]
+        files_[f"{prefix}.threads.wasm"] = link(code, names, shared=True).code
+    return files_
+
+
+def _module(interface: Interface) -> str:
+    return _text("module.js") + (_text("threads.js") if interface.web_workers else "")
 
 
 def _functions(interface: Interface, meaning: Meaning) -> list[str]:
@@ -114,6 +127,20 @@ def _facts(interface: Interface, meaning: Meaning, heap: int) -> dict[str, Any]:
         "probable": meaning.probable,
         "labels": list(meaning.labels),
         "picture": _picture(meaning.picture),
+        **({"threads": _threads(interface)} if interface.web_workers else {}),
+    }
+
+
+def _threads(interface: Interface) -> dict[str, Any]:
+    """What starts workers."""
+    return {
+        "most": interface.threads,
+        "code": f"{interface.prefix}.threads.wasm",
+        "worker": f"{interface.prefix}.worker.mjs",
+        "contextBytes": interface.context_bytes,
+        "offset": interface.workers_offset,
+        "bytes": WORKER_BYTES,
+        "stackBytes": STACK_BYTES,
     }
 
 

@@ -5,51 +5,60 @@ const KINDS = {
 
 const count = (tensor) => tensor.shape.reduce((product, size) => product * size, 1);
 
+const check = (status) => {
+  if (status) throw new Error(`${facts.name}: ${facts.meanings[status] ?? `status ${status}`}`);
+};
+
+/** Where each thing lies in a memory: the workspace, the file of weights, tensors, tables of them, and `more` in bytes. */
+function plan(weightsBytes, more = []) {
+  let top = facts.heap;
+  const place = (bytes) => {
+    const start = Math.ceil(top / 64) * 64;
+    top = start + bytes;
+    return start;
+  };
+  const workspace = place(facts.workspaceBytes), file = place(weightsBytes);
+  const places = {};
+  for (const side of ["inputs", "outputs"]) {
+    places[side] = facts[side].map((t) => place(count(t) * KINDS[t.dtype].BYTES_PER_ELEMENT));
+  }
+  const tables = ["inputs", "outputs"].map((side) => place(4 * places[side].length));
+  return { workspace, file, places, tables, more: more.map(place), pages: Math.ceil(top / 65536) };
+}
+
 /** The network in a WebAssembly instance: its memory, and one run at a time. */
 class Network {
-  #memory; #exports; #workspace; #tables; #buffers;
+  threads = 1;
+  /** Why there are fewer threads than were asked for. */
+  note = "";
+  #exports; #plan; #buffers;
   #views = { inputs: {}, outputs: {} };
 
-  constructor(exports, weights) {
-    let top = facts.heap;
-    const place = (bytes) => {
-      const start = Math.ceil(top / 64) * 64;
-      top = start + bytes;
-      return start;
-    };
+  constructor(exports, memory, plan, weights) {
+    const { workspace, file, places, tables, pages } = plan, missing = pages - memory.buffer.byteLength / 65536;
+    if (missing > 0) memory.grow(missing);
     this.#exports = exports;
-    this.#memory = exports.memory;
-    this.#workspace = place(facts.workspaceBytes);
-    const file = place(weights?.byteLength ?? 0);
-    const places = {};
-    for (const side of ["inputs", "outputs"]) {
-      places[side] = facts[side].map((t) => place(count(t) * KINDS[t.dtype].BYTES_PER_ELEMENT));
-    }
-    this.#tables = ["inputs", "outputs"].map((side) => place(4 * places[side].length));
+    this.#plan = plan;
     this.#buffers = places.inputs[0] ?? places.outputs[0];
-    const missing = Math.ceil((top - this.#memory.buffer.byteLength) / 65536);
-    if (missing > 0) this.#memory.grow(missing);
-    const { buffer } = this.#memory;
+    const { buffer } = memory;
     ["inputs", "outputs"].forEach((side, i) => {
-      new Uint32Array(buffer, this.#tables[i], places[side].length).set(places[side]);
+      new Uint32Array(buffer, tables[i], places[side].length).set(places[side]);
       facts[side].forEach((t, j) => {
         this.#views[side][t.name] = new KINDS[t.dtype](buffer, places[side][j], count(t));
       });
     });
     if (weights) {
       new Uint8Array(buffer, file, weights.byteLength).set(weights);
-      this.#call("bind", this.#workspace, file, weights.byteLength);
+      this.#call("bind", workspace, file, weights.byteLength);
     }
-    if (facts.hasState) this.reset();
+    if (facts.hasState) this.#call("reset", workspace);
   }
 
   #call(name, ...operands) {
-    const status = this.#exports[`${facts.prefix}_${name}`](...operands);
-    if (status) throw new Error(`${facts.name}: ${facts.meanings[status] ?? `status ${status}`}`);
+    check(this.#exports[`${facts.prefix}_${name}`](...operands));
   }
 
-  /** Compute all outputs, as fresh arrays by name, from inputs: arrays by name, row by row. */
-  run(inputs) {
+  _put(inputs) {
     for (const tensor of facts.inputs) {
       const given = inputs[tensor.name], view = this.#views.inputs[tensor.name];
       if (!given) throw new TypeError(`${facts.name}: the input ${tensor.name} is missing`);
@@ -58,30 +67,53 @@ class Network {
       }
       view.set(given);
     }
-    this.#call("run", this.#workspace, ...this.#tables);
+  }
+
+  _take() {
     return Object.fromEntries(Object.entries(this.#views.outputs).map(([name, view]) => [name, view.slice()]));
   }
 
+/** Compute all outputs, as fresh arrays by name, from inputs: arrays by name, row by row. */
+  run(inputs) {
+    this._put(inputs);
+    this.#call("run", this.#plan.workspace, ...this.#plan.tables);
+    return this._take();
+  }
+
+  /** The same on all threads, as a promise; one run at a time. */
+  async compute(inputs) {
+    return this.run(inputs);
+  }
+
+  /** End its threads: it is of no use after that. */
+  async stop() {}
+
   /** Run a stored input; an error says so if the answer isn't the stored one. */
   selftest() {
-    if (facts.hasSelftest) this.#call("selftest", this.#workspace, this.#buffers);
+    if (facts.hasSelftest) this.#call("selftest", this.#plan.workspace, this.#buffers);
   }
 
   /** Give the state that the network keeps from run to run its first values. */
   reset() {
-    if (facts.hasState) this.#call("reset", this.#workspace);
+    if (facts.hasState) this.#call("reset", this.#plan.workspace);
   }
 }
 
 /** A network of its code (bytes or a compiled module) and the bytes of its weights, unless the code has them. */
 async function create(code, weights) {
   const module = code instanceof WebAssembly.Module ? code : await WebAssembly.compile(code);
+  const bytes = weightBytes(weights);
   const { exports } = await WebAssembly.instantiate(module, {});
-  if (!facts.files.weights) return new Network(exports, null);
+  return new Network(exports, exports.memory, plan(bytes?.byteLength ?? 0), bytes);
+}
+
+/** The file of the weights, if there is one. */
+function weightBytes(weights) {
+  if (!facts.files.weights) return null;
   if (!weights) throw new TypeError(`${facts.name}: the weights are missing`);
-  return new Network(exports, ArrayBuffer.isView(weights)
+  return ArrayBuffer.isView(weights)
     ? new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength)
-    : new Uint8Array(weights));
+    : new Uint8Array(weights);
 }
 
 /** The numbers that the elements of a quantized tensor stand for; those of others as they are. */

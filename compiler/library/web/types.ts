@@ -10,7 +10,16 @@ export interface Outputs {
 
 /** A network in an instance of WebAssembly. */
 export interface Network {
+  /** How many threads `compute` runs on. */
+  readonly threads: number;
+  /** Why there are fewer of them than were asked for; else empty. */
+  readonly note: string;
+  /** On the caller's thread. */
   run(inputs: Inputs): Outputs;
+  /** On all threads; one run at a time. */
+  compute(inputs: Inputs): Promise<Outputs>;
+  /** End the threads. */
+  stop(): Promise<void>;
   /** Run a stored input; throws an error if the answer isn't the stored one. */
   selftest(): void;
   /** Give the state that the network keeps from run to run its first values. */
@@ -35,6 +44,8 @@ export interface Class {
 export interface Sources {
   code?: BufferSource | WebAssembly.Module;
   weights?: BufferSource;
+  /** Of `compute`, of code that was built with `--threads`; where memory can't be shared there is one. */
+  threads?: number;
 }
 
 /** The network, from the files beside this module unless others are given. */

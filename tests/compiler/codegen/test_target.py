@@ -16,7 +16,7 @@ from netc.compiler.backends.cpu.codegen.jit import load_kernel
 from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.errors import NetcError
 from netc.compiler.loops.parser import parse_kernel
-from netc.compiler.targets.target import MinMax, Target
+from netc.compiler.targets.target import Environment, MinMax, Target
 from netc.runtime.host import runs_here
 
 from ..loops.test_text import module
@@ -38,7 +38,8 @@ def test_host_is_this_machine() -> None:
 def test_every_named_target_gives_an_object(name: str) -> None:
     target = find_target(name)
     kernels = [emit_kernel(kernel, target, linkage="dso_local", serial=True) for kernel in module().kernels]
-    text = emit_module(module(), target) if target.has_threads else machine.header(target) + "\n".join(kernels)
+    is_hosted = target.has_threads and target.environment is Environment.POSIX
+    text = emit_module(module(), target) if is_hosted else machine.header(target) + "\n".join(kernels)
     magic = next((magic for system, magic in MAGIC.items() if system in target.triple), ELF)
     assert object_code(text, target).startswith(magic)
 

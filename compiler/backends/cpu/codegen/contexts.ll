@@ -15,8 +15,8 @@ entry:
   store ptr %table, ptr %buffers.at, align 8
   %from.inputs = getelementptr ptr, ptr %table, i64 {{inputs}}
   %from.outputs = getelementptr ptr, ptr %from.inputs, i64 {{outputs}}
-  call void @llvm.memcpy.p0.p0.i64(ptr %table, ptr %inputs, i64 {{inputs_bytes}}, i1 false)
-  call void @llvm.memcpy.p0.p0.i64(ptr %from.inputs, ptr %outputs, i64 {{outputs_bytes}}, i1 false)
+  call void @llvm.memcpy.p0.p0.{{size}}(ptr %table, ptr %inputs, {{size}} {{inputs_bytes}}, i1 false)
+  call void @llvm.memcpy.p0.p0.{{size}}(ptr %from.inputs, ptr %outputs, {{size}} {{outputs_bytes}}, i1 false)
   %state = getelementptr i8, ptr %workspace, i64 {{state}}
   store ptr %state, ptr %from.outputs, align 8
   ret void
@@ -30,7 +30,9 @@ entry:
   %fits = icmp eq i32 %ready, 0
   br i1 %fits, label %run, label %done
 run:
-  call void @llvm.memset.p0.i64(ptr %library, i8 0, i64 {{context_bytes}}, i1 false)
+  %end = getelementptr %library, ptr null, i32 1
+  %bytes = ptrtoint ptr %end to {{size}}
+  call void @llvm.memset.p0.{{size}}(ptr %library, i8 0, {{size}} %bytes, i1 false)
   call void @netc.prepare(ptr %library, ptr %workspace, ptr %table, ptr %inputs, ptr %outputs)
   call void @netc.sequence(ptr %library, i64 0, i64 1)
   br label %done
@@ -55,7 +57,7 @@ count:
   %possible = icmp ult i32 %less, {{threads}}
   br i1 %possible, label %start, label %failed
 start:
-  call void @llvm.memset.p0.i64(ptr %library, i8 0, i64 {{context_bytes}}, i1 false)
+  call void @llvm.memset.p0.{{size}}(ptr %library, i8 0, {{size}} {{context_bytes}}, i1 false)
   %workspace.at = getelementptr %library, ptr %library, i64 0, i32 1
   store ptr %workspace, ptr %workspace.at, align 8
   %threads.at = getelementptr %context, ptr %library, i64 0, i32 3

@@ -1,7 +1,8 @@
 """A module of loops as a library: kernels, the sequence of calls, and the C interface of docs/libraries.md.
 
 A library for one thread needs nothing of its surroundings but `memcpy` and `memset`, which LLVM may call. One with
-contexts for several threads needs pthread as well. Equal modules, targets and interfaces give equal text.
+contexts for several threads needs pthread as well, or workers that JavaScript starts. Equal modules, targets and
+interfaces give equal text.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ....modules.overlaps import overlapping
 from ....targets.target import Target
 from . import machine
 from .llvm import emit_kernel
-from .program import Convention, Threaded, filled, runtime_text, sequence_text
+from .program import Convention, Threaded, Workers, filled, runtime_text, sequence_text
 from .selftest import selftest_text
 
 
@@ -55,7 +56,8 @@ def emit_library(module: Module, target: Target, interface: Interface) -> str:
     if serial:
         parts += [filled("serial.ll", words), _inputs_text(interface, target), sequence_text(module, Serial(interface))]
     else:
-        parts.append(runtime_text(target, "netc.threads", "internal"))
+        workers = Workers(interface.prefix, interface.workers_offset) if interface.web_workers else None
+        parts.append(runtime_text(target, "netc.threads", "internal", workers))
         parts += [filled("contexts.ll", words), sequence_text(module, Threaded())]
     shared = overlapping(module)
     parts += [emit_kernel(kernel, target, serial=serial, overlapping=shared) for kernel in module.kernels]
@@ -164,8 +166,8 @@ def _words(target: Target, interface: Interface) -> dict[str, str]:
         "bytes": str(interface.state_bytes),
         "arena": str(interface.arena_offset),
         "buffers": str(len(interface.inputs) + len(interface.outputs) + 1),
-        "inputs_bytes": str(8 * len(interface.inputs)),
-        "outputs_bytes": str(8 * len(interface.outputs)),
+        "inputs_bytes": str(target.pointer_bits // 8 * len(interface.inputs)),
+        "outputs_bytes": str(target.pointer_bits // 8 * len(interface.outputs)),
         "context_bytes": str(interface.context_bytes),
         "threads": str(interface.threads),
         "no_threads": str(int(Status.NO_THREADS)),

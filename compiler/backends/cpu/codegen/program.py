@@ -56,11 +56,35 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
     return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
 
 
-def runtime_text(target: Target, prefix: str, linkage: str = "dso_local") -> str:
-    """`runtime.ll` for a target."""
+def runtime_text(target: Target, prefix: str, linkage: str = "dso_local", workers: Workers | None = None) -> str:
+    """`runtime.ll` for a target, on pthread unless `workers` are JavaScript's."""
     words = {"prefix": prefix, "linkage": linkage, "pause": target.pause}
     words |= {"spins": str(SPINS), "glances": str(GLANCES)}
-    return filled("runtime.ll", words)
+    if workers is None:
+        system = {
+            "system": filled("pthread.ll", {}),
+            "take_workers": "%all = call ptr @calloc(i64 %nthreads, i64 256)",
+            "give_workers": "call void @free(ptr %all)",
+            "create_worker": "%status = call i32 @pthread_create(ptr %handle, ptr null, ptr @netc.work, ptr %worker)",
+        }
+    else:
+        system = {
+            "system": filled("futex.ll", {"library": workers.library}),
+            "take_workers": f"%all = getelementptr i8, ptr %ctx, i64 {workers.offset}",
+            "give_workers": "",
+            "create_worker": "%status = add i32 0, 0",
+        }
+    return filled("runtime.ll", words | system)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Threads that JavaScript starts: each calls `LIBRARY_worker` with what describes it."""
+
+    library: str
+    """The prefix of the library's names."""
+    offset: int
+    """Of their descriptions from the context, all of them zero at first."""
 
 
 def filled(name: str, words: Mapping[str, str]) -> str:

@@ -1,7 +1,8 @@
 ; What networks for several threads share: their C interface, worker threads and how they share out the work.
 ;
 ; `program.py` replaces the words in double braces and puts the network's `@netc.sequence(ctx, tid, nthreads)` beside
-; this text. Documented for callers in `netc.h`. Needs only libc and pthread, and holds no address of its own.
+; this text. Documented for callers in `netc.h`. Holds no address of its own. Of its surroundings it needs only threads,
+; a mutex and a condition variable: libc and pthread where there are processes, and `futex.ll` in WebAssembly.
 ;
 ; All threads walk the same sequence of rounds: a segment of calls, or a meeting. Of a segment each thread does its own
 ; share, unless another has begun it: who is done looks for shares that nobody has begun. So a thread that has no
@@ -45,19 +46,7 @@
   [15 x i64]
 }
 
-declare i32 @pthread_create(ptr, ptr, ptr, ptr)
-declare i32 @pthread_join(i64, ptr)
-declare i32 @pthread_mutex_init(ptr, ptr)
-declare i32 @pthread_mutex_lock(ptr)
-declare i32 @pthread_mutex_unlock(ptr)
-declare i32 @pthread_mutex_destroy(ptr)
-declare i32 @pthread_cond_init(ptr, ptr)
-declare i32 @pthread_cond_wait(ptr, ptr)
-declare i32 @pthread_cond_broadcast(ptr)
-declare i32 @pthread_cond_destroy(ptr)
-declare ptr @calloc(i64, i64)
-declare void @free(ptr)
-
+{{system}}
 ; Return once *word has reached `target`; whether the thread slept.
 define internal i1 @netc.wait(ptr %ctx, ptr %word, i64 %target, i64 %patience) noinline nounwind {
 entry:
@@ -312,7 +301,7 @@ join:
   %next = add i64 %i, 1
   br label %test
 free:
-  call void @free(ptr %all)
+  {{give_workers}}
   store ptr null, ptr %workers, align 8
   %mutex = getelementptr %context, ptr %ctx, i64 0, i32 15
   %condition = getelementptr %context, ptr %ctx, i64 0, i32 16
@@ -342,7 +331,7 @@ prepare:
   store i64 0, ptr %finished, align 8
   store i64 0, ptr %sleepers, align 8
   store i64 0, ptr %stopping, align 8
-  %all = call ptr @calloc(i64 %nthreads, i64 256)
+  {{take_workers}}
   store ptr %all, ptr %workers, align 8
   %missing = icmp eq ptr %all, null
   br i1 %missing, label %memory, label %init
@@ -366,7 +355,7 @@ describe:
   %caller = icmp eq i64 %i, 0
   br i1 %caller, label %created, label %create
 create:
-  %status = call i32 @pthread_create(ptr %handle, ptr null, ptr @netc.work, ptr %worker)
+  {{create_worker}}
   %failed = icmp ne i32 %status, 0
   br i1 %failed, label %undo, label %created
 created:
