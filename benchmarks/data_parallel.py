@@ -1,6 +1,6 @@
 """Training on several ranks: the same bits for any number of them, what the exchange costs, and what sharing gains.
 
-Four parts, of which `--part` chooses one.
+Three parts, of which `--part` chooses one.
 
 bits: nets are trained for three epochs on part of their data, by different numbers of ranks and threads, with half
 batches that are accumulated, and stopped and resumed on another number of ranks. All must give the same weights.
@@ -10,10 +10,6 @@ the model behind `netc train --plan`, given the latency and bandwidth between ra
 
 steps: a training step on 2 ranks with 1 thread each beside 1 rank with 2 threads, on the same two cores, by turns, in
 as many shards as `netc train` chooses, and in one for each rank.
-
-plan: what `netc train --plan` predicts for a slow network beside what is measured. Each message is held back until the
-network of the model would have passed it; no processor works meanwhile. Ranks beyond the cores share these, which the
-prediction is told: a shard, an update and an addition take ranks / cores times as long.
 """
 
 from __future__ import annotations
@@ -23,12 +19,12 @@ import hashlib
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +35,12 @@ from safetensors.numpy import load_file
 
 import netc
 from netc.compiler.graph.ir import Graph
-from netc.plan import measure
 from netc.recipe import resolve_recipe
-from netc.runtime.parallel.model import Measured, Network, exchange_seconds, predict
+from netc.runtime.parallel.model import Measured, Network, exchange_seconds
 from netc.runtime.parallel.trainer import ShardedTrainer
 from netc.runtime.parallel.tree import Tree
 from netc.runtime.parallel.world import World, this_world
 from netc.training import TrainingRequest, load_sharded_trainer
-from netc.training_setup import Setup
 
 NETS = {"mlp_mnist": "mnist", "cnn_cifar": "cifar10", "resnet20": "cifar10"}
 BATCH, EPOCHS = 128, 3
@@ -63,13 +57,13 @@ LAUNCHER = Path(sys.prefix) / "bin" / "mpiexec"
 
 def options() -> argparse.Namespace:
     each = parser(__doc__)
-    each.add_argument("--part", choices=["bits", "sums", "steps", "plan"], action="append")
+    each.add_argument("--part", choices=["bits", "sums", "steps"], action="append")
     each.add_argument("--nets", nargs="*", default=[*NETS], help="of the part bits")
     each.add_argument(
         "--samples", type=int, default=2560, help="of the part bits: a multiple of 128; a quarter for tests"
     )
+    each.add_argument("--cases", nargs="*", help="of the part bits, as they are called in the table: 'RANKS x THREADS'")
     each.add_argument("--rounds", type=int, default=3, help="of the parts sums and steps")
-    each.add_argument("--ranks", type=int, nargs="*", default=[2, 4, 8], help="of the part plan: powers of two")
     each.add_argument("--role", nargs="*", help=argparse.SUPPRESS)
     return each.parse_args()
 
@@ -78,14 +72,13 @@ def main() -> int:
     asked = options()
     if asked.role:
         role, *arguments = asked.role
-        {"sums": measure_sums, "steps": measure_steps, "alone": measure_alone, "plan": measure_plan}[role](*arguments)
+        {"sums": measure_sums, "steps": measure_steps}[role](*arguments)
         return 0
     print(setting("mpi4py", "mpich") + "\n")
     parts = {
-        "bits": lambda: bits(asked.nets, asked.samples),
+        "bits": lambda: bits(asked.nets, asked.samples, asked.cases),
         "sums": lambda: sums(asked.rounds),
         "steps": lambda: steps(asked.rounds),
-        "plan": lambda: plan(asked.ranks),
     }
     return max(parts[name]() for name in asked.part or parts)
 
@@ -98,27 +91,30 @@ def launched(ranks: int, *command: str) -> list[str]:
 # ---- the same bits --------------------------------------------------------------------------------------------------
 
 
-def bits(nets: Sequence[str], samples: int) -> int:
+def bits(nets: Sequence[str], samples: int, chosen: Sequence[str]) -> int:
     rows, sound = list[list[str]](), True
     for net in nets:
         print(net, file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as name:
             home = Path(name)
             write_part(home, NETS[net], samples)
-            found = {}
-            for ranks, threads in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1)):
-                found[f"{ranks} x {threads}"] = trained(home, net, ranks, threads)
-            half = ("--batch", str(BATCH // 2), "--shards", str(shards_of(net) // 2), "--accumulate", "2")
-            for ranks, threads in ((1, 1), (1, 2), (2, 1), (4, 1)):
-                found[f"{ranks} x {threads}, accumulated"] = trained(home, net, ranks, threads, *half)
-            found["4 x 1, killed, then 2 x 1"] = resumed(home, net, 4, 2)
-            found["1 x 1, killed, then 4 x 1"] = resumed(home, net, 1, 4)
-            found["2 x 1, accumulated, killed, then 1 x 1"] = resumed(home, net, 2, 1, *half)
-            expected = found["1 x 1"]
+            found = {case: train() for case, train in cases(home, net).items() if not chosen or case in chosen}
+            expected = found.get("1 x 1") or trained(home, net, 1, 1)
             rows += [[net, case, digest[:16], "yes" if digest == expected else "NO"] for case, digest in found.items()]
             sound &= set(found.values()) == {expected}
     print(table(["net", "ranks x threads", "hash of the weights", "same"], rows) + "\n", flush=True)
     return 0 if sound else 1
+
+
+def cases(home: Path, net: str) -> dict[str, Callable[[], str]]:
+    """What gives a hash of weights, by name: ranks and threads, and what else is done to the run."""
+    half = ("--batch", str(BATCH // 2), "--shards", str(shards_of(net) // 2), "--accumulate", "2")
+    whole = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1)]
+    accumulated = [(1, 1), (1, 2), (2, 1), (4, 1)]
+    each = {f"{r} x {t}": partial(trained, home, net, r, t) for r, t in whole}
+    each |= {f"{r} x {t}, accumulated": partial(trained, home, net, r, t, *half) for r, t in accumulated}
+    each |= {f"{r} x 1, killed, then {n} x 1": partial(resumed, home, net, r, n) for r, n in ((4, 2), (1, 4))}
+    return {**each, "2 x 1, accumulated, killed, then 1 x 1": partial(resumed, home, net, 2, 1, *half)}
 
 
 def write_part(home: Path, data: str, samples: int) -> None:
@@ -279,87 +275,6 @@ def measure_steps(net: str, batch: str, shards: str, threads: str, count: str) -
         times = timed_steps(trainer, graph, size, world, int(count) + 1)[1:]
     if world.rank == 0:
         print(json.dumps([min(each[column] for each in times) for column in (0, 1)]))
-
-
-# ---- plan -----------------------------------------------------------------------------------------------------------
-
-PLAN_NET, PLAN_SAMPLES, CORES = "cnn_cifar", 32, 2
-SLOW = Network(200e-6, 100e6)
-"""200 µs and 800 Mbit/s."""
-PLAN_BUCKETS = (25.0, 1.0)
-"""In MB: without overlap, and with."""
-
-
-def plan(counts: Sequence[int]) -> int:
-    rows = list[list[str]]()
-    for bucket in PLAN_BUCKETS:
-        done = subprocess.run(
-            launched(1, __file__, "--role", "alone", str(bucket)), check=True, capture_output=True, text=True
-        )
-        alone = json.loads(done.stdout)
-        for ranks in counts:
-            crowd = max(1.0, ranks / CORES)
-            times = [crowd * alone[name] for name in ("shard", "update", "sum")]
-            buckets = tuple((share, time) for share, time in alone["buckets"])
-            predicted = predict(ranks, Measured(PLAN_SAMPLES, *times, alone["bytes"], buckets), SLOW)
-            job = launched(ranks, __file__, "--role", "plan", str(bucket))
-            step, exposed = json.loads(subprocess.run(job, check=True, capture_output=True, text=True).stdout)
-            shown = [predicted.seconds, step, predicted.exposed, exposed]
-            figures = [f"{seconds * 1e3:.0f}" for seconds in shown]
-            rows.append([str(ranks), str(len(buckets)), *figures, f"{step / predicted.seconds:.2f}"])
-    heads = [
-        "ranks",
-        "buckets",
-        "step, ms: predicted",
-        "measured",
-        "exposed, ms: predicted",
-        "measured",
-        "step's ratio",
-    ]
-    print(f"{PLAN_NET}, shards of {PLAN_SAMPLES}, messages take 0.2 ms and 100 MB/s, {CORES} cores\n")
-    print(table(heads, rows) + "\n", flush=True)
-    return 0
-
-
-def measure_alone(bucket: str) -> None:
-    """Print what `--plan` measures."""
-    os.sched_setaffinity(0, range(CORES))
-    setup = Setup(PLAN_NET, None, {}, None, {}, None, (), 1, None, None, float(bucket))
-    shards = {"batch": 2 * PLAN_SAMPLES, "shards": 2, "accumulate": 1, "data": "none"}
-    found = measure(setup, resolve_recipe(None, shards), 10_000)
-    times = {"shard": found.shard_seconds, "update": found.update_seconds, "sum": found.sum_seconds}
-    print(json.dumps({**times, "bytes": found.exchanged_bytes, "buckets": found.buckets}))
-
-
-class SlowWorld:
-    """A world whose messages take as long as a network's."""
-
-    def __init__(self, world: World, network: Network) -> None:
-        self._world, self._network = world, network
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._world, name)
-
-    def exchange(self, mine: NDArray[Any], theirs: NDArray[Any], partner: int) -> None:
-        """As the world's, but not sooner than the network would be ready: both directions at once."""
-        end = time.perf_counter() + self._network.latency + max(mine.nbytes, theirs.nbytes) / self._network.bandwidth
-        self._world.exchange(mine, theirs, partner)
-        time.sleep(max(0.0, end - time.perf_counter()))
-
-
-def measure_plan(bucket: str) -> None:
-    """Print the seconds of a step over the slow network, and those in which nothing but the exchange goes on."""
-    world: Any = SlowWorld(this_world(), SLOW)
-    os.sched_setaffinity(0, range(CORES))
-    size = PLAN_SAMPLES * world.size
-    request = TrainingRequest(
-        PLAN_NET, batch=PLAN_SAMPLES, shards=world.size, threads=1, bucket=int(float(bucket) * 1e6)
-    )
-    graph = netc.load(PLAN_NET, batch=size)
-    with load_sharded_trainer(request, graph, world) as trainer:
-        times = timed_steps(trainer, graph, size, world, 12)
-    if world.rank == 0:
-        print(json.dumps([statistics.median(column) for column in zip(*times[2:], strict=True)]))
 
 
 def timed_steps(

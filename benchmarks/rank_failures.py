@@ -1,8 +1,8 @@
 """Kills a rank of a training job again and again: each time the job must end with a message that names the rank.
 
-A small net trains on several ranks. After each kill (SIGKILL; every third time the rank is stopped, SIGSTOP, as if its
-machine were gone) the run goes on from its checkpoint, on 2 ranks and 4 by turns. In the end its weights must be those
-of a run that nothing disturbed, bit for bit.
+A small net trains on several ranks. After each kill (SIGKILL; every third time, or as `--stop-every` says, the rank is
+stopped, SIGSTOP, as if its machine were gone) the run goes on from its checkpoint, on 2 ranks and 4 by turns. In the
+end its weights must be those of a run that nothing disturbed, bit for bit.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def options() -> argparse.Namespace:
     each.add_argument("--kills", type=int, default=10)
     each.add_argument("--epochs", type=int, default=60)
     each.add_argument("--seed", type=int, default=0, help="of ranks and times")
+    each.add_argument("--stop-every", type=int, default=3, help="which ranks are stopped, not killed; 0: none")
     return each.parse_args()
 
 
@@ -56,7 +57,7 @@ def main() -> int:
         arguments = (*train, "--run-dir", "killed")
         for number in range(asked.kills):
             ranks = (4, 2)[number % 2]
-            stopped = number % 3 == 2
+            stopped = asked.stop_every > 0 and number % asked.stop_every == asked.stop_every - 1
             rows.append(kill(home, arguments, ranks, chance, stopped))
             if (home / "killed" / "run.json").exists():
                 arguments = ("train", "--resume", "killed")
