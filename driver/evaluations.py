@@ -55,6 +55,11 @@ _IN_WORDS = {
 class Evaluated(Protocol):
     """What is evaluated, by all ranks of a world."""
 
+    @property
+    def source(self) -> Source:
+        """The samples."""
+        ...
+
     def show(self, world: World, as_json: bool) -> None:
         """Evaluate on rank 0, and write the result."""
         ...

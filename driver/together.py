@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
@@ -13,11 +16,13 @@ import click
 from .compiler.errors import NetcError
 from .frontend.diagnostics import render
 from .output import echo
+from .pipeline import target_of
 from .runtime.parallel.watch import Watch
 from .runtime.parallel.world import World
 
 T = TypeVar("T")
 _WRONG = 2
+_PROCESSOR = "processor"
 
 
 def together(world: World, work: Callable[[], T]) -> T:
@@ -51,15 +56,34 @@ def together(world: World, work: Callable[[], T]) -> T:
     raise click.exceptions.Exit(_WRONG)
 
 
+def facts_of(cpu: str | None, files: Mapping[str, str | None]) -> dict[str, object]:
+    """What must be the same on all ranks, whatever they share: version, processor, what lies in files, by their role.
+
+    Code for another processor adds in another order: ranks of two kinds would give the bits of neither.
+    """
+    target = target_of(cpu)
+    contents = {
+        f"{role} of hash": f"{zlib.crc32(Path(path).read_bytes()):08x}"
+        for role, path in files.items()
+        if path and Path(path).is_file()
+    }
+    kind = f"{target}, of hash {zlib.crc32(repr(target).encode()):08x}"
+    return {"netc": version("netc"), _PROCESSOR: kind, **contents}
+
+
 def agree(world: World, facts: Mapping[str, object]) -> None:
     """End all ranks, as `together` does, if what decides their work isn't the same on all of them."""
     first: Mapping[str, object] = world.broadcast(facts)
 
     def check() -> None:
-        for name, value in facts.items():
-            if value != first.get(name):
-                message = f"this rank was started with {name} = {value}, but rank 0 with {first.get(name)}"
-                raise NetcError(message, hint="give all ranks the same command and the same data")
+        for name in {**first, **facts}:
+            value, expected = facts.get(name), first.get(name)
+            if value != expected:
+                message = f"this rank was started with {name} = {value}, but rank 0 with {expected}"
+                hint = "give all ranks the same command and the same data"
+                if name == _PROCESSOR:
+                    hint = "`--cpu` names one whose code runs on all, for example --cpu x86-64-v3"
+                raise NetcError(message, hint=hint)
 
     together(world, check)
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, pa
 from .frontend import FORMATS, format_of
 from .losses import find_loss
 from .picture import usable_labels
-from .pipeline import PROGRAM, Request, Weights, build, find_weights, load_program
+from .pipeline import PROGRAM, Request, Weights, build, find_weights, load_program, target_of
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.layout import laid_out
@@ -165,27 +164,40 @@ class Job:
     def description(self) -> dict[str, Any]:
         """The resolved recipe, as the run keeps it."""
         setup = {name: getattr(self.setup, name) for name in IDENTITY}
-        costs = {name: getattr(self.setup, name) for name in COSTS} | {"threads": self.threads}
-        classes = {"classes": self.classes, "data_classes": self.train.names}
-        return {**setup, **costs, "network": self.fingerprint, **self.said.as_json(), **classes}
+        costs = {name: getattr(self.setup, name) for name in COSTS}
+        costs |= {"threads": self.threads, "processor": self.processor}
+        data = {"classes": self.classes, "data_classes": self.train.names, "data_hashes": self._data_hashes}
+        return {**setup, **costs, "network": self.fingerprint, **self.said.as_json(), **data}
+
+    @property
+    def processor(self) -> str:
+        """Whose code the run is."""
+        return str(target_of(self.setup.cpu))
+
+    @property
+    def _data_hashes(self) -> list[str]:
+        return [self.train.digest, self.test.digest]
 
     def decisive(self) -> dict[str, Any]:
-        """What must be the same on all ranks: what the run keeps, but for paths and costs; the version; the samples."""
-        others = {"model", "weights", *COSTS} - {"bucket"}
+        """What must be the same on all ranks: what the run keeps, but for paths and costs; and the samples."""
+        others = {"model", "weights", "data_hashes", "processor", *COSTS} - {"bucket"}
         described = {name: value for name, value in self.description().items() if name not in others}
         splits = {"training": self.train, "test": self.test}
         counts = {f"{name} samples": len(source) for name, source in splits.items()}
-        hashes = {f"{name} data of hash": source.digest for name, source in splits.items() if self.world.size > 1}
-        return {"netc": version("netc"), **described, **counts, **hashes}
+        hashes = {f"{name} data of hash": source.digest for name, source in splits.items()}
+        return {**described, **counts, **hashes}
 
-    def check_classes(self, kept: Mapping[str, Any]) -> None:
-        """Raise `NetcError` if net or data have other classes than in the recipe that a run keeps."""
+    def check_data(self, kept: Mapping[str, Any]) -> None:
+        """Raise `NetcError` if the data, or the classes of net or data, are not those that a run was started with."""
         for name, now in (("classes", self.classes), ("data_classes", self.train.names)):
             if kept.get(name) is not None and tuple(kept[name]) != now:
                 before = ", ".join(kept[name][:_SHOWN])
                 raise NetcError(
                     f"the classes of {self.train.name} are not those that the run was started with: {before}"
                 )
+        if kept.get("data_hashes", self._data_hashes) != self._data_hashes:
+            message = f"the samples of {self.recipe.data} are not those that the run was started with"
+            raise NetcError(message, hint="bring them back, or start a new run")
 
     def maker(self, source: Source, preparation: Preparation) -> Maker:
         """Who makes batches of a source."""

@@ -39,7 +39,7 @@ from ..runtime.evaluation.objects import require_coco_tools
 from ..runtime.parallel.watch import Watch
 from ..runtime.parallel.world import this_world
 from ..runtime.saved import is_saved
-from ..together import together
+from ..together import agree, facts_of, together
 
 
 @click.command("eval", cls=DataCommand)
@@ -120,8 +120,13 @@ def eval_command(
         program = load_program(build(replace(request, source=graph), PROGRAM))
         return SingleEvaluation(data, graph, program, source, maker_for(graph, source, labels, known))
 
+    choices = {"net": net, "settings": settings, "preprocess": preprocess, "batch": batch, "precision": precision}
+    choices |= {"split": split, "limit": limit, "loss": loss, "background": background}
     with Watch(world):
         evaluated = together(world, prepare)
+        if world.size > 1:
+            files = {"model": model, "weights": weights, "compare": compare, "compare-net": compare_net}
+            agree(world, {**facts_of(cpu, files), **choices, "data of hash": evaluated.source.digest})
         if world.rank:
             evaluated.assist(world)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -44,7 +44,10 @@ from ..runtime.data.registry import labelled_source, open_source
 from ..runtime.data.source import Source
 from ..runtime.parallel.watch import Watch
 from ..runtime.parallel.world import World, this_world
-from ..together import together
+from ..together import agree, facts_of, together
+
+_PATHS = {"model", "weights", "samples", "data", "ranges_file", "report", "output"}
+"""Options that may be spelled differently on the machines of a job."""
 
 SHOWN = 5
 """How many of the worst layers are printed."""
@@ -228,6 +231,10 @@ def _quantize(o: _Options, world: World) -> None:
     prepared = together(world, lambda: _Prepared.of(o))
     report_file, labelled, scheme = prepared.report, prepared.labelled, prepared.scheme
     network, samples = prepared.network, prepared.samples
+    if world.size > 1:
+        choices = {name: value for name, value in asdict(o).items() if name not in _PATHS}
+        files = facts_of(None, {"model": o.model, "weights": o.weights})
+        agree(world, {**files, **choices, "samples of hash": samples.digest})
     calibrated = _calibrate(o, network, samples, world)
     if world.rank:
         return

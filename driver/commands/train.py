@@ -46,7 +46,7 @@ from ..runtime.training.batches import BatchStream, Maker
 from ..runtime.training.events import Event, Finished, Interrupted, Saved, Started
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
-from ..together import agree, noting_sigterm, passing_on_signals, together
+from ..together import agree, facts_of, noting_sigterm, passing_on_signals, together
 from ..training import QAT
 from ..training_job import Job, Scorer
 from ..training_setup import COSTS, IDENTITY, Setup
@@ -194,14 +194,19 @@ def train_command(
         if resume is not None and run_dir is not None:
             raise NetcError("--resume goes on in the run's own folder", hint="leave --run-dir out")
         if resume is not None:
-            return _resumed(Path(resume), setup, flags, data_dir, workers, world)
-        return _new(setup, flags, data_dir, workers, run_dir, world)
+            begun = _resumed(Path(resume), setup, flags, data_dir, workers, world)
+        else:
+            begun = _new(setup, flags, data_dir, workers, run_dir, world)
+        if not emit:
+            check_runs_here(target_of(begun[0].setup.cpu))
+        return begun
 
     with Watch(world, patience) as watch, noting_sigterm(watch, world) as asked:
         if not watch.reached:
             show_notes("not all ranks reach the watcher on rank 0's machine: the launcher alone sees that one dies")
         job, start = together(world, prepare)
-        agree(world, job.decisive())
+        if world.size > 1:
+            agree(world, facts_of(job.setup.cpu, {"weights": job.setup.weights}) | job.decisive())
         if emit:
             return 0 if world.rank else _emit(job, emit, output, log)
         if world.rank:
@@ -264,7 +269,9 @@ def _resumed(
         raise NetcError(
             f"the network or its loss is not the one that {path} was started with", hint="restore the .net file"
         )
-    job.check_classes(kept)
+    job.check_data(kept)
+    if kept.get("processor", job.processor) != job.processor:
+        show_notes(f"the run began with code for {kept['processor']}: that for {job.processor} gives other bits")
     return job, lambda: Run.open(path)
 
 
@@ -297,17 +304,24 @@ class _Built:
         return _Built(trainer, stream, tests, Scorer(job, trainer, tests))
 
 
+def _built(job: Job, log: PassLog) -> _Built:
+    """What all ranks have compiled and opened, whose weights are the same."""
+    built = together(job.world, lambda: _Built.of(job, log))
+    if isinstance(built.trainer, ShardedTrainer) and job.world.size > 1:
+        agree(job.world, {"weights of hash": built.trainer.digest})
+    return built
+
+
 def _train(
     job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog, watch: Watch, asked: list[int]
 ) -> int:
     """Compile and train; the run starts only when everything else has succeeded. `asked` are signals to stop."""
-    check_runs_here(target_of(job.setup.cpu))
     options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
     show_notes(*job.notes)
     if job.recipe.qat is not None:
         recipe = job.recipe
         echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
-    built = together(job.world, lambda: _Built.of(job, log))
+    built = _built(job, log)
     trainer, tests = built.trainer, built.tests
     if isinstance(trainer, ShardedTrainer):
         trainer.note, watch.bucket = watch.at, lambda: trainer.bucket
@@ -361,7 +375,7 @@ def _tell(watch: Watch, event: Event) -> None:
 
 def _assist(job: Job, watch: Watch) -> int:
     """What a rank but the first does: its part of every step, as rank 0 says. It prints and writes nothing."""
-    built = together(job.world, lambda: _Built.of(job, PassLog((), False, False)))
+    built = _built(job, PassLog((), False, False))
     trainer, stream = built.trainer, built.stream
     assert isinstance(trainer, ShardedTrainer), "several ranks train in shards"
     trainer.note, watch.bucket = watch.at, lambda: trainer.bucket

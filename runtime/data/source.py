@@ -7,7 +7,7 @@ built on that. `PictureFiles` are pictures without labels. `registry` makes them
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,8 +109,12 @@ class FileSource:
     @property
     def digest(self) -> str:
         """What tells these samples from others: a hash of their files' names, without folders, and of their classes."""
-        names = "\n".join(Path(key).name for key in (*self.keys, *self.masks))
-        return _digest(self.labels.tobytes(), names.encode(errors="surrogateescape"))
+        return _digest(self.labels.tobytes(), _names((*self.keys, *self.masks)))
+
+
+def _names(keys: Iterable[str]) -> bytes:
+    """The names of files, without folders."""
+    return "\n".join(Path(key).name for key in keys).encode(errors="surrogateescape")
 
 
 def _digest(*parts: bytes | memoryview) -> str:
@@ -158,6 +162,11 @@ class PictureFiles:
                 bad.add(key)
         self.keys = [key for key in self.keys if key not in bad]
         return bool(bad)
+
+    @property
+    def digest(self) -> str:
+        """What tells these pictures from others: a hash of the names of those that aren't known to be damaged."""
+        return _digest(_names(self.keys))
 
     def notes(self, limit: int, white: float | None) -> tuple[str, ...]:
         """What was passed over of `limit` pictures, and what is lost of deep ones; see `depth_note` for `white`."""

@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ...compiler.errors import NetcError
 from ..trainer import Trainer
 from ..training.batches import Batch, BatchStream
 from ..training.loop import Evaluate, Scores
 from .trainer import Array, ShardedTrainer
 from .world import World
+
+_WRONG = 2
+"""The exit code after an error."""
 
 
 class Order(enum.Enum):
@@ -27,6 +31,8 @@ class Order(enum.Enum):
     BEGIN = enum.auto()
     """Batches are those from here on."""
     STEP = enum.auto()
+    CHECK = enum.auto()
+    """Compare the state with that of rank 0."""
     EVALUATE = enum.auto()
     END = enum.auto()
 
@@ -56,7 +62,10 @@ class Ending:
 def leading(
     trainer: Trainer, stream: BatchStream, evaluate: Evaluate, world: World
 ) -> Iterator[tuple[BatchStream, Evaluate, Ending]]:
-    """Batches and evaluation of rank 0, in which the others take part; at the end of the context they end, too."""
+    """Batches and evaluation of rank 0, in which the others take part; at the end of the context they end, too.
+
+    So they do after an error that comes while they wait for an order: rank 0 says what it was.
+    """
     ending = Ending()
     if world.size == 1:
         yield stream, evaluate, ending
@@ -68,14 +77,26 @@ def leading(
         world.broadcast((Order.BEGIN, epoch, step, epochs))
 
     def evaluate_together() -> Scores:
+        world.broadcast((Order.CHECK,))
+        trainer.check_alike()
         world.broadcast((Order.EVALUATE,))
+        trainer.amid = True
         skipped = [reason for reasons in world.gather(()) for reason in reasons]
         scores = evaluate()
+        trainer.amid = False
         return replace(scores, skipped=(*skipped, *scores.skipped))
 
-    yield replace(stream, begins=begin), evaluate_together, ending
-    world.broadcast((Order.END, ending.code))
-    world.over = True
+    def end(code: int) -> None:
+        world.broadcast((Order.END, code))
+        world.over = True
+
+    try:
+        yield replace(stream, begins=begin), evaluate_together, ending
+    except (NetcError, OSError):
+        if not trainer.amid:
+            end(_WRONG)
+        raise
+    end(ending.code)
 
 
 def follow(trainer: ShardedTrainer, stream: BatchStream, assist: Callable[[], None], world: World) -> int:
@@ -96,6 +117,8 @@ def follow(trainer: ShardedTrainer, stream: BatchStream, assist: Callable[[], No
             batch = next(batches)
             skipped += batch.skipped
             trainer.step(batch.images, batch.labels)
+        elif order is Order.CHECK:
+            trainer.check_alike()
         elif order is Order.EVALUATE:
             world.gather(tuple(skipped))
             skipped.clear()

@@ -65,6 +65,8 @@ class ShardedTrainer(Trainer):
         self._steps = 0
         self.total_step = 0
         """Steps of the run that are done, for messages; who goes on with a run sets it."""
+        self.amid = False
+        """Whether other ranks work, or wait, for what this rank has begun together with them."""
         self.note: Callable[[int | None, str], None] = lambda step, phase: None
         """Told where this rank is: the number of the step, and `compute`, `exchange` or nothing."""
         self._numbered = SHARD in shard.inputs
@@ -169,20 +171,21 @@ class ShardedTrainer(Trainer):
             finally:
                 self._shard.listen(None)
 
-        step = self.total_step + 1
+        step, self.amid = self.total_step + 1, True
         self.note(step, "compute")
         total = self._tree.total(compute, lambda: self.note(step, "exchange"))
         for rows in self._rows.values():
             self._tree.gather(rows)
         self.note(step, "")
+        self.amid = False
         results = self.program(*self._views(total))
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
         self.metrics.setdefault("counted", float(self.labels.size * self._shards))
         self._steps += 1
         self.total_step = step
-        if self.world.size > 1 and self._steps % CHECKED_STEPS == 0:
-            self._check_alike()
+        if self._steps % CHECKED_STEPS == 0:
+            self.check_alike()
         return self.metrics["loss"]
 
     def _runs(self, batch: Sequence[Array]) -> _Run:
@@ -236,13 +239,20 @@ class ShardedTrainer(Trainer):
         for view in self.program.state.values():
             self.world.broadcast_array(view)
 
-    def _check_alike(self) -> None:
-        """Raise `NetcError` on rank 0 if the state of a rank differs from that of the others."""
-        digest = 0
+    @property
+    def digest(self) -> str:
+        """A hash of the state."""
+        found = 0
         for view in self.program.state.values():
-            digest = zlib.crc32(view.reshape(-1).view(np.uint8).data, digest)
-        digests = self.world.gather(digest)
-        if different := [rank for rank, other in enumerate(digests) if other != digest]:
+            found = zlib.crc32(view.reshape(-1).view(np.uint8).data, found)
+        return f"{found:08x}"
+
+    def check_alike(self) -> None:
+        """Raise `NetcError` on rank 0 if the state of another rank differs from its own; all call this together."""
+        if self.world.size == 1:
+            return
+        digests = self.world.gather(self.digest)
+        if different := [rank for rank, other in enumerate(digests) if other != digests[0]]:
             named = f"rank {different[0]}" + (f" and {len(different) - 1} others" if len(different) > 1 else "")
             where = f"after {self._steps} steps of this process"
             hint = "do all ranks have the same processor and the same versions? `--cpu` names one that all have"

@@ -415,6 +415,29 @@ def test_a_run_goes_on_only_with_its_own_loss(netc: Call, net: Path) -> None:
     assert "the network or its loss is not the one" in netc("train", "--resume", "run").err
 
 
+def test_a_run_goes_on_only_with_its_own_samples(netc: Call, net: Path) -> None:
+    assert netc("train", net, "--run-dir", "run").code == 0
+    description = json.loads(Path("run/run.json").read_text())
+    (data,) = Path().glob("*.npz")
+    with np.load(data) as arrays:
+        samples = dict(arrays)
+    samples["x_train"][0] += 1
+    np.savez(data, **samples)
+    refused = netc("train", "--resume", "run")
+    assert refused.code == 2
+    assert "are not those that the run was started with" in refused.err
+    assert description["recipe"].pop("processor")
+    del description["recipe"]["data_hashes"]
+    Path("run/run.json").write_text(json.dumps(description))
+    assert netc("train", "--resume", "run").code == 0, "runs of earlier versions go on"
+
+
+def test_a_run_that_goes_on_with_code_for_another_processor_says_so(netc: Call, net: Path) -> None:
+    assert netc("train", net, "--run-dir", "run", "--cpu", "x86-64").code == 0
+    assert "the run began with code for x86-64 (" in netc("train", "--resume", "run", "--cpu", "x86-64-v2").err
+    assert "other bits" not in netc("train", "--resume", "run").err
+
+
 def test_a_run_goes_on_only_as_it_began(netc: Call, net: Path) -> None:
     assert netc("train", net, "--run-dir", "run").code == 0
     assert netc("train", net, "--resume", "run", "--batch", 8).code == 0

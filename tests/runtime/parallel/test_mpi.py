@@ -155,6 +155,39 @@ def test_a_rank_with_other_data_of_the_same_size_is_named(home: Path) -> None:
     assert not (home / "0" / "runs").exists()
 
 
+def test_a_rank_with_code_for_another_processor_is_named(home: Path) -> None:
+    refused = of_two(home, ["train", "tiny.net", "--cpu", "x86-64"], ["train", "tiny.net", "--cpu", "x86-64-v2"])
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("rank 1: error: this rank was started with processor = x86-64-v2 ")
+    assert "hint: `--cpu` names one whose code runs on all" in refused.stderr
+
+
+def test_a_rank_that_evaluates_other_weights_is_named(home: Path) -> None:
+    first = weights(home)
+    second = first.with_name("other.safetensors")
+    graph = load(home / "tiny.net")
+    write_weights(second, graph, initial_weights(graph, 1))
+    for command in (["eval", "tiny.net", "--data"], ["quantize", "tiny.net", "-o", "tiny.tflite", "--calibrate"]):
+        one, other = ([*command, "data.npz", "--weights", str(path)] for path in (first, second))
+        refused = of_two(home, one, other)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("rank 1: error: this rank was started with weights of hash = ")
+
+
+def test_an_error_of_rank_0_amid_training_ends_all_with_its_code(home: Path) -> None:
+    failed = train(home, 2, "tiny.net", "--optimizer", "sgd(lr=1e30)")
+    assert failed.returncode == 2
+    assert failed.stderr.count("error: ") == 1
+    assert "Abort" not in failed.stderr
+
+
+def of_two(home: Path, first: list[str], second: list[str]) -> subprocess.CompletedProcess[str]:
+    """A job whose two ranks are given different arguments."""
+    command = [*launched(1, *first), ":", "-n", "1", *launched(1, *second)]
+    job = [str(LAUNCHER), "-n", "1", *command]
+    return subprocess.run(job, cwd=home, capture_output=True, text=True, timeout=120)
+
+
 def test_commands_for_one_process_say_so(home: Path) -> None:
     refused = netc(home, 2, "show", "tiny.net")
     assert refused.returncode == 2

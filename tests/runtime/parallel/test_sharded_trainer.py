@@ -141,6 +141,32 @@ def test_any_number_of_ranks_gives_the_same_bits(source: Path, ranks: int) -> No
     alone.close()
 
 
+RECIPES = (
+    {"optimizer": "lars(lr=5, weight_decay=0.01)", "schedule": "cosine(epochs=4, warmup=2)", "steps_per_epoch": 1},
+    {"optimizer": "lamb(lr=0.01)", "label_smoothing": 0.1, "ema": 0.9, "clip_norm": 1.0},
+)
+
+
+@pytest.mark.parametrize("options", RECIPES, ids=["lars-warmup", "lamb-smoothing-ema-clip"])
+def test_what_large_batches_are_trained_with_gives_the_same_bits(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "tiny.net"
+    path.write_text(NORMED)
+
+    def work(world: World) -> dict[str, Array]:
+        mine = trainer(path, world, **options)
+        for x, labels in batches(3):
+            ShardedTrainer.step(mine, x[mine.rows], labels[mine.rows])  # without orders to the others
+        state = mine.state()
+        mine.close()
+        return state
+
+    expected = work(ALONE)
+    for state in on_ranks(4, work):
+        assert state.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_array_equal(state[name], value, err_msg=name)
+
+
 def test_ranks_add_buckets_to_the_same_bits(tmp_path: Path) -> None:
     path = tmp_path / "wide.net"
     path.write_text(WIDE)
