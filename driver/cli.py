@@ -23,6 +23,7 @@ from .output import echo
 from .runtime.parallel.launcher import launcher, rank_of_process
 
 _INTERRUPTED = 130
+_WRONG = 2
 _FIRST_RANK_SECONDS = 5.0
 
 COMMANDS = (
@@ -107,10 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk
         code = code or _fail(f"error: {error.strerror or error}")
         _drop_output()
-    if code and launcher() is not None:
-        from .runtime.parallel.world import end_all_ranks
-
-        end_all_ranks(code)
+    if code:
+        _end_all_ranks(code, "it says why" if code <= _WRONG else None)
     return code
 
 
@@ -125,11 +124,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except click.ClickException as error:
-        return 2 if rank_of_process() else _fail(_shown(error))
+        return _fail_alike(_shown(error))
     except NetcError as error:
         from .frontend.diagnostics import render
+        from .runtime.parallel.world import RankFailedError
 
-        return _fail(render(error))
+        return (_fail_alike if isinstance(error, RankFailedError) else _fail)(render(error))
     except MemoryError:
         return _fail("error: not enough memory")
     except RecursionError:
@@ -194,6 +194,22 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     echo(f"{'note' if isinstance(message, Note) else 'warning'}: {message}", err=True)
 
 
+def _fail_alike(message: str) -> int:
+    """As `_fail`, of what all ranks find wrong; one that is alone with it lets the first say it."""
+    if not rank_of_process():
+        return _fail(message)
+    _end_all_ranks(_WRONG, message.strip())
+    return _WRONG
+
+
+def _end_all_ranks(code: int, problem: str | None) -> None:
+    """End the other ranks, too, if a launcher has started some; a problem is told to those that wait for this one."""
+    if launcher() is not None:
+        from .runtime.parallel.world import end_all_ranks
+
+        end_all_ranks(code, problem)
+
+
 def _fail(message: str) -> int:
     """Say what is wrong; what all ranks find wrong is said by the first, which ends the others."""
     if rank := rank_of_process():
@@ -201,4 +217,4 @@ def _fail(message: str) -> int:
         time.sleep(_FIRST_RANK_SECONDS)
         message = f"rank {rank}: {message}"
     echo(message.rstrip("\n"), err=True)
-    return 2
+    return _WRONG

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, Protocol
 
@@ -117,13 +118,16 @@ ALONE = Alone()
 class MpiWorld:
     """The ranks of MPI_COMM_WORLD, in a communicator of netc's own."""
 
-    def __init__(self, mpi: Any) -> None:
-        """`mpi` is mpi4py's module, and initialised."""
+    def __init__(self, mpi: Any, problem: str | None = None) -> None:
+        """`mpi` is mpi4py's module, and initialised; `problem` is why this rank can't take part, if it can't."""
         self._comm = mpi.COMM_WORLD.Dup()
         self.over = False
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
-        self.threaded = min(self._comm.allgather(mpi.Query_thread())) >= mpi.THREAD_SERIALIZED
+        levels, problems = zip(*self._comm.allgather((mpi.Query_thread(), problem)), strict=True)
+        self.threaded = min(levels) >= mpi.THREAD_SERIALIZED
+        self.problems: dict[int, str] = {rank: said for rank, said in enumerate(problems) if said is not None}
+        """Why ranks can't take part; then there is nothing to take part in."""
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         neighbours = self._comm.Split_type(mpi.COMM_TYPE_SHARED).allgather(own)
         self._sharers: int = neighbours.count(own)
@@ -188,10 +192,24 @@ def _bytes(array: Array) -> Array:
     return array.reshape(-1).view(np.uint8)
 
 
-def end_all_ranks(status: int) -> None:
-    """End the job with an exit code, if this process is one of several that have found each other."""
-    if this_world.cache_info().currsize and not this_world().over:
-        this_world().abort(status)
+def end_all_ranks(status: int, problem: str | None = None) -> None:
+    """End the job with an exit code, if this process is one of several.
+
+    Where ranks have not met yet, the others wait for it: it meets them to tell the problem.
+    """
+    if launcher() is None:
+        return
+    if this_world.cache_info().currsize:
+        if not this_world().over:
+            this_world().abort(status)
+        return
+    if problem is not None:
+        with suppress(NetcError):
+            _meet(problem)
+
+
+class RankFailedError(NetcError):
+    """A rank could not begin: none does."""
 
 
 @cache
@@ -200,18 +218,27 @@ def this_world() -> World:
 
     A process of several that MPI takes for the only one belongs to a launcher of another MPI: each would train alone.
     """
+    return ALONE if launcher() is None else _meet()
+
+
+def _meet(why_not: str | None = None) -> MpiWorld:
+    """The ranks that a launcher has started, all of which call this once; `why_not` is why this one can't take part."""
     who = launcher()
-    if who is None:
-        return ALONE
+    assert who is not None, "a launcher has started this process"
     problem = f"{who} has started several processes, but"
     mpi, vendor = _loaded(problem)
     if not speaks_with_launcher(mpi.Get_library_version()):
         raise NetcError(f"{problem} the MPI library of mpi4py, {vendor}, can't speak with it", hint=_hint(who))
     if not mpi.Is_initialized():
         mpi.Init_thread()
-    world = MpiWorld(mpi)
+    elif why_not is not None:
+        raise NetcError("ranks meet once")
+    world = MpiWorld(mpi, why_not)
     if world.size == 1:
         raise NetcError(f"{problem} each is alone in its MPI library, {vendor}", hint=_hint(who))
+    if world.problems:
+        rank, said = min(world.problems.items())
+        raise RankFailedError(f"rank {rank} ended before it began: {said}")
     return world
 
 

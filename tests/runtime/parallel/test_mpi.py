@@ -162,6 +162,14 @@ def test_a_rank_with_code_for_another_processor_is_named(home: Path) -> None:
     assert "hint: `--cpu` names one whose code runs on all" in refused.stderr
 
 
+def test_a_rank_that_ends_before_it_meets_the_others_is_named(home: Path) -> None:
+    for other in (["train", "tiny.net", "--bogus"], ["train", "missing.net"]):
+        refused = of_two(home, ["train", "tiny.net"], other)
+        assert refused.returncode == 2
+        assert refused.stderr.count("rank 1") == 1
+        assert other[-1] in refused.stderr
+
+
 def test_a_rank_that_evaluates_other_weights_is_named(home: Path) -> None:
     first = weights(home)
     second = first.with_name("other.safetensors")
