@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Protocol
 
@@ -18,10 +20,13 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ..host import available_cores
-from .launcher import launcher
+from . import meeting
+from .launcher import launcher, rank_of_process
 
 Array = NDArray[Any]
 
+MEETING_SECONDS = 600.0
+"""How long a rank waits for the others to start."""
 _BUSY_SECONDS = 50e-6
 _NAP_SECONDS = 1e-3
 
@@ -229,17 +234,33 @@ def _meet(why_not: str | None = None) -> MpiWorld:
     mpi, vendor = _loaded(problem)
     if not speaks_with_launcher(mpi.Get_library_version()):
         raise NetcError(f"{problem} the MPI library of mpi4py, {vendor}, can't speak with it", hint=_hint(who))
-    if not mpi.Is_initialized():
-        mpi.Init_thread()
-    elif why_not is not None:
-        raise NetcError("ranks meet once")
-    world = MpiWorld(mpi, why_not)
+    if mpi.Is_initialized():
+        if why_not is not None:
+            raise NetcError("ranks meet once")
+        world = MpiWorld(mpi)
+    else:
+        with _for_a_while(rank_of_process()):
+            mpi.Init_thread()
+            world = MpiWorld(mpi, why_not)
     if world.size == 1:
         raise NetcError(f"{problem} each is alone in its MPI library, {vendor}", hint=_hint(who))
     if world.problems:
         rank, said = min(world.problems.items())
         raise RankFailedError(f"rank {rank} ended before it began: {said}")
     return world
+
+
+@contextmanager
+def _for_a_while(rank: int, seconds: float = MEETING_SECONDS) -> Iterator[None]:
+    """Let another process end this one, with a message, if ranks don't meet within the context."""
+    command = [sys.executable, "-I", "-S", meeting.__file__, str(seconds), str(rank), str(os.getpid())]
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    except OSError:
+        yield
+        return
+    with process:
+        yield
 
 
 def _loaded(problem: str) -> tuple[Any, str]:
