@@ -4,9 +4,9 @@ Each rank lies in a network namespace of Linux with a host name of its own, as i
 speak TCP over links whose speed `tc` limits. This needs root, `ip` and `tc`. With `--held-back` ranks lie on this
 machine alone, and each message is held back until a network would have passed it; no processor works meanwhile.
 
-The prediction is made as `--plan` does, from a shard on one thread, and from the latency and bandwidth that the same
-job measures between two ranks. Ranks beyond the cores share these, which the prediction is told: a shard, an update and
-an addition take ranks / cores times as long.
+The prediction is made as `--plan` does, from a shard on one thread, from the speed of links, and from the latency that
+the same job measures between two ranks; what it measures of their speed is shown, too. Ranks beyond the cores share
+these, which the prediction is told: a shard, an update and an addition take ranks / cores times as long.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> int:
             rows.append([str(ranks), *compared(asked, ranks, bucket, alone)])
     how = "messages are held back" if asked.held_back else "network namespaces"
     print(f"{asked.net}, shards of {asked.samples}, {asked.network}, {how}, {CORES} cores\n")
-    heads = ["ranks", "buckets", "latency, ms", "MB/s", "step, ms: predicted", "measured", "ratio"]
+    heads = ["ranks", "buckets", "latency, ms", "MB/s: measured", "step, ms: predicted", "measured", "ratio"]
     print(table([*heads, "exposed, ms: predicted", "measured", "ratio"], rows) + "\n", flush=True)
     return 0
 
@@ -98,9 +98,9 @@ def compared(asked: argparse.Namespace, ranks: int, bucket: float, alone: dict[s
     else:
         with linked(ranks, asked.network) as hosts:
             found = json.loads(output(on_hosts(hosts, command)))
-    network = Network(found["latency"], found["bandwidth"])
+    network = parse_network(asked.network, found["latency"] * 1e6)
     predicted = predicted_step(ranks, asked.samples, alone, network)
-    figures = [str(len(alone["buckets"])), f"{network.latency * 1e3:.2f}", f"{network.bandwidth / 1e6:.0f}"]
+    figures = [str(len(alone["buckets"])), f"{network.latency * 1e3:.2f}", f"{found['bandwidth'] / 1e6:.1f}"]
     for name, seconds in (("step", predicted.seconds), ("exposed", predicted.exposed)):
         figures += [f"{seconds * 1e3:.0f}", f"{found[name] * 1e3:.0f}", f"{found[name] / seconds:.2f}"]
     return figures

@@ -66,6 +66,8 @@ class Watch:
                 threading.Thread(target=self._attend, name="netc-watch", daemon=True).start()
                 reached = True
         self.reached = all(world.gather(reached))
+        if world.rank == 0:
+            self._facts["met"] = True
 
     def at(self, step: int | None, phase: str) -> None:
         """Note where this rank is: the number of the step, and what it does there (compute, exchange)."""

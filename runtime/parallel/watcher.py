@@ -26,6 +26,8 @@ from typing import Any
 
 SILENT_SECONDS = 20.0
 """A rank that is heard of twice a second is given up after so long."""
+ABSENT_SECONDS = 60.0
+"""A rank that has not connected by then, while rank 0 still waits for it, is given up."""
 TICK_SECONDS = 0.5
 END_SECONDS = 3.0
 """How long ranks have to end by themselves."""
@@ -63,6 +65,9 @@ class Watcher:
         self._done: set[int] = set()
         self._facts: dict[str, Any] = {}
         self._blamed = False
+        self._begun = time.monotonic()
+        self._parent = os.getppid()
+        """The process of rank 0."""
 
     def watch(self) -> None:
         """Return when there is nothing left to watch."""
@@ -78,7 +83,7 @@ class Watcher:
                 self._blame(" and ".join(map(str, lost)) + " died", lost[0])
             elif not self._blamed and (late := self._late(now)) is not None:
                 self._blame(f"{late} has not answered for {SILENT_SECONDS:.0f} s", late)
-            elif not self._blamed and (stuck := self._stuck()) is not None:
+            elif not self._blamed and (stuck := self._absent(now) or self._stuck()) is not None:
                 self._blame(*stuck)
             if self._blamed and not (set(self._known) - self._done):
                 return
@@ -140,6 +145,21 @@ class Watcher:
         if not any(now - rank.heard < 4 * TICK_SECONDS for rank in present):
             return None
         return next((rank for rank in present if now - rank.heard > SILENT_SECONDS), None)
+
+    def _absent(self, now: float) -> tuple[str, Rank] | None:
+        """What is wrong if ranks wait for one that has not connected. One that can't connect is no longer waited for.
+
+        Rank 0 alone says that they have met; if it is the one that is missing, it can't be told to end.
+        """
+        if self._facts.get("met") or now - self._begun < ABSENT_SECONDS:
+            return None
+        number = next((number for number in range(self._ranks) if number not in self._known), None)
+        if number is None:
+            return None
+        if number == 0:
+            _kill(self._parent)
+        absent = Rank(self._listener, number)
+        return f"rank {number} has begun nothing for {ABSENT_SECONDS:.0f} s, and the others wait for it", absent
 
     def _stuck(self) -> tuple[str, Rank] | None:
         """What is wrong if ranks have waited too long for another."""

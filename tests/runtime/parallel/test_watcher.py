@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -62,6 +63,20 @@ def job() -> Iterator[Job]:
     for stream in (found.process.stdin, found.process.stdout, found.process.stderr):
         assert stream is not None
         stream.close()
+
+
+def test_a_rank_that_never_connects_is_named_unless_ranks_go_on_without_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        found = watcher.Watcher(2, listener, SECRET)
+        later = time.monotonic() + watcher.ABSENT_SECONDS + 1
+        assert found._absent(time.monotonic()) is None
+        found._known[0] = watcher.Rank(listener, 0)
+        problem, rank = found._absent(later) or ("", None)
+        assert problem == "rank 1 has begun nothing for 60 s, and the others wait for it"
+        assert rank is not None
+        assert rank.number == 1
+        found._facts["met"] = True
+        assert found._absent(later) is None
 
 
 def test_a_rank_that_dies_is_named_and_the_others_are_told(job: Job) -> None:
