@@ -95,7 +95,7 @@ class Watch:
         secret = secrets.token_hex(16)
         with suppress(OSError, ValueError):
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", watcher.__file__, str(ranks), host],
+                [sys.executable, "-I", "-S", watcher.__file__, str(ranks), host, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,

@@ -1,12 +1,12 @@
 """The watcher of a job: a process that outlives the ranks and says which of them failed, and where.
 
-It is started by rank 0 as a script (`watcher.py RANKS HOST`), in a session of its own, so that a launcher that ends all
-ranks doesn't end it. Its first line of stdin is a secret, its first line of stdout the port on which it listens. Each
-rank keeps a connection and sends lines of JSON: first who it is, with the secret; then, twice a second, its place
-(step, phase, since when), rank 0 also the newest checkpoint and how to go on; at last that it is done. A connection
-that ends before that is a rank that died. A rank that is silent while others speak has been stopped, or its machine is
-gone. Then the watcher says so on stderr and tells the other ranks to end; those of its own machine that don't are
-killed.
+It is started by rank 0 as a script (`watcher.py RANKS HOST PROCESS`), in a session of its own, so that a launcher that
+ends all ranks doesn't end it. Its first line of stdin is a secret, its first line of stdout the port on which it
+listens. Each rank keeps a connection and sends lines of JSON: first who it is, with the secret; then, twice a second,
+its place (step, phase, since when), rank 0 also the newest checkpoint and how to go on; at last that it is done. A
+connection that ends before that is a rank that died. A rank that is silent while others speak has been stopped, or its
+machine is gone. Then the watcher says so on stderr and tells the other ranks to end; those of its own machine that
+don't are killed.
 
 Only the standard library is used: a process that waits shall be small, and start at once.
 """
@@ -55,7 +55,8 @@ class Rank:
 class Watcher:
     """Listens to ranks until all are done or one has failed."""
 
-    def __init__(self, ranks: int, listener: socket.socket, secret: str) -> None:
+    def __init__(self, ranks: int, listener: socket.socket, secret: str, parent: int) -> None:
+        """`parent` is the process of rank 0."""
         self._ranks = ranks
         self._secret = secret
         self._listener = listener
@@ -66,8 +67,7 @@ class Watcher:
         self._facts: dict[str, Any] = {}
         self._blamed = False
         self._begun = time.monotonic()
-        self._parent = os.getppid()
-        """The process of rank 0."""
+        self._parent = parent
 
     def watch(self) -> None:
         """Return when there is nothing left to watch."""
@@ -78,6 +78,8 @@ class Watcher:
             if now - last > 5 * TICK_SECONDS:
                 self._forgive(now)  # this process itself has stood still
             last = now
+            if 0 not in self._known and os.getppid() != self._parent:
+                return  # rank 0 has ended before anything began: that is the launcher's to say
             lost = [rank for key, _ in events if (rank := self._hear(key, now)) is not None]
             if lost and not self._blamed:
                 self._blame(" and ".join(map(str, lost)) + " died", lost[0])
@@ -218,8 +220,8 @@ def _kill(process: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def main(ranks: int, host: str) -> None:
-    """Watch; `host` is the address to listen on."""
+def main(ranks: int, host: str, parent: int) -> None:
+    """Watch; `host` is the address to listen on, `parent` the process of rank 0."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # these are for the ranks, and say so there
     secret = sys.stdin.readline().strip()
@@ -231,8 +233,8 @@ def main(ranks: int, host: str) -> None:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1):
             os.dup2(nowhere, descriptor)
-        Watcher(ranks, listener, secret).watch()
+        Watcher(ranks, listener, secret, parent).watch()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ class Job:
 
     def __init__(self, ranks: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", watcher.__file__, str(ranks), "127.0.0.1"],
+            [sys.executable, "-I", "-S", watcher.__file__, str(ranks), "127.0.0.1", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -67,7 +68,7 @@ def job() -> Iterator[Job]:
 
 def test_a_rank_that_never_connects_is_named_unless_ranks_go_on_without_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = watcher.Watcher(2, listener, SECRET)
+        found = watcher.Watcher(2, listener, SECRET, os.getpid())
         later = time.monotonic() + watcher.ABSENT_SECONDS + 1
         assert found._absent(time.monotonic()) is None
         found._known[0] = watcher.Rank(listener, 0)
@@ -77,6 +78,17 @@ def test_a_rank_that_never_connects_is_named_unless_ranks_go_on_without_it() -> 
         assert rank.number == 1
         found._facts["met"] = True
         assert found._absent(later) is None
+
+
+def test_the_watcher_of_a_rank_that_ends_before_it_connects_ends() -> None:
+    script = (
+        "import os, subprocess, sys\n"
+        f"subprocess.Popen([sys.executable, '-I', '-S', {watcher.__file__!r}, '2', '127.0.0.1', str(os.getpid())])"
+    )
+    rank = [sys.executable, "-c", script]
+    ended = subprocess.run(rank, input=f"{SECRET}\n", capture_output=True, text=True, timeout=20)
+    assert ended.stdout.strip().isdigit()
+    assert not ended.stderr
 
 
 def test_a_rank_that_dies_is_named_and_the_others_are_told(job: Job) -> None:
@@ -118,7 +130,7 @@ def test_rank_0_hears_of_signals_and_strangers_are_sent_away(job: Job) -> None:
 
 
 def test_a_watcher_whose_starter_has_ended_ends_without_a_word() -> None:
-    command = [sys.executable, "-I", "-S", watcher.__file__, "2", "127.0.0.1"]
+    command = [sys.executable, "-I", "-S", watcher.__file__, "2", "127.0.0.1", str(os.getpid())]
     pipes = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipes, stdout=pipes, stderr=pipes, text=True) as process:
         assert process.stdin is not None
