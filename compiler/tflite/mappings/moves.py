@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...graph.ir import Operation, Value
@@ -116,9 +118,20 @@ def gather_nd(c: Emitter, op: Operation) -> None:
 
 def scatter_nd(c: Emitter, op: Operation) -> None:
     """SCATTER_ND."""
-    shape = op.attributes["shape"]
-    places = _indices(c, op, 0, shape[: op.operands[0].type.shape[-1]], (DType.I32,))
-    c.node("SCATTER_ND", [places, c.place(op.operands[1]), c.vector(shape)], [c.result(op)], "ScatterNdOptions")
+    shape, (indices, updates) = op.attributes["shape"], op.operands
+    places, data = _indices(c, op, 0, shape[: indices.type.shape[-1]], (DType.I32,)), c.place(updates)
+    if not updates.type.rank:  # the kernel refuses a single number
+        places = _listed(c, op, places, TensorType(DType.I32, indices.type.shape), "index")
+        data = _listed(c, op, data, updates.type, "update")
+    c.node("SCATTER_ND", [places, data, c.vector(shape)], [c.result(op)], "ScatterNdOptions")
+
+
+def _listed(c: Emitter, op: Operation, place: int, type_: TensorType, name: str) -> int:
+    """A list of the tensor at `place` alone."""
+    shape = (1, *type_.shape)
+    result = c.intermediate(replace(type_, shape=shape), f"{c.names[op.result]}/{name}")
+    c.node("RESHAPE", [place, c.vector(shape)], [result], "ReshapeOptions", new_shape=shape)
+    return result
 
 
 def last_update(c: Emitter, op: Operation) -> None:

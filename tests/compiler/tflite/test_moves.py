@@ -130,6 +130,14 @@ def test_scatter_nd_adds(spelling: str, litert: LiteRT) -> None:
     assert check(graph, "SCATTER_ND", litert)
 
 
+@pytest.mark.parametrize("spelling", ["f32", "i32", "i8", "i8<0.05:-3>"])
+def test_scatter_nd_of_a_single_number(spelling: str, litert: LiteRT) -> None:
+    b = GraphBuilder("net")
+    places = b.constant(np.array([3, -1], np.int64))
+    graph = b.finish([b.emit("scatter_nd", places, b.input("x", typed(spelling, ())), shape=(4, 5))])
+    assert check(graph, "SCATTER_ND", litert)
+
+
 @pytest.mark.parametrize("spelling", ["f32", "i32", "i64", "i8", "u8"])
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("labels", ["i32", "i64", "u8"])
