@@ -127,8 +127,9 @@ def require_file(path: str | os.PathLike[str], what: str = "file") -> None:
 def read_bytes(path: str | os.PathLike[str], what: str = "file", limit: int = MAX_TEXT) -> bytes:
     """The contents of a file or a pipe; raises `NetcError` if it can't be read or has more than `limit` bytes."""
     with open_file(path, what) as stream, reading(path, what):
-        data = stream.read(limit + 1)
-    if len(data) > limit:
+        size = os.fstat(stream.fileno()).st_size  # 0 of a pipe, which shows its length by being read
+        data = stream.read(limit + 1) if size <= limit else b""
+    if max(size, len(data)) > limit:
         raise NetcError(f"{os.fspath(path)} is too large", hint=f"{with_article(what)} may have {limit:,} bytes")
     return data
 

@@ -40,6 +40,14 @@ def test_other_errors_pass() -> None:
         raise KeyboardInterrupt
 
 
+def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate((1 << 42) + 1)  # takes no place on the disk, but would in memory
+    with pytest.raises(NetcError, match="huge is too large"):
+        read_bytes(path, limit=1 << 42)
+
+
 def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
