@@ -11,6 +11,7 @@ import numpy as np
 
 from .commands.bench import random_inputs
 from .compiler.errors import NetcError
+from .compiler.extras import extra
 from .compiler.graph.ir import Array
 from .compiler.quantization import states_scales
 from .frontend.onnx.watched import Watched, watched
@@ -134,10 +135,7 @@ def _by_reference(model: Any, feeds: Mapping[str, Array], names: Sequence[str]) 
 
 def by_runtime(model: Any, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
     """Results of a model by name, from ONNX Runtime without its rewriting. Raises `NetcError` if it can't run it."""
-    try:
-        runtime = import_module("onnxruntime")
-    except ImportError:
-        raise NetcError("ONNX Runtime isn't installed", hint="pip install onnxruntime") from None
+    runtime = extra("onnxruntime", "ONNX Runtime can't be used", "pip install onnxruntime")
     watching = type(model)()
     watching.CopyFrom(model)
     del watching.graph.output[:]

@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 from ..compiler.errors import Diagnostic, NetcError, Note
+from ..compiler.extras import extra
 from ..compiler.graph.ir import Graph
 
 _LONGEST = 300
@@ -23,16 +23,10 @@ _LONGEST = 300
 
 @cache
 def library() -> Any:
-    """The package `torch`. Raises `NetcError` where it, or what its exporter needs, isn't installed."""
-    try:
-        for name in ("onnx", "onnxscript", "torch.export", "torch.onnx"):
-            import_module(name)
-        return import_module("torch")
-    except ImportError as error:
-        raise NetcError(
-            f"PyTorch's modules need the packages torch, onnx and onnxscript: {error}",
-            hint="install them with pip install 'netc[torch]'",
-        ) from None
+    """The package `torch`. Raises `NetcError` where it, or what its exporter needs, can't be imported."""
+    problem = "PyTorch's modules need the packages torch, onnx and onnxscript"
+    names = ("onnx", "onnxscript", "torch.export", "torch.onnx", "torch")
+    return [extra(name, problem, "install them with pip install 'netc[torch]'") for name in names][-1]
 
 
 def from_torch(module: Any, example_inputs: Any, *, name: str | None = None) -> Graph:

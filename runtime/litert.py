@@ -7,7 +7,6 @@ should be read by netc first: LiteRT trusts them.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..compiler.errors import NetcError
+from ..compiler.extras import extra
 from ..compiler.graph.ir import Array, Graph
 
 EDGETPU_OPERATOR = "edgetpu-custom-op"
@@ -103,10 +103,7 @@ def needs_edgetpu(graph: Graph) -> bool:
 
 def _litert() -> Any:
     """LiteRT's module."""
-    try:
-        return importlib.import_module("ai_edge_litert.interpreter")
-    except ImportError as error:
-        raise NetcError(f"LiteRT can't be used: {error}", hint="pip install 'netc[litert]' installs it") from None
+    return extra("ai_edge_litert.interpreter", "LiteRT can't be used", "pip install 'netc[litert]' installs it")
 
 
 def _delegate(module: Any) -> Any:

@@ -13,6 +13,7 @@ LEAVES = {
     "archives",
     "arrays",
     "errors",
+    "extras",
     "files",
     "image",
     "initial",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import import_module
 from typing import Any
 
-from ...compiler.errors import NetcError
+from ...compiler.extras import extra
 
 NEWEST = 28
 """The newest operator set whose operators netc's rules know; operators that changed later are refused."""
@@ -16,14 +15,10 @@ OLDEST = 6
 
 @cache
 def library() -> Any:
-    """The package `onnx`. Raises `NetcError` where it isn't installed."""
-    try:
-        onnx = import_module("onnx")
-        import_module("onnx.defs")
-    except ImportError as error:
-        raise NetcError(
-            f"ONNX files need the package onnx: {error}", hint="install it with pip install 'netc[onnx]'"
-        ) from None
+    """The package `onnx`. Raises `NetcError` where it can't be imported."""
+    problem, cure = "ONNX files need the package onnx", "install it with pip install 'netc[onnx]'"
+    onnx = extra("onnx", problem, cure)
+    extra("onnx.defs", problem, cure)
     return onnx
 
 
