@@ -159,18 +159,33 @@ class TransposesLeft:
     rearranging: int
     """Between two reshapes, of which the first splits dimensions and the second merges them: shuffles, windows."""
     outside: int
-    """Of inputs and outputs."""
+    """Of inputs and outputs, or of what is made of one element by element: its bytes may be fewer (`quantize`)."""
 
 
 def transposes_left(graph: Graph) -> TransposesLeft:
     """Count the transposes of a graph."""
     static = static_values(graph)
     found = [op for op in graph.operations if isinstance(op.operator, Transpose) and op.result not in static]
-    outer = frozenset((*graph.inputs, *graph.outputs))
-    at_ends = [op for op in found if op.operands[0] in outer or op.result in outer]
+    at_ends = [op for op in found if _is_at_an_end(graph, op)]
     rest = [op for op in found if op not in at_ends]
     rearranging = sum(_rearranges(graph, op) for op in rest)
     return TransposesLeft(len(rest) - rearranging, rearranging, len(at_ends))
+
+
+def _is_at_an_end(graph: Graph, op: Operation) -> bool:
+    value = op.operands[0]
+    while (before := graph.producers.get(value)) is not None and _is_unary(before):
+        value = before.operands[0]
+    if value in graph.inputs or op.result in graph.outputs:
+        return True
+    value = op.result
+    while len(users := graph.users[value]) == 1 and _is_unary(users[0]) and value not in graph.outputs:
+        value = users[0].result
+    return value in graph.outputs
+
+
+def _is_unary(op: Operation) -> bool:
+    return op.operator.elementwise and len(op.operands) == len(op.results) == 1
 
 
 def _rearranges(graph: Graph, op: Operation) -> bool:

@@ -1,4 +1,7 @@
-"""Semantic segmentation: scores of classes at each pixel, [N, height, width, classes]."""
+"""Semantic segmentation: scores of classes at each pixel, [N, height, width, classes].
+
+Files that take pictures with channels first give maps in that order, too: [N, classes, height, width].
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from ..compiler.signature import Array, Network, output_names
 from ..compiler.text import printable
 from ..runtime.data.labels import Labels
-from ..runtime.data.layout import sample_shape
+from ..runtime.data.layout import map_channels_first, sample_shape
 from .answer import Answer, Choices, Outputs, Task, View, register
 from .drawing import Canvas, colour_of
 
@@ -94,7 +97,10 @@ class Segmentation(Task):
     @staticmethod
     def answer(outputs: Outputs, view: View, choices: Choices) -> Answer:
         """The class with the highest score at each pixel; a single score is that of class 1 against class 0."""
-        scores = outputs.arrays[_number(outputs.graph)]
+        number = _number(outputs.graph)
+        scores = outputs.arrays[number]
+        if map_channels_first(outputs.graph, number):
+            scores = np.moveaxis(scores, 0, -1)
         pixels = (scores[..., 0] > 0).astype(np.int64) if scores.shape[-1] == 1 else scores.argmax(axis=-1)
         areas = _areas(pixels, choices.labels)[: choices.top]
         return Areas(areas, view, pixels, _is_middle(outputs.graph))
@@ -106,6 +112,14 @@ def _number(graph: Network) -> int:
     return names.index(OUTPUT) if OUTPUT in names else 0
 
 
+def _map_size(graph: Network) -> tuple[int, int]:
+    """Height and width of the map."""
+    number = _number(graph)
+    _, *sizes = graph.results[number].type.shape
+    height, width = sizes[1:] if map_channels_first(graph, number) else sizes[:2]
+    return height, width
+
+
 def _areas(pixels: Array, labels: Labels) -> list[Area]:
     indices, counts = np.unique(pixels, return_counts=True)
     order = np.argsort(-counts, kind="stable")
@@ -114,14 +128,14 @@ def _areas(pixels: Array, labels: Labels) -> list[Area]:
 
 def _is_middle(graph: Network) -> bool:
     """A map that is smaller than the input, but not by a whole factor, shows its middle: borders were not padded."""
-    seen, given = sample_shape(graph)[:2], graph.results[_number(graph)].type.shape[1:3]
+    seen, given = sample_shape(graph)[:2], _map_size(graph)
     return any(s > g and s % g for s, g in zip(seen, given, strict=True))
 
 
 def _about_size(graph: Network) -> str | None:
     if not _is_middle(graph):
         return None
-    seen, given = (f"{h} x {w}" for h, w in (sample_shape(graph)[:2], graph.results[_number(graph)].type.shape[1:3]))
+    seen, given = (f"{h} x {w}" for h, w in (sample_shape(graph)[:2], _map_size(graph)))
     return f"a map of {given} pixels is taken for the middle of the {seen} that net {graph.name} sees"
 
 

@@ -16,6 +16,17 @@ def channels_first(type: TensorType) -> bool:  # noqa: A002 (the field's own wor
     return type.rank == 4 and type.shape[3] not in (1, 3) and type.shape[1] in (1, 3)
 
 
+def map_channels_first(graph: Network, number: int = 0) -> bool:
+    """True if an output holds scores of pixels as [N, classes, H, W]: files whose pictures have that order keep it."""
+    picture, scores = graph.inputs[0].type, graph.results[number].type
+    if not channels_first(picture) or scores.rank != 4:
+        return False
+    height, width = picture.shape[2:]
+    # The map is as wide for its height as the picture; where both orders fit, it has the picture's.
+    behind, before = (abs(width * h - height * w) for h, w in (scores.shape[2:], scores.shape[1:3]))
+    return behind <= before
+
+
 def sample_shape(graph: Network) -> tuple[int, ...]:
     """The shape of a sample for the first input; that of a picture is [H, W, C], however the input takes it."""
     type_ = graph.inputs[0].type

@@ -19,7 +19,7 @@ from ...compiler.training import GraphLoss, Loss, parse_loss
 from ...compiler.training.losses import SoftmaxCrossEntropy
 from ...compiler.types import DType, TensorType
 from .images import Mask, Picture
-from .layout import sample_shape
+from .layout import map_channels_first, sample_shape
 from .objects import ObjectSource
 from .source import IGNORED, FileSource, Source
 
@@ -115,6 +115,9 @@ def fit_targets(graph: Network, loss: Loss, facts: TargetFacts, pictures: Shape 
     `pictures` is the size of pictures that are brought to that of the net: a target for each pixel comes along.
     """
     prediction = real_type(graph)
+    if map_channels_first(graph) and (facts.masks or facts.shape[1:] == prediction.shape[2:]):
+        given = f"net {graph.name} gives scores of pixels with channels first, {graph.results[0].type}"
+        raise NetcError(f"{given}, but losses take channels last", hint="read the file with --layout nhwc")
     wanted = loss.labels(prediction)
     task = loss.task(prediction)
     shape = wanted.shape[1:]

@@ -128,6 +128,28 @@ def mapped(tmp_path: Path, outputs: str) -> Path:
 SCORES = "concat(zeros([N, 8, 8, 1]) + 0.1, red, green)"
 
 
+def test_areas_of_files_with_channels_first(netc: Call, tmp_path: Path) -> None:
+    """Classes of a map [N, classes, H, W] are counted, not its columns."""
+    onnx = pytest.importorskip("onnx")
+    helper, float_ = onnx.helper, onnx.TensorProto.FLOAT
+    x, y = (helper.make_tensor_value_info(n, float_, [1, c, 20, 40]) for n, c in (("x", 3), ("y", 4)))
+    spread = onnx.numpy_helper.from_array(
+        np.pad(np.eye(4, 3, dtype=np.float32)[..., None, None], ((0, 0), (0, 0), (1, 1), (1, 1))), "w"
+    )
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])], "g", [x], [y], [spread])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (tmp_path / "map.onnx").write_bytes(made.SerializeToString())
+    result = run(netc, tmp_path / "map.onnx", "--image", half_red(tmp_path / "p.png"))
+    assert result.code == 0, result.err
+    assert result.out == "  50.00%  class 0\n  50.00%  class 1\n"
+    masks = tmp_path / "m.npz"
+    np.savez(masks, x_test=np.zeros((2, 20, 40, 3), np.uint8), y_test=np.zeros((2, 20, 40), np.uint8))
+    result = netc("eval", tmp_path / "map.onnx", "--data", masks, "--threads", "1")
+    assert (result.code, result.out) == (2, "")
+    assert "--layout nhwc" in result.err
+    assert netc("eval", tmp_path / "map.onnx", "--data", masks, "--threads", "1", "--layout", "nhwc").code == 0
+
+
 def test_areas(netc: Call, tmp_path: Path) -> None:
     picture = half_red(tmp_path / "p.png")
     net = mapped(tmp_path, f"{{out: {SCORES}, aux: red}}")

@@ -88,6 +88,24 @@ def test_layers_along_tokens() -> None:
     assert not transposes(passes.run(graph, "assign-axes"))
 
 
+def test_ends_reach_through_what_is_done_by_element() -> None:
+    """A transpose of bytes beside an input or an output isn't one that is left inside."""
+    graph = parse_graph(
+        """graph @g(%x: f32[1,3,4,5]) -> (f32[1,3,4,5]) {
+          %0 = quantize_even(%x) {dtype = "u8", y = <0.1:129>} : u8[1,3,4,5]<0.1:129>
+          %1 = transpose(%0) {permutation = [0,2,3,1]} : u8[1,4,5,3]<0.1:129>
+          %2 = dequantize(%1) {x = <0.1:129>} : f32[1,4,5,3]
+          %3 = softmax(%2) {axis = 3} : f32[1,4,5,3]
+          %4 = quantize_even(%3) {dtype = "u8", y = <0.1:129>} : u8[1,4,5,3]<0.1:129>
+          %5 = transpose(%4) {permutation = [0,3,1,2]} : u8[1,3,4,5]<0.1:129>
+          %6 = dequantize(%5) {x = <0.1:129>} : f32[1,3,4,5]
+          return %6
+        }"""
+    )
+    assert transposes_left(graph).inside == 0
+    assert transposes_left(graph).outside == 2
+
+
 def test_overlapping_windows() -> None:
     """Heads that come before windows, merged with them where positions are added (HaloNet): windows alone are left.
 
