@@ -132,3 +132,8 @@ def _shared_ends(one: str, other: str) -> int:
         sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
         for a, b in ((one, other), (reversed(one), reversed(other)))
     )
+
+
+def first_line(error: BaseException) -> str:
+    """What another program's error says, in one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

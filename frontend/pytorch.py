@@ -8,17 +8,15 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from ..compiler.errors import Diagnostic, NetcError, Note
 from ..compiler.extras import extra
 from ..compiler.graph.ir import Graph
-
-_LONGEST = 300
-"""Most characters of another program's message that are repeated."""
+from .torch_exporters import explained, quiet, without_frozen_choices
 
 
 @cache
@@ -26,7 +24,7 @@ def library() -> Any:
     """The package `torch`. Raises `NetcError` where it, or what its exporter needs, can't be imported."""
     problem = "PyTorch's modules need the packages torch, onnx and onnxscript"
     names = ("onnx", "onnxscript", "torch.export", "torch.onnx", "torch")
-    return [extra(name, problem, "install them with pip install 'netc[torch]'") for name in names][-1]
+    return [extra(name, problem, "install them with pip install -U 'netc[torch]'") for name in names][-1]
 
 
 def from_torch(module: Any, example_inputs: Any, *, name: str | None = None) -> Graph:
@@ -77,7 +75,7 @@ def _plain(name: str) -> str:
 
 
 def _traced(torch: Any, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    with _quiet(torch), _explained("torch.export"):
+    with quiet(torch), explained("torch.export"):
         return torch.export.export(module, arguments, named, strict=False)
 
 
@@ -96,7 +94,7 @@ def read_program(program: Any, name: str) -> Graph:
 
     torch = library()
     _check_outputs(torch, program)
-    with _quiet(torch), _explained("torch.onnx.export"):
+    with quiet(torch), explained("torch.onnx.export"):
         exported = torch.onnx.export(program, dynamo=True, verbose=False)
     _check_effects(torch, exported.exported_program)
     return graph_of(exported.model_proto, name)
@@ -140,51 +138,18 @@ def _by_older_exporter(
 
     stream = io.BytesIO()
     try:
-        with _quiet(torch), _explained("torch.onnx.export(dynamo=False)"), _without_frozen_choices(torch):
+        with quiet(torch), explained("torch.onnx.export(dynamo=False)"), without_frozen_choices(torch):
             torch.onnx.export(module, arguments, stream, kwargs=named, dynamo=False, verbose=False)
         graph = graph_of(onnx().ModelProto.FromString(stream.getvalue()), name)
     except NetcError as error:
-        problems = [Diagnostic(f"by PyTorch's older exporter: {d.message}", hint=d.hint) for d in error.diagnostics]
-        raise NetcError([*first.diagnostics, *problems]) from None
+        raise NetcError([*first.diagnostics, *_further(first, error)]) from None
     reason = first.diagnostics[0].message
     warnings.warn(f"{name} was read by PyTorch's older exporter, since: {reason}", Note, stacklevel=4)
     return graph
 
 
-@contextmanager
-def _without_frozen_choices(torch: Any) -> Iterator[None]:
-    """Raise `NetcError` if tracing took what depends on the numbers of the example inputs for constant."""
-    with warnings.catch_warnings(record=True) as caught, redirect_stdout(io.StringIO()):
-        warnings.simplefilter("always")
-        yield
-    frozen = [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]
-    if frozen:
-        raise NetcError(f"what it does may depend on the numbers it is given: {str(frozen[0].message).splitlines()[0]}")
-
-
-@contextmanager
-def _quiet(torch: Any) -> Iterator[None]:
-    """Without the exporters' own warnings and without gradients."""
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def _explained(exporter: str) -> Iterator[None]:
-    """An exporter's errors, which may be of any kind, as `NetcError`."""
-    try:
-        yield
-    except NetcError:
-        raise
-    except Exception as error:
-        raise NetcError(f"{exporter} fails: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong first, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    short = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
-    return f"{type(error).__name__}: {short}"
+def _further(first: NetcError, error: NetcError) -> list[Diagnostic]:
+    """What is wrong with the older exporter's way, unless that is what was wrong before."""
+    known = {d.message.partition(" fails: ")[2] for d in first.diagnostics}
+    new = [d for d in error.diagnostics if d.message.partition(" fails: ")[2] not in known - {""}]
+    return [replace(d, message=f"by PyTorch's older exporter: {d.message}") for d in new]

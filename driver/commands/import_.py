@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import click
 
-from ..compiler.errors import NetcError
+from ..compiler.errors import NetcError, Note
 from ..compiler.files import replacing, write_bytes
 from ..compiler.graph.ir import Graph
 from ..frontend import format_of, models_folder
@@ -97,7 +98,9 @@ def _is_known(labels: str) -> bool:
 def _for_two(model: str, net: str | None, settings: dict[str, object], graph: Graph) -> Graph | None:
     """The network for two samples, if its file leaves the batch open."""
     try:
-        two = load(model, net=net, batch=2, settings=settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Note)  # reading the file for one sample has said all of it
+            two = load(model, net=net, batch=2, settings=settings)
     except NetcError:
         return None
     return two if [v.type for v in two.inputs] != [v.type for v in graph.inputs] else None

@@ -16,7 +16,7 @@ OLDEST = 6
 @cache
 def library() -> Any:
     """The package `onnx`. Raises `NetcError` where it can't be imported."""
-    problem, cure = "ONNX files need the package onnx", "install it with pip install 'netc[onnx]'"
+    problem, cure = "ONNX files need the package onnx", "install it with pip install -U 'netc[onnx]'"
     onnx = extra("onnx", problem, cure)
     extra("onnx.defs", problem, cure)
     return onnx

@@ -102,8 +102,20 @@ def test_what_is_no_function_of_tensors_is_refused() -> None:
 
 
 def test_a_choice_by_numbers_is_never_frozen(capfd: pytest.CaptureFixture[str]) -> None:
-    error = refusal(lambda x: x + 1 if x.sum() > 0 else x - 1, match=r"torch\.export fails")
+    error = refusal(lambda x: x + 1 if x.sum() > 0 else x - 1, match="a decision or a size depends on the numbers")
     assert "may depend on the numbers" in error.diagnostics[1].message
+    assert "torch.where" in (error.diagnostics[0].hint or "")
+    for place in (d.location for d in error.diagnostics):  # of the function above, not of PyTorch
+        assert place is not None
+        assert place.file.endswith("test_pytorch.py")
+    assert capfd.readouterr() == ("", "")  # PyTorch would print its graph
+
+
+def test_what_fails_twice_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    error = refusal(lambda x: x.view(7, -1), match=r"test_pytorch\.py:.*shape '\[7, -1\]' is invalid")
+    assert len(error.diagnostics) == 1
+    refusal(lambda x: torch.linalg.svd(x)[1], match="svd")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_older_exporter_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +141,7 @@ def test_without_torch_the_cure_is_named() -> None:
         "try: netc.from_torch(None, None)\nexcept netc.NetcError as e: print(e)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'netc[torch]'" in done.stdout
+    assert "pip install -U 'netc[torch]'" in done.stdout
 
 
 def test_import_netc_leaves_torch_alone() -> None:
