@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 import netc
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.ir import Graph
+from netc.compiler.types import DType, TensorType
 
 STATISTICS = """
 graph @g(%x: f32[16,128,128,8]) -> (f32[8], f32[8]) {
@@ -49,3 +53,24 @@ def test_weight_gradient_of_many_pixels() -> None:
     exact = np.einsum("nhwc,nhwf->cf", x.astype(np.float64), dy.astype(np.float64))[np.newaxis, np.newaxis]
     found = netc.compile(netc.parse_graph(WEIGHT_GRADIENT), threads=1)(x, dy)
     assert error(found, exact) < 8
+
+
+def convolution(x: NDArray[np.float32], w: NDArray[np.float32]) -> Graph:
+    """One of stride 2 without padding, with a constant weight."""
+    b = GraphBuilder("g")
+    rules = {"strides": (2, 2), "padding": ((0, 0), (0, 0)), "dilations": (1, 1)}
+    return b.finish([b.emit("conv2d", b.input("x", TensorType(DType.F32, x.shape)), b.constant(w), **rules)])
+
+
+@pytest.mark.parametrize(
+    ("size", "channels"),
+    [(1, 6000), (1, 1), (3, 700), (3, 150), (3, 70), (7, 40), (7, 12)],
+    ids=["parts of runs", "a product", "parts", "rows", "rows of the window", "more rows", "short rows"],
+)
+def test_sums_of_many_products(size: int, channels: int) -> None:
+    """One long sum of them is off by ten and more; parts of runs, rows or planes of the window are added up."""
+    x, w = draw(1, size, 2 * 8 + size, channels), draw(size, size, channels, 24)
+    windows = np.stack([x[0, :, 2 * i : 2 * i + size] for i in range(9)]).astype(np.float64)
+    exact = np.einsum("nyxc,yxcf->nf", windows, w.astype(np.float64))[np.newaxis, np.newaxis]
+    found = netc.compile(convolution(x, w), threads=1)(x)
+    assert error(found, exact) < 6

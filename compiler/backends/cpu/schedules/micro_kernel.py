@@ -19,6 +19,7 @@ from ....loops.ir import (
     Const,
     Expr,
     Fma,
+    For,
     Join,
     Load,
     LoopKind,
@@ -36,6 +37,7 @@ from ....lowering.loops import loop
 from ....types import DType
 from .epilogue import epilogue, loaded_once
 from .geometry import Walk
+from .partial_sums import Cut, cut_of
 from .storage import widened
 from .tiling import Tile
 
@@ -75,6 +77,8 @@ class MicroKernel:
     """Input elements of a pixel that one step multiplies."""
     products = 1
     """Multiply-adds of one step for each sum."""
+    cuts_sums = True
+    """Long sums in single precision are made of parts (see `partial_sums`)."""
 
     def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         self.o = owner
@@ -84,6 +88,8 @@ class MicroKernel:
         shape = (rows * columns,)
         name = owner.names.fresh
         self.accumulators = [Buffer(name("acc"), owner.dtype, shape, Space.REGISTER, lanes=w) for w in widths]
+        self.whole_sums = self.accumulators
+        """What the results are made of."""
         self.block: list[Stmt] = []
 
     def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
@@ -170,15 +176,63 @@ class MicroKernel:
         window = LoopKind.UNROLL if small and whole <= 3 * UNROLL_LIMIT else LoopKind.SERIAL
         if g.is_empty:
             return
+        cut = self._cut(inner * self.products, outer)
+        add = self._adding() if cut else []
+        parts = cut.parts if cut else 1
+
+        def ended(level: int, steps: list[Stmt]) -> list[Stmt]:
+            return [*steps, *add] if cut and cut.level == level else steps
 
         def plane(kz: Expr) -> list[Stmt]:
             def run(ky: Expr, kx: Expr) -> list[Stmt]:
-                steps = loop("k", inner, lambda k: step(kz, ky, kx, k, self._step), kind) if inner else []
-                return [*steps, *(step(kz, ky, kx, Const(inner), last) if last else [])]
+                def part(p: Expr) -> list[Stmt]:
+                    first, stop = (q * inner // parts for q in (p, p + 1))
+                    return [For("k", first, stop, tuple(step(kz, ky, kx, Var("k"), self._step))), *add]
 
-            return loop("ky", kh, lambda ky: loop("kx", outer, lambda kx: run(ky, kx), window), window)
+                rest = step(kz, ky, kx, Const(inner), last) if last else []
+                if parts > 1:
+                    return [*loop("part", parts, part), *(ended(0, rest) if rest else [])]
+                steps = loop("k", inner, lambda k: step(kz, ky, kx, k, self._step), kind) if inner else []
+                return ended(0, [*steps, *rest])
+
+            def line(ky: Expr) -> list[Stmt]:
+                return ended(1, loop("kx", outer, lambda kx: run(ky, kx), window))
+
+            return ended(2, loop("ky", kh, line, window))
 
         self.block += loop("kz", g.planes.window, plane)
+
+    def _cut(self, run: int, runs: int) -> Cut | None:
+        """How the sum is cut, of `runs` of so many products in a row of the window."""
+        if not self.cuts_sums or self.o.dtype is not DType.F32:
+            return None
+        return cut_of(run, runs, self.o.g.window[0], self.o.g.planes.window)
+
+    def _adding(self) -> list[Stmt]:
+        """Make buffers for the sums; what adds the accumulators to them, and clears these."""
+        name = self.o.names.fresh
+        self.whole_sums = [
+            Buffer(name("sum"), self.o.dtype, a.shape, Space.REGISTER, lanes=a.lanes) for a in self.accumulators
+        ]
+        zeros = [const(0, VectorType(self.o.dtype, width)) for width in self.widths]
+        self.block += [Allocate(total) for total in self.whole_sums]
+
+        def clear(r: Expr, s: Expr) -> list[Stmt]:
+            return [
+                Store(total, (r * self.columns + s,), zero) for total, zero in zip(self.whole_sums, zeros, strict=True)
+            ]
+
+        def add(r: Expr, s: Expr) -> list[Stmt]:
+            at = (r * self.columns + s,)
+            pairs = zip(self.whole_sums, self.accumulators, zeros, strict=True)
+            return [
+                stmt
+                for total, part, zero in pairs
+                for stmt in (Store(total, at, Load(total, at) + Load(part, at)), Store(part, at, zero))
+            ]
+
+        self.block += self._pixels(clear)
+        return self._pixels(add)
 
     @property
     def _last_step(self) -> Step | None:
@@ -219,7 +273,7 @@ class MicroKernel:
 
     def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
         """The finished sums of a pixel for vector v of channels."""
-        return Load(self.accumulators[v], at)
+        return Load(self.whole_sums[v], at)
 
     def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
         size, names, longest = (self.rows, self.columns), self.o.names, self.o.longest_epilogue

@@ -48,6 +48,8 @@ class Part:
 class TileMicroKernel(MicroKernel):
     """Rows and columns of pixels by tiles of 16 channels."""
 
+    cuts_sums = False
+
     def __init__(self, owner: TileOwner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         super().__init__(owner, rows, columns, widths)
         self.owner = owner

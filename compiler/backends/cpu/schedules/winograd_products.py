@@ -21,6 +21,8 @@ class Product(MicroKernel):
     """
 
     chunk: Chunks | None = None
+    cuts_sums = False
+    """Of what Winograd's filtering rounds, sums over the channels are the lesser part."""
 
     def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
         """The statements for the tile whose first pixel is (row, column) of `image`."""
