@@ -19,6 +19,7 @@ import gc
 import operator
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from typing import Any, Protocol, SupportsIndex, TypeVar
 from .compiler import passes
 from .compiler.backends import backend_of, find_target
 from .compiler.backends.cpu.codegen.host import host_target
-from .compiler.errors import NetcError
+from .compiler.errors import NetcError, Note
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.state import initial_state
 from .compiler.lowering import footprint
@@ -420,7 +421,13 @@ def _checked_batch(batch: int) -> int:
 def _read(source: str | os.PathLike[str], choices: Choices) -> Graph:
     graph = format_of(source).read(source, choices)
     read = passes.float_weights(graph) if reads_float_weights() else graph
-    return passes.channels_last_ends(read) if layout_read() == "nhwc" else read
+    if layout_read() != "nhwc":
+        return read
+    turned = passes.channels_last_ends(read)
+    if turned is read:
+        unchanged = "no input or output is transposed to or from channels-last, so each stays as it is in the file"
+        warnings.warn(f"--layout nhwc changes nothing in {graph.name}: {unchanged}", Note, stacklevel=4)
+    return turned
 
 
 def _with_preprocess(graph: Graph, given: Mapping[str, Any] | None) -> Graph:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import netc as package
+from netc.compiler.errors import Note
 from netc.pipeline import load
 from netc.runtime.weights import initial_weights, write_weights
 
@@ -102,3 +104,9 @@ def test_settings_of_pictures_on_the_command_line(netc: Call, nets: Path) -> Non
         result = netc(*run, "--preprocess", wrong)
         assert (result.code, result.out) == (2, "")
         assert problem in result.err
+
+
+def test_a_layout_that_changes_nothing_is_said(nets: Path) -> None:
+    with pytest.warns(Note, match="--layout nhwc changes nothing in last"):
+        package.load(nets, net="last", layout="nhwc")
+    assert package.load(nets, net="first", layout="nhwc").inputs[0].type.shape == (1, 10, 12, 3)
