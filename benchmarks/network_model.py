@@ -207,6 +207,8 @@ def linked(count: int, speed: str) -> Iterator[list[Host]]:
         yield hosts
     finally:
         for host in hosts:
+            # With the namespace alone the cable would go some time later, and the next one has the same name.
+            subprocess.run(["ip", "link", "del", f"{host.name}-link"], check=False)
             subprocess.run(["ip", "netns", "del", host.name], check=False)
             (HOSTS / host.name / "hosts").unlink(missing_ok=True)
         ip("link", "del", BRIDGE)
