@@ -72,6 +72,8 @@ def _runner(target: Target) -> tuple[str | None, bool]:
         return "a Mac", False
     if processor == "x86_64" and target.vector_lanes > LANES_OF_QEMU:
         return "a processor with AVX-512", False
+    if processor == "x86_64" and target.dot_product is DotProduct.VNNI:
+        return "a processor with AVX-VNNI", False  # QEMU has no such instructions
     name = "qemu-system-arm" if processor.startswith("thumb") else _EMULATORS.get(processor)
     if name == _EMULATORS["riscv64"] and target.vector_lanes > 1:
         return f"{name} from {'.'.join(map(str, VECTORS_OF_RISCV))} on", version_of(name) >= VECTORS_OF_RISCV

@@ -490,6 +490,7 @@ def test_targets_are_listed(netc: Call) -> None:
     assert known["cortex-a76"]["dot_product"] == "neon"
     assert known["wasm32"]["linker"] is None
     assert known["x86-64-v4"]["runner"] in (None, "a processor with AVX-512")  # not QEMU
+    assert known["alderlake"]["runner"] in (None, "a processor with AVX-VNNI")
     table = netc("targets").out.splitlines()
     assert len(table) == len(rows) + 2
     assert table[0].split()[:2] == ["target", "triple"]
