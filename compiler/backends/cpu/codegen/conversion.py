@@ -50,10 +50,21 @@ def _each_lane(emitter: Emission, x: Value, goal: LLVMType) -> Value:
 
 def convert_index(emitter: Emission, x: Value, bounds: Interval, dtype: DType) -> Value:
     """The node `Cast` of an index, which lies within bounds."""
+    if dtype.is_float and _is_narrow(emitter, x.type, bounds):
+        narrow = llvm_type(DType.I32)
+        x = Value(narrow, emitter.out.emit(f"trunc {x} to {narrow.text}"))
     result = convert(emitter, x, dtype)
     if dtype.is_float and math.isfinite(bounds[1] - bounds[0]):
         emitter.reach.record(result.name, bounds, dtype)
     return result
+
+
+def _is_narrow(emitter: Emission, wide: LLVMType, bounds: Interval | None) -> bool:
+    """True where 64 bits aren't needed, and 32-bit machines would call functions to convert them."""
+    low, high = _all_of(DType.I32)
+    if bounds is None or emitter.target.pointer_bits != 32 or wide.dtype is not DType.I64:
+        return False
+    return low <= bounds[0] and bounds[1] <= high
 
 
 def _all_of(dtype: DType) -> Interval:
@@ -92,6 +103,9 @@ def _saturated_after(emitter: Emission, x: Value, goal: LLVMType) -> Value:
 
 def _truncated(emitter: Emission, x: Value, goal: LLVMType) -> str:
     """Machines give 32 or 64 bits."""
-    wide = llvm_type(DType.I32, goal.lanes) if goal.dtype.itemsize < 4 else goal
+    narrow = goal.dtype.itemsize < 4 or _is_narrow(emitter, goal, emitter.reach.of(x.name))
+    wide = llvm_type(DType.I32, goal.lanes) if narrow else goal
     whole = emitter.out.emit(f"fptosi {x} to {wide.text}")
-    return whole if wide is goal else emitter.out.emit(f"trunc {wide.text} {whole} to {goal.text}")
+    if wide is goal:
+        return whole
+    return emitter.out.emit(f"{conversion(wide, goal)} {wide.text} {whole} to {goal.text}")
