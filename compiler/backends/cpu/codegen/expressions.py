@@ -6,6 +6,7 @@ instruction per node. Fast-math is never used: sums keep their order, and only `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -508,6 +509,16 @@ class ExpressionEmitter(IndexEmitter):
         return self.out.emit(f"shufflevector {kind.text} {x}, {kind.text} poison, {places}")
 
     # ---- conversions ------------------------------------------------------------------------------------------------
+
+    def index(self, expr: Expr) -> Linear:
+        """As of indices alone; what is known of a float that becomes a place says whether 32 bits are enough."""
+        if not (isinstance(expr, Cast) and expr.value.type.dtype.is_float and self.pointer_bits < 64):
+            return super().index(expr)
+        x = self.value(expr.value)
+        bounds = self.reach.of(x.name)
+        if bounds is None or not all(map(math.isfinite, bounds)):
+            return super().index(expr)
+        return self.atom(convert(self, x, DType.I64).name, (math.trunc(bounds[0]), math.trunc(bounds[1])))
 
     def _cast(self, expr: Cast) -> Value:
         if expr.value.type == INDEX:
