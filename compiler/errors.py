@@ -14,6 +14,9 @@ from itertools import islice, takewhile
 
 from .text import printable
 
+EXIT_CODE = 2
+"""Of a command that ends with an error of this kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -132,8 +135,3 @@ def _shared_ends(one: str, other: str) -> int:
         sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
         for a, b in ((one, other), (reversed(one), reversed(other)))
     )
-
-
-def first_line(error: BaseException) -> str:
-    """What another program's error says, in one line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

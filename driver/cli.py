@@ -18,12 +18,11 @@ from typing import Any, cast
 
 import click
 
-from .compiler.errors import InternalError, NetcError, Note, near_miss
+from .compiler.errors import EXIT_CODE, InternalError, NetcError, Note, near_miss
 from .output import echo
 from .runtime.parallel.launcher import launcher, rank_of_process
 
 _INTERRUPTED = 130
-_WRONG = 2
 _FIRST_RANK_SECONDS = 5.0
 
 COMMANDS = (
@@ -109,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = code or _fail(f"error: {error.strerror or error}")
         _drop_output()
     if code:
-        _end_all_ranks(code, "it says why" if code <= _WRONG else None)
+        _end_all_ranks(code, "it says why" if code <= EXIT_CODE else None)
     return code
 
 
@@ -198,8 +197,8 @@ def _fail_alike(message: str) -> int:
     """As `_fail`, of what all ranks find wrong; one that is alone with it lets the first say it."""
     if not rank_of_process():
         return _fail(message)
-    _end_all_ranks(_WRONG, message.strip())
-    return _WRONG
+    _end_all_ranks(EXIT_CODE, message.strip())
+    return EXIT_CODE
 
 
 def _end_all_ranks(code: int, problem: str | None) -> None:
@@ -217,4 +216,4 @@ def _fail(message: str) -> int:
         time.sleep(_FIRST_RANK_SECONDS)
         message = f"rank {rank}: {message}"
     echo(message.rstrip("\n"), err=True)
-    return _WRONG
+    return EXIT_CODE

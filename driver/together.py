@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import click
 
-from .compiler.errors import NetcError
+from .compiler.errors import EXIT_CODE, NetcError
 from .frontend.diagnostics import render
 from .output import echo
 from .pipeline import target_of
@@ -21,7 +21,6 @@ from .runtime.parallel.watch import Watch
 from .runtime.parallel.world import World
 
 T = TypeVar("T")
-_WRONG = 2
 _PROCESSOR = "processor"
 
 
@@ -43,7 +42,7 @@ def together(world: World, work: Callable[[], T]) -> T:
         return result[0]
     world.over = True
     if world.rank:
-        raise click.exceptions.Exit(_WRONG)
+        raise click.exceptions.Exit(EXIT_CODE)
     if error is not None:
         raise error
     first = errors[wrong[0]]
@@ -53,7 +52,7 @@ def together(world: World, work: Callable[[], T]) -> T:
     else:
         text = f"error: {first.filename}: {first.strerror}" if first.filename else f"error: {first}"
     echo(f"rank {wrong[0]}{others}: {text}", err=True)
-    raise click.exceptions.Exit(_WRONG)
+    raise click.exceptions.Exit(EXIT_CODE)
 
 
 def facts_of(cpu: str | None, files: Mapping[str, str | None]) -> dict[str, object]:

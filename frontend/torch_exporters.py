@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..compiler.errors import Location, NetcError, first_line
+from ..compiler.errors import Location, NetcError
 
 _LONGEST = 300
 """Most characters of another program's message that are repeated."""
@@ -93,7 +93,7 @@ def explained(exporter: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """An error in one line."""
-    text = first_line(error)
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     short = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
     return f"{type(error).__name__}: {short}"
 

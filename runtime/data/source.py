@@ -6,9 +6,11 @@ built on that. `PictureFiles` are pictures without labels. `registry` makes them
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +64,7 @@ class ArraySource:
         """The first samples; None: all."""
         return replace(self, labels=self.labels[:limit], values=self.values[:limit])
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells these samples from others: a hash of their numbers and targets."""
         return _digest(self.labels.tobytes(), np.ascontiguousarray(self.values).reshape(-1).view(np.uint8).data)
@@ -106,7 +108,7 @@ class FileSource:
             self, labels=self.labels[:limit], keys=self.keys[:limit], masks=self.masks[:limit], groups=groups
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells these samples from others: a hash of their files' names, without folders, and of their classes."""
         return _digest(self.labels.tobytes(), _names((*self.keys, *self.masks)))
@@ -114,7 +116,7 @@ class FileSource:
 
 def _names(keys: Iterable[str]) -> bytes:
     """The names of files, without folders."""
-    return "\n".join(Path(key).name for key in keys).encode(errors="surrogateescape")
+    return "\n".join(map(os.path.basename, keys)).encode(errors="surrogateescape")
 
 
 def _digest(*parts: bytes | memoryview) -> str:

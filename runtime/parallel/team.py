@@ -12,15 +12,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from ...compiler.errors import NetcError
+from ...compiler.errors import EXIT_CODE, NetcError
 from ..trainer import Trainer
 from ..training.batches import Batch, BatchStream
 from ..training.loop import Evaluate, Scores
 from .trainer import Array, ShardedTrainer
 from .world import World
-
-_WRONG = 2
-"""The exit code after an error."""
 
 
 class Order(enum.Enum):
@@ -94,7 +91,7 @@ def leading(
         yield replace(stream, begins=begin), evaluate_together, ending
     except (NetcError, OSError):
         if not trainer.amid:
-            end(_WRONG)
+            end(EXIT_CODE)
         raise
     end(ending.code)
 

@@ -79,9 +79,7 @@ def dot2_words(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     """The node `Dot2Words`."""
     out, sums = emitter.out, c.type
     if a.type.lanes == 2 and sums.lanes > 1:
-        word = Value(llvm_type(DType.I32), out.pure(out.depth, f"bitcast {a} to i32"))
-        every = emitter.splat(word, sums.lanes)
-        a = Value(b.type, out.pure(out.depth, f"bitcast {every} to {b.type.text}"))
+        a = Value(b.type, out.pure(out.depth, f"bitcast {_spread(emitter, a, sums.lanes)} to {b.type.text}"))
     if _has_pairs(emitter, sums):
         return Value(sums, emitter.arithmetic("add", sums, c.name, _pairs(emitter, sums, a.name, b.name)))
     total = c.name
@@ -126,15 +124,19 @@ def _even_and_odd(emitter: Emission, side: Value, sums: int) -> tuple[str, str]:
     pure, depth = emitter.out.pure, emitter.out.depth
     kind = llvm_type(DType.I16, 2 * sums)
     eight = constant(8, kind)
-    vector = str(side)
-    if side.type.lanes == 4:
-        vector = str(emitter.splat(Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32")), sums))
+    vector = _spread(emitter, side, sums) if side.type.lanes == 4 else side
     words = pure(depth, f"bitcast {vector} to {kind.text}")
     if side.type.is_unsigned:
         low = constant(255, kind)
         return pure(depth, f"and {kind.text} {words}, {low}"), pure(depth, f"lshr {kind.text} {words}, {eight}")
     even = pure(depth, f"ashr {kind.text} {pure(depth, f'shl {kind.text} {words}, {eight}')}, {eight}")
     return even, pure(depth, f"ashr {kind.text} {words}, {eight}")
+
+
+def _spread(emitter: Emission, side: Value, sums: int) -> Value:
+    """32 bits of a vector as the word of every sum."""
+    word = Value(llvm_type(DType.I32), emitter.out.pure(emitter.out.depth, f"bitcast {side} to i32"))
+    return emitter.splat(word, sums)
 
 
 def _by_halves(emitter: Emission, a: Value, b: Value, total: Value) -> Value:
@@ -248,8 +250,7 @@ def _every(emitter: Emission, a: Value, sums: int) -> str:
         return emitter.out.pure(emitter.out.depth, f"bitcast <4 x i32> {_lane(emitter, a)} to {whole.text}")
     pure, depth = emitter.out.pure, emitter.out.depth
     source, flip = emitter.flipped.get(a.name, (a.name, 0))
-    word = pure(depth, f"bitcast {a.type.text} {source} to i32")
-    every = emitter.splat(Value(llvm_type(DType.I32), word), sums)
+    every = _spread(emitter, Value(a.type, source), sums)
     if flip:  # in every lane: then the four bytes are spread while they are loaded
         bits = constant(int.from_bytes(bytes([flip] * 4), "little", signed=True), every.type)
         every = Value(every.type, pure(depth, f"xor {every}, {bits}"))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from ....errors import InternalError
+from ....loops.interval import UNKNOWN
 from ....loops.ir import (
     INDEX,
     AddPairs,
@@ -515,10 +516,9 @@ class ExpressionEmitter(IndexEmitter):
         if not (isinstance(expr, Cast) and expr.value.type.dtype.is_float and self.pointer_bits < 64):
             return super().index(expr)
         x = self.value(expr.value)
-        bounds = self.reach.of(x.name)
-        if bounds is None or not all(map(math.isfinite, bounds)):
-            return super().index(expr)
-        return self.atom(convert(self, x, DType.I64).name, (math.trunc(bounds[0]), math.trunc(bounds[1])))
+        low, high = self.reach.of(x.name) or UNKNOWN
+        known = (math.trunc(low), math.trunc(high)) if math.isfinite(low) and math.isfinite(high) else UNKNOWN
+        return self.atom(convert(self, x, DType.I64).name, known)
 
     def _cast(self, expr: Cast) -> Value:
         if expr.value.type == INDEX:

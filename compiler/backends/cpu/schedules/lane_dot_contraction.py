@@ -76,7 +76,7 @@ class LaneDotMicroKernel(DotMicroKernel):
         rest = super()._extents()[0] % QUADS
         if not rest:
             return None
-        parts = (2, 1)[: rest - 1] if rest > 1 else (1,)  # vectors have a power of two of bytes
+        parts = [part for part in (2, 1) if rest & part]  # vectors have a power of two of bytes
 
         def multiply(image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
             block: list[Stmt] = []

@@ -57,9 +57,9 @@ BLOCK_SHARE = 0.2
 BLOCK_TILES = 24
 """... but the weights, which each block reads anew, should serve so many tiles at least."""
 SPILLED_TILES = 96
-"""So many where the inputs of that many don't stay in the L2 cache anyway, and come from the next one."""
+"""Where the inputs of so few don't stay in the L2 cache, either, there should be so many."""
 STREAMED_TILES = 64
-"""The same where weights come from memory slowly. With no more tiles than that, filters are brought to their points in
+"""So many where weights come from memory slowly. With no more tiles than that, filters are brought to their points in
 each run, unless they stay in the L2 cache."""
 MOST_VECTORS = 4
 """Of filters in a register tile."""

@@ -40,8 +40,8 @@ def schedule_word_contraction(group: Group, target: Target, threads: int) -> tup
 def widening_kernel(x: Value, words: Value, target: Target) -> Scheduled:
     """A kernel that writes 8-bit numbers as 16-bit ones, margins included."""
     whole = x.type.buffer_shape
-    rows = math.prod(whole[: max(0, len(whole) - 2)])
-    shape = (rows, math.prod(whole) // max(1, rows))
+    rows = math.prod(whole[:-2])
+    shape = (rows, math.prod(whole) // rows)
     source, goal = Buffer("x", x.type.dtype, shape), Buffer("y", DType.I16, shape, Space.OUT)
     names, parameters = Names(), Parameters()
     parameters.add(source, x)
