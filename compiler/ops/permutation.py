@@ -40,6 +40,7 @@ from .quantized.rows import L2Share, QL2Normalize
 from .quantized.short_softmax import ShortShare
 from .quantized.transpose import QTransposeConv2D
 from .quantized.wide import RescaleWide
+from .quantized.winograd import WinogradWords
 from .random import RandomUniform
 from .reduction import LogSoftmax, LogSumExp, Reduce, Softmax
 from .resize import Resize
@@ -335,6 +336,7 @@ PERMUTED.none(
     PackWide,
     RescaleTable,
     WinogradFilter,
+    WinogradWords,
 )
 PERMUTED.add(_reshape, Reshape)
 PERMUTED.none("elements are taken in row-major order", RandomUniform)

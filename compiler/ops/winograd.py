@@ -77,10 +77,11 @@ def tiles_of(size: int) -> int:
 def is_served(dtype: DType, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> bool:
     """True if an ungrouped convolution has the form that this is for.
 
-    It is in single precision: in double precision, people want rounding errors that are as small as they can be.
+    It is in single precision, or sums products of bytes (see `quantized.winograd`): in double precision, people want
+    rounding errors that are as small as they can be.
     """
     window, ones = (tuple(kernel), tuple(strides), tuple(dilations)), (1, 1)
-    return dtype is DType.F32 and window == ((TAPS, TAPS), ones, ones)
+    return dtype in (DType.F32, DType.I8, DType.U8) and window == ((TAPS, TAPS), ones, ones)
 
 
 @register

@@ -353,6 +353,12 @@ def pack_dot4(m: Maker, name: str) -> Value:
     return m.emit(name, weight, offset=offset, ones=m.flag(), **sizes)
 
 
+@recipe("winograd_words")
+def winograd_words(m: Maker, name: str) -> Value:
+    weight = m.leaf(m.choice(BYTES), m.shape((4, 5), end=(3, 3, m.choice((1, 4)), m.choice((2, 5)))), kinds=KNOWN)
+    return m.emit(name, weight, weight_zero=m.choice((0, 128, 3)) if weight.type.dtype is DType.U8 else 0)
+
+
 @recipe("pack_wide")
 def pack_wide(m: Maker, name: str) -> Value:
     rows = m.choice((1, 2, 3))

@@ -15,7 +15,7 @@ from ...passes.assign_layouts import AssignLayouts
 from ...precision import BF16, F32
 from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
-from ...targets.target import Target
+from ...targets.target import DotProduct, Target
 from ..backend import Backend
 from .add_in_floats import AddInFloats
 from .choose_algorithms import AlgorithmsAsChosen, ChooseAlgorithms
@@ -61,6 +61,7 @@ class Cpu(Backend):
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
         tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "planes": target.streams_slowly}
+        facts["words"] = target.dot_product is DotProduct.WORDS
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2
         algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
         return (*floats, algorithms, *narrow, assign_layouts)

@@ -13,12 +13,14 @@ from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
 from ...ops.convolution import Conv2D, Conv3D
 from ...ops.convolution_gradients import Conv2DWeightGradient
+from ...ops.quantized.contraction import Conv2DSum
 from ...ops.transpose_convolution import TransposeConv2D
 from ...ops.window import window_of, with_whole_tiles
 from ...ops.winograd import TILE, is_served
 from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from .cycles import Cycles, cycles_of
+from .schedules.integer_winograd import parts_of
 from .schedules.winograd_gradient import chunks_of, margins_of_gradient
 
 Choice = Callable[[Group], Algorithm | None]
@@ -37,8 +39,8 @@ SUMMED = Algorithm("winograd")
 class ChooseAlgorithms(Pass):
     """Decide which 3x3 convolutions are computed by Winograd's filtering.
 
-    The rule, for conv2d, transpose_conv2d and conv2d_weight_gradient in single precision, with 3x3 windows of stride 1,
-    neither dilated nor grouped:
+    The rule, for conv2d, transpose_conv2d and conv2d_weight_gradient in single precision, and for conv2d_sum where the
+    machine multiplies words, with 3x3 windows of stride 1, neither dilated nor grouped:
 
     - It must save time, by cycles measured on a processor with vectors of `lanes` elements.
     - A convolution gets its tiles written beside it; assign-layouts, which comes next, makes margins for them. An input
@@ -66,12 +68,15 @@ class ChooseAlgorithms(Pass):
     planes: bool = False
     """Convolutions of three dimensions may be computed so, too."""
 
+    words: bool = False
+    """Convolutions of bytes may be computed so, too."""
+
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
         tiled = _decided(
             graph,
-            (Conv2D, TransposeConv2D, *((Conv3D,) if self.planes else ())),
+            (Conv2D, TransposeConv2D, *((Conv3D,) if self.planes else ()), *((Conv2DSum,) if self.words else ())),
             lambda group: _for_convolution(group, cycles, static, self.at_once if self.pairs else 1, self.choosing),
         )
         plan = cache(lambda: LayoutPlan(tiled))
@@ -132,19 +137,25 @@ def _for_convolution(
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
     attributes = anchor.attributes
-    if attributes.get("groups", 1) != 1 or any(v not in group.outer for v in anchor.operands):
+    sums_bytes = isinstance(anchor.operator, Conv2DSum)
+    read = anchor.operands[:2] if sums_bytes else anchor.operands  # a bias of one element may be a literal
+    if attributes.get("groups", 1) != 1 or any(v not in group.outer for v in read):
         return None
     flat = slice(-2, None)
     dilations = attributes.get("dilations", (1, 1))
     if not is_served(x.dtype, weight.shape[-4:-2], attributes["strides"][flat], dilations[flat]):
         return None
     known, output = group.outer[anchor.operands[1]] in static(), anchor.result.type.shape[1:-1]
-    if len(output) == 3 and not known:
+    if (len(output) == 3 or sums_bytes) and not known:
         return None
     group = choosing(group)
     at_once = products_at_once if known else 1
     images, channels = x.shape[0] * math.prod(output[:-2]), math.prod(weight.shape[:-4]) * weight.shape[-2]
-    is_faster = cycles.is_faster(images, output[flat], channels, weight.shape[-1], products_at_once=at_once)
+    if sums_bytes:
+        parts = parts_of(channels, x.dtype, weight.dtype, attributes["weight_zero"])
+        is_faster = cycles.is_faster_in_words(images, output[flat], channels, weight.shape[-1], parts)
+    else:
+        is_faster = cycles.is_faster(images, output[flat], channels, weight.shape[-1], products_at_once=at_once)
     if not is_faster and group.picker is None:
         return None
     tiled = TILED if len(output) == 2 else TILED_PLANES

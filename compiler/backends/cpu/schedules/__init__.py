@@ -12,6 +12,7 @@ from .depthwise import schedule_depthwise
 from .grouped import schedule_grouped
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
+from .integer_winograd import schedule_integer_winograd
 from .lane_dot_contraction import schedule_lane_dot_contraction
 from .narrow_weight_gradient import schedule_narrow_weight_gradient
 from .pair_contraction import schedule_pair_contraction
@@ -51,5 +52,5 @@ SCHEDULES = Schedules(
         schedule_channel_reduction,
         schedule_generic,  # takes whatever is left
     ),
-    by_algorithm={"winograd": (schedule_winograd, schedule_winograd_gradient)},
+    by_algorithm={"winograd": (schedule_winograd, schedule_integer_winograd, schedule_winograd_gradient)},
 )

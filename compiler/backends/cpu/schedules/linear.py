@@ -1,14 +1,14 @@
 """Small constant matrices times vectors of registers, with few instructions: the transforms of Winograd's filtering.
 
 Matrices of polynomials at pairs of points p, -p hold pairs of rows or columns that are equal but for signs. Sums and
-differences that such a pair shares are computed once.
+differences that such a pair shares are computed once. Of integers, coefficients are whole numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ....loops.ir import Const, Expr, Fma
+from ....loops.ir import Expr, Fma, const
 
 Row = tuple[float, ...]
 Bind = Callable[[Expr], Expr]
@@ -67,7 +67,8 @@ def _pair(row: Row, signs: list[float], values: Sequence[Expr], bind: Bind) -> l
     rest = tuple(c if s < 0 else 0.0 for c, s in zip(row, signs, strict=True))
     # One of the rest needs no product of its own: the factor is that of the sum, unless one is 1 and all aren't alike.
     factor = next(c for c in rest if c)
-    if 1.0 in map(abs, rest) and any(abs(c) not in (0.0, abs(factor)) for c in rest):
+    unlike = any(abs(c) not in (0.0, abs(factor)) for c in rest)
+    if unlike and (1.0 in map(abs, rest) or not values[0].type.dtype.is_float):
         factor = 1.0
     base, step = bind(_sum(shared, values)), bind(_sum(tuple(c / factor for c in rest), values))
     return [bind(_add(base, sign * factor, step)) for sign in (1.0, -1.0)]
@@ -87,4 +88,6 @@ def _add(total: Expr, coefficient: float, value: Expr) -> Expr:
     """Total + coefficient * value."""
     if abs(coefficient) == 1:
         return total + value if coefficient > 0 else total - value
-    return Fma(Const(coefficient, value.type.dtype, value.type.lanes), value, total)
+    if not value.type.dtype.is_float:
+        return total + value * coefficient
+    return Fma(const(coefficient, value.type), value, total)

@@ -256,20 +256,32 @@ class MicroKernel:
         offset = 0
         for width, channel in zip(self.widths, self.channels, strict=True):
             place = o.weight_index(j, depth, channel, offset)
-            weights.append(let(block, o.names.fresh("w"), widened(Load(o.w, place, width), o.dtype)))
+            weights.append(let(block, o.names.fresh("w"), self._loaded_weights(place, width)))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
             inside: list[Stmt] = []
-            element = let(inside, "a", widened(Load(o.x, place), o.dtype))
+            element = let(inside, "a", self._element(place))
             at = (r * self.columns + s,)
-            for accumulator, weight, width in zip(self.accumulators, weights, self.widths, strict=True):
-                spread = Broadcast(element, width) if width > 1 else element
-                inside.append(Store(accumulator, at, Fma(spread, weight, Load(accumulator, at))))
+            for accumulator, weight in zip(self.accumulators, weights, strict=True):
+                inside.append(Store(accumulator, at, self._added(element, weight, Load(accumulator, at))))
             return inside
 
         return [*block, *self._pixels(pixel)]
+
+    def _loaded_weights(self, place: tuple[Expr, ...], width: int) -> Expr:
+        """What multiplies the inputs of a step, for so many sums."""
+        return widened(Load(self.o.w, place, width), self.o.dtype)
+
+    def _element(self, place: tuple[Expr, ...]) -> Expr:
+        """What a step reads of a pixel."""
+        return widened(Load(self.o.x, place), self.o.dtype)
+
+    def _added(self, element: Expr, weight: Expr, total: Expr) -> Expr:
+        """Sums and the products of a step."""
+        width = total.type.lanes
+        return Fma(Broadcast(element, width) if width > 1 else element, weight, total)
 
     def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
         """The finished sums of a pixel for vector v of channels."""

@@ -34,7 +34,7 @@ def _source(group: Group, value: Value) -> Value:
 
 
 def widened(loaded: Expr, dtype: DType) -> Expr:
-    """What was loaded, as floats of `dtype`."""
+    """What was loaded, as numbers of `dtype`; where that isn't their type, 16 bits are bfloat16."""
     if loaded.type.dtype is dtype:
         return loaded
     return FromBfloat16(loaded) if loaded.type.dtype is DType.I16 else Cast(loaded, dtype)

@@ -16,6 +16,7 @@ from ....lowering.loops import kind_for, loop, vector_loop
 from ....ops import winograd as f43
 from ....targets.target import Target
 from .linear import square
+from .storage import widened
 
 CHUNK_SHARE = 0.25
 """Part of the L2 cache that a chunk at its points may fill."""
@@ -74,6 +75,7 @@ class Chunks:
     width: int
     """Of a panel."""
     flip: bool
+    matrix: f43.Matrix = f43.FILTER
 
     @staticmethod
     def packed(weight: Value, panels: int, width: int) -> Packed:
@@ -101,10 +103,11 @@ class Chunks:
             def tap(y: int, x: int) -> Expr:
                 number = y * f43.TAPS + x
                 place = f43.TAPS**2 - 1 - number if self.flip else number
-                return name(Load(self.source, (j, chunk * self.channels + c, Const(place), start), width))
+                element = Load(self.source, (j, chunk * self.channels + c, Const(place), start), width)
+                return name(widened(element, self.points.dtype))
 
             taps = range(f43.TAPS)
-            points = square(f43.FILTER, [[tap(y, x) for x in taps] for y in taps], name)
+            points = square(self.matrix, [[tap(y, x) for x in taps] for y in taps], name)
             at = name(c * self.width + start)
             for q, value in enumerate(v for line in points for v in line):
                 block.append(Store(self.points, (first + q, Const(0), at), value))

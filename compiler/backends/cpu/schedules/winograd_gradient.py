@@ -39,7 +39,7 @@ from ....targets.target import Target
 from ....types import DType, TensorType
 from .linear import square
 from .tiling import BROADCAST_CYCLES, Tiling, split
-from .winograd_tiles import PRODUCTS, Blocks, Source, pitch_of, workspace
+from .winograd_tiles import PRODUCTS, Blocks, Points, Source, pitch_of, workspace
 
 Margins = tuple[tuple[int, int], ...]
 
@@ -107,7 +107,7 @@ class _Emitter:
         self.x = self._source("x", 0, (origin[0], origin[1]))
         self.dy = self._source("dy", 1, (dy.margins[1][0], dy.margins[2][0]))
         self.v, self.d = (
-            workspace(self.parameters, name, self.chunks, self.blocks.size * pitch)
+            workspace(self.parameters, name, DType.F32, self.chunks, self.blocks.size * pitch)
             for name, pitch in zip("vd", self.pitches, strict=True)
         )
         shape = (self.chunks * PRODUCTS, self.channels, self.filters)
@@ -134,9 +134,13 @@ class _Emitter:
 
     def _chunk(self, p: Expr) -> list[Stmt]:
         first, b = p * PRODUCTS, Var("b")
-        x = self.x.to_points(f43.INPUT, self.blocks, b, self.v, first, self.pitches[0], self.names, self.lanes)
+        inputs, gradients = (
+            Points(buffer, first, pitch, source.channels)
+            for buffer, pitch, source in zip((self.v, self.d), self.pitches, (self.x, self.dy), strict=True)
+        )
+        x = self.x.to_points(f43.INPUT, self.blocks, b, inputs, self.names, self.lanes)
         spread = tuple(zip(*f43.OUTPUT, strict=True))
-        dy = self.dy.to_points(spread, self.blocks, b, self.d, first, self.pitches[1], self.names, self.lanes)
+        dy = self.dy.to_points(spread, self.blocks, b, gradients, self.names, self.lanes)
         tiles = self.blocks.count_in(b)
         sums = loop("q", PRODUCTS, lambda q: self._point(first + q, tiles))
         count = self.blocks.count

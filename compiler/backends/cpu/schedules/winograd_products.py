@@ -21,6 +21,8 @@ class Product(MicroKernel):
     """
 
     chunk: Chunks | None = None
+    part: Expr | int = 0
+    """Where in a row of the products those of this part of the channels begin."""
     cuts_sums = False
     """Of what Winograd's filtering rounds, sums over the channels are the lesser part."""
 
@@ -49,7 +51,7 @@ class Product(MicroKernel):
         for accumulator, width in zip(self.accumulators, self.widths, strict=True):
 
             def place(s: Expr, start: int = offset) -> tuple[Expr, ...]:
-                return (image, row, (column + s) * self.o.tile.channels + start)
+                return (image, row, (column + s) * self.o.tile.channels + start + self.part)
 
             yield accumulator, place
             offset += width

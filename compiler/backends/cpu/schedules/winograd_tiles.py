@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ....graph.ir import Value
-from ....loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, minimum
+from ....loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, VectorType, const, minimum
 from ....lowering.kernel import Names, Parameters, let
 from ....lowering.loops import ceil_div, loop, vector_loop
 from ....ops.winograd import POINTS, TILE, Matrix
@@ -14,6 +14,7 @@ from ....targets.target import Target
 from ....types import DType, TensorType
 from .geometry import PLANE, Planes
 from .linear import square
+from .storage import widened
 from .tiling import conflicts
 
 PRODUCTS = POINTS * POINTS
@@ -28,9 +29,9 @@ def pitch_of(channels: int, dtype: DType, target: Target) -> int:
     return channels + SPREAD if conflicts(rows, target.l1_bytes) else channels
 
 
-def workspace(parameters: Parameters, name: str, shares: int, row: int) -> Buffer:
+def workspace(parameters: Parameters, name: str, dtype: DType, shares: int, row: int) -> Buffer:
     """Memory for `shares` blocks at their points; rows are spread, as their lengths tend to be even."""
-    memory = TensorType(DType.F32, (shares * PRODUCTS, 1, row + SPREAD))
+    memory = TensorType(dtype, (shares * PRODUCTS, 1, row + SPREAD))
     return parameters.add(Buffer(name, memory.dtype, memory.shape, Space.OUT), Value(memory))
 
 
@@ -72,6 +73,19 @@ class Blocks:
 
 
 @dataclass(frozen=True, slots=True)
+class Points:
+    """Where the tiles of a block lie at their points: one row for each point."""
+
+    buffer: Buffer
+    first: Expr
+    """Row of the first point."""
+    pitch: int
+    """Elements from one tile's channels to the next's."""
+    channels: int
+    """All that are multiplied: there are zeros where a tensor has no more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A tensor that is read by tiles."""
 
@@ -86,20 +100,11 @@ class Source:
     """Those of a third dimension, one below the other; at the points, what a result sums over lies side by side."""
 
     def to_points(
-        self,
-        matrix: Matrix,
-        blocks: Blocks,
-        block: Expr,
-        points: Buffer,
-        first: Expr,
-        pitch: int,
-        names: Names,
-        lanes: int,
+        self, matrix: Matrix, blocks: Blocks, block: Expr, points: Points, names: Names, lanes: int
     ) -> list[Stmt]:
         """Bring a block to its points: `matrix` times each tile times its transpose, for all channels.
 
-        Point q goes to row `first` + q of `points`, where `pitch` elements lie between one tile's channels and the
-        next's.
+        Elements are widened to the type of the points first.
         """
         side, (top, left), planes = len(matrix[0]), self.origin, self.planes
 
@@ -107,17 +112,16 @@ class Source:
             inside: list[Stmt] = []
             t, n, y, x = tile
             y = y + kz * (self.planes.dilation * self.planes.rows)
-            elements = [
-                [
-                    let(inside, names.fresh("d"), Load(self.buffer, (n, y + i, x + c + j * self.pitch), width))
-                    for j in range(side)
-                ]
-                for i in range(side)
-            ]
+
+            def element(i: int, j: int) -> Expr:
+                loaded = Load(self.buffer, (n, y + i, x + c + j * self.pitch), width)
+                return let(inside, names.fresh("d"), widened(loaded, points.buffer.dtype))
+
+            elements = [[element(i, j) for j in range(side)] for i in range(side)]
             values = square(matrix, elements, lambda e: let(inside, names.fresh("t"), e))
-            place = let(inside, names.fresh("at"), t * pitch + kz * self.channels + c)
+            place = let(inside, names.fresh("at"), t * points.pitch + kz * self.channels + c)
             for q, value in enumerate(v for line in values for v in line):
-                inside.append(Store(points, (first + q, Const(0), place), value))
+                inside.append(Store(points.buffer, (points.first + q, Const(0), place), value))
             return inside
 
         def tile(t: Expr, number: Expr) -> list[Stmt]:
@@ -132,6 +136,18 @@ class Source:
             def plane(kz: Expr) -> list[Stmt]:
                 return vector_loop(names, self.channels, lanes, lambda c, width: vector((t, n, y, x), kz, c, width))
 
-            return [*body, *loop(names.fresh("kz"), planes.window, plane)]
+            return [*body, *loop(names.fresh("kz"), planes.window, plane), *zeros(t)]
+
+        def zeros(t: Expr) -> list[Stmt]:
+            missing = points.channels - planes.window * self.channels
+            if not missing:
+                return []
+            zero = const(0, VectorType(points.buffer.dtype, missing))
+            place = t * points.pitch + (points.channels - missing)
+
+            def point(q: Expr) -> list[Stmt]:
+                return [Store(points.buffer, (points.first + q, Const(0), place), zero)]
+
+            return loop(names.fresh("q"), PRODUCTS, point)
 
         return blocks.each(block, tile)

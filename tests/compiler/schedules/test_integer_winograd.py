@@ -1,0 +1,163 @@
+"""Convolutions of bytes by Winograd's filtering in integers: the algebra, and exact sums whatever the numbers are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from netc.compiler.backends import find_target, lower, optimize
+from netc.compiler.backends.cpu import choose_algorithms
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.interpreter import evaluate
+from netc.compiler.graph.ir import Graph
+from netc.compiler.modules.interpreter import run_module
+from netc.compiler.modules.verifier import verify_module
+from netc.compiler.ops.quantized import winograd as words
+from netc.compiler.passes import pipelines
+from netc.compiler.targets.target import DotProduct, Target
+from netc.compiler.types import DType, Quantization, TensorType
+from netc.runtime.host import runs_here
+from netc.runtime.program import Program
+
+SIZES = [
+    # images, height, width, channels, filters, threads
+    (1, 8, 8, 16, 16, 1),
+    (3, 13, 18, 40, 24, 2),
+    (2, 7, 9, 3, 37, 3),
+    (1, 1, 2, 1, 1, 1),
+    (1, 6, 5, 129, 9, 2),
+    (1, 4, 4, 300, 8, 1),  # summed up in parts
+    (1, 14, 14, 32, 72, 3),
+    (1, 6, 7, 130, 260, 2),  # filters are brought to their points in each run
+    (1, 5, 5, 260, 136, 1),
+]
+
+
+def test_the_algebra() -> None:
+    rng = np.random.default_rng(0)
+    data, taps = rng.integers(-255, 256, (6, 6)), rng.integers(-255, 256, (3, 3))
+    b, g, a = (np.array(m) for m in (words.INPUT, words.FILTER, words.OUTPUT))
+    result = a @ ((g @ taps @ g.T) * (b @ data @ b.T)) @ a.T
+    direct = np.array([[(data[y : y + 3, x : x + 3] * taps).sum() for x in range(4)] for y in range(4)])
+    scale = 3 * 2 ** np.array(words.SHIFTS)
+    assert np.array_equal(result, direct * np.outer(scale, scale))
+    assert 9 * words.INVERSE % 2**32 == 1
+
+
+def test_numbers_at_the_points_fit_16_bits() -> None:
+    for matrix in (words.INPUT, words.FILTER):
+        largest = int(np.abs(np.array(matrix)).sum(axis=1).max()) ** 2
+        assert largest * 255 < 2**15
+
+
+@pytest.mark.parametrize("x", [DType.I8, DType.U8])
+@pytest.mark.parametrize(("weight", "zero"), [(DType.I8, 0), (DType.U8, 0), (DType.U8, 128), (DType.U8, 255)])
+def test_so_many_channels_leave_the_bits_that_are_needed(x: DType, weight: DType, zero: int) -> None:
+    left = max(abs(int(n)) for n in (np.iinfo(x.numpy).min, np.iinfo(x.numpy).max))
+    right = max(abs(int(n) - zero) for n in (np.iinfo(weight.numpy).min, np.iinfo(weight.numpy).max))
+    most = words.most_channels(x, weight, zero)
+    assert 9 * left * right * most < 2**25 <= 9 * left * right * (most + 1)
+
+
+def graph_of(
+    size: tuple[int, ...], x: DType, weight: DType, weight_zero: int, numbers: str
+) -> tuple[Graph, np.ndarray[tuple[int, ...], np.dtype[np.int8]]]:
+    """A convolution, and an input; "least" and "largest" numbers make sums as large as they can be."""
+    images, height, width, channels, filters, _ = size
+    rng = np.random.default_rng(sum(size))
+
+    def drawn(dtype: DType, shape: tuple[int, ...], largest: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+        info = np.iinfo(dtype.numpy)
+        if numbers == "any":
+            return rng.integers(info.min, info.max + 1, shape).astype(dtype.numpy)
+        return np.full(shape, info.max if largest else info.min, dtype.numpy)
+
+    given, y = Quantization.of(0.02, -5 if x is DType.I8 else 120), Quantization.of(0.02 * channels, 3)
+    weights = Quantization.of(0.01, weight_zero)
+    if weight is DType.I8:
+        weights = Quantization(tuple(np.linspace(0.005, 0.02, filters).tolist()), (0,) * filters, 3)
+    b = GraphBuilder("case")
+    image = (images, height, width, channels)
+    value = b.input("x", TensorType(x, image, None, given))
+    kernel = b.constant(drawn(weight, (3, 3, channels, filters), numbers == "largest"))
+    bias = b.constant(rng.integers(-1000, 1000, filters).astype(np.int32))
+    window = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), "dilations": (1, 1), "groups": 1}
+    result = b.emit("q_conv2d", value, kernel, bias, x=given, weight=weights, y=y, **window)
+    return b.finish([result]), drawn(x, image, x is DType.U8)
+
+
+@pytest.fixture
+def _always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each convolution that can be computed so is."""
+    monkeypatch.setattr(choose_algorithms.Cycles, "is_faster_in_words", lambda *_: True)
+
+
+def target_of(cpu: str | None) -> Target:
+    """A processor that multiplies words, and runs here."""
+    target = find_target(cpu) if cpu else replace(host_target(), dot_product=DotProduct.WORDS)
+    if not runs_here(target):
+        pytest.skip(f"code for {target} doesn't run on this machine")
+    return target
+
+
+TYPES = pytest.mark.parametrize(("x", "weight", "zero"), [("i8", "i8", 0), ("u8", "u8", 255), ("i8", "u8", 128)])
+
+
+def check(graph: Graph, data: np.ndarray[tuple[int, ...], np.dtype[np.int8]], target: Target, threads: int) -> None:
+    """Compiled code gives what the graph means."""
+    (expected,) = evaluate(graph, [data])
+    optimized = optimize(graph, pipelines.INFERENCE, target)
+    assert "by winograd[4,4]" in str(optimized)
+    module = lower(optimized, target, threads=threads)
+    verify_module(module)
+    program = Program(module, object_code(emit_module(module, target), target), threads=threads)
+    assert np.array_equal(program(data), expected)
+
+
+@pytest.mark.usefixtures("_always")
+@pytest.mark.parametrize("cpu", [None, "x86-64"])
+@TYPES
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: "x".join(map(str, s)))
+def test_sums_are_exact(size: tuple[int, ...], x: str, weight: str, zero: int, cpu: str | None) -> None:
+    graph, data = graph_of(size, DType(x), DType(weight), zero, "any")
+    check(graph, data, target_of(cpu), size[-1])
+
+
+@pytest.mark.usefixtures("_always")
+@pytest.mark.parametrize("numbers", ["least", "largest"])
+@TYPES
+@pytest.mark.parametrize("channels", [227, 300])
+def test_the_largest_sums_are_exact(channels: int, x: str, weight: str, zero: int, numbers: str) -> None:
+    graph, data = graph_of((1, 4, 4, channels, 16, 1), DType(x), DType(weight), zero, numbers)
+    check(graph, data, target_of(None), 1)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "size", "tiled"),
+    [
+        ("x86-64-v3", (1, 56, 56, 64, 64, 1), True),
+        ("x86-64-v3", (1, 7, 7, 512, 512, 1), True),
+        ("x86-64-v3", (1, 224, 224, 3, 64, 1), False),
+        ("icelake-server", (1, 56, 56, 64, 64, 1), False),
+        ("cortex-a76", (1, 56, 56, 64, 64, 1), False),
+    ],
+)
+def test_chosen_where_products_of_words_are_what_there_is(cpu: str, size: tuple[int, ...], tiled: bool) -> None:
+    target = find_target(cpu)
+    assert target is not None
+    graph, _ = graph_of(size, DType.I8, DType.I8, 0, "any")
+    assert (" by winograd" in str(optimize(graph, pipelines.INFERENCE, target))) == tiled
+
+
+@pytest.mark.usefixtures("_always")
+def test_interpreted_too() -> None:
+    target = target_of("x86-64-v3")
+    graph, data = graph_of((1, 5, 6, 4, 10, 2), DType.I8, DType.I8, 0, "any")
+    (expected,) = evaluate(graph, [data])
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, threads=2)
+    (found,) = run_module(module, [data], {})
+    assert np.array_equal(found, expected)
