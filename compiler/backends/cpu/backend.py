@@ -61,7 +61,8 @@ class Cpu(Backend):
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
         tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "planes": target.streams_slowly}
-        facts["words"] = target.dot_product is DotProduct.WORDS
+        if not target.has_byte_tiles:
+            facts["bytes_at_once"] = {DotProduct.WORDS: 2, DotProduct.VNNI: 4}.get(target.dot_product, 0)
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2
         algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
         return (*floats, algorithms, *narrow, assign_layouts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 
 from ...graph.analysis import static_values
 from ...graph.ir import Algorithm, Graph, Operation, Value
@@ -68,19 +68,29 @@ class ChooseAlgorithms(Pass):
     planes: bool = False
     """Convolutions of three dimensions may be computed so, too."""
 
-    words: bool = False
-    """Convolutions of bytes may be computed so, too."""
+    bytes_at_once: int = 0
+    """Products of bytes that an instruction adds to a sum, where one adds two of words, too; 0: elsewhere."""
 
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
-        tiled = _decided(
-            graph,
-            (Conv2D, TransposeConv2D, *((Conv3D,) if self.planes else ()), *((Conv2DSum,) if self.words else ())),
-            lambda group: _for_convolution(group, cycles, static, self.at_once if self.pairs else 1, self.choosing),
-        )
+        where_possible = ((Conv3D, self.planes), (Conv2DSum, self.bytes_at_once))
+        kinds = (Conv2D, TransposeConv2D, *(kind for kind, possible in where_possible if possible))
+        saves_time = partial(self._saves_time, cycles)
+        tiled = _decided(graph, kinds, lambda group: _for_convolution(group, saves_time, static, self.choosing))
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
+
+    def _saves_time(self, cycles: Cycles, anchor: Operation, known: bool) -> bool:
+        """Is Winograd's filtering estimated to be faster, for a weight that is known when it is loaded or isn't?"""
+        x, weight = (v.type for v in anchor.operands[:2])
+        *outer, height, width = anchor.result.type.shape[:-1]
+        channels = math.prod(weight.shape[:-4]) * weight.shape[-2]
+        sizes = math.prod(outer), (height, width), channels, weight.shape[-1]
+        if isinstance(anchor.operator, Conv2DSum):
+            parts = parts_of(channels, x.dtype, weight.dtype, anchor.attributes["weight_zero"])
+            return cycles.is_faster_in_words(*sizes, parts, self.bytes_at_once)
+        return cycles.is_faster(*sizes, products_at_once=self.at_once if known and self.pairs else 1)
 
     def choosing(self, group: Group) -> Group:
         """The group with what decides in place of the cycles."""
@@ -129,9 +139,8 @@ def _with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) ->
 
 def _for_convolution(
     group: Group,
-    cycles: Cycles,
+    saves_time: Callable[[Operation, bool], bool],
     static: Callable[[], Collection[Value]],
-    products_at_once: int,
     choosing: Callable[[Group], Group],
 ) -> Algorithm | None:
     anchor = group.anchor
@@ -149,13 +158,7 @@ def _for_convolution(
     if (len(output) == 3 or sums_bytes) and not known:
         return None
     group = choosing(group)
-    at_once = products_at_once if known else 1
-    images, channels = x.shape[0] * math.prod(output[:-2]), math.prod(weight.shape[:-4]) * weight.shape[-2]
-    if sums_bytes:
-        parts = parts_of(channels, x.dtype, weight.dtype, attributes["weight_zero"])
-        is_faster = cycles.is_faster_in_words(images, output[flat], channels, weight.shape[-1], parts)
-    else:
-        is_faster = cycles.is_faster(images, output[flat], channels, weight.shape[-1], products_at_once=at_once)
+    is_faster = saves_time(anchor, known)
     if not is_faster and group.picker is None:
         return None
     tiled = TILED if len(output) == 2 else TILED_PLANES

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ...ops.winograd import POINTS, TAPS, tiles_of
 from ...types import DType
 
+INTEGERS = 1.25
+"""By so much bringing products back to results takes longer in integers, which are multiplied and shifted last."""
 GAIN = 0.9
 """Part of the direct time that must not be exceeded."""
 
@@ -43,16 +45,19 @@ class Cycles:
         tiled = images * tiles_of(height) * tiles_of(width) * (products + transforms) + POINTS**2 * weights
         return tiled < GAIN * direct
 
-    def is_faster_in_words(self, images: int, output: Sequence[int], channels: int, filters: int, parts: int) -> bool:
-        """As `is_faster`, for a convolution of bytes, where an instruction does two products for each sum.
+    def is_faster_in_words(
+        self, images: int, output: Sequence[int], channels: int, filters: int, parts: int, products_at_once: int
+    ) -> bool:
+        """As `is_faster`, for a convolution of bytes, where an instruction does two products of words for each sum.
 
         The channels are summed up in so many `parts`.
         """
         height, width = output
         vectors, weights = self._vectors(filters), channels * filters
-        direct = images * height * width * TAPS**2 * channels / 2 * vectors + TAPS**2 * weights / self.bytes
+        direct = images * height * width * TAPS**2 * channels / products_at_once * vectors
+        direct += TAPS**2 * weights / self.bytes
         products = POINTS**2 * channels / 2 * vectors
-        transforms = self.transform * self._vectors(channels) / 2 + self.result * vectors * parts
+        transforms = self.transform * self._vectors(channels) / 2 + INTEGERS * self.result * vectors * parts
         tiles = images * tiles_of(height) * tiles_of(width)
         tiled = tiles * (products + transforms) + POINTS**2 * weights / self.bytes
         return tiled < GAIN * direct

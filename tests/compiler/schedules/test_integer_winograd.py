@@ -9,7 +9,7 @@ import pytest
 
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu import choose_algorithms
-from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
@@ -142,7 +142,9 @@ def test_the_largest_sums_are_exact(channels: int, x: str, weight: str, zero: in
         ("x86-64-v3", (1, 56, 56, 64, 64, 1), True),
         ("x86-64-v3", (1, 7, 7, 512, 512, 1), True),
         ("x86-64-v3", (1, 224, 224, 3, 64, 1), False),
-        ("icelake-server", (1, 56, 56, 64, 64, 1), False),
+        ("znver4", (1, 56, 56, 64, 64, 1), True),
+        ("znver4", (1, 14, 14, 256, 256, 1), False),
+        ("sapphirerapids", (1, 56, 56, 64, 64, 1), False),
         ("cortex-a76", (1, 56, 56, 64, 64, 1), False),
     ],
 )
@@ -154,10 +156,13 @@ def test_chosen_where_products_of_words_are_what_there_is(cpu: str, size: tuple[
 
 
 @pytest.mark.usefixtures("_always")
-def test_interpreted_too() -> None:
-    target = target_of("x86-64-v3")
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "alderlake", "znver4"])
+def test_interpreted_too(cpu: str) -> None:
+    target = find_target(cpu)
+    assert target is not None
     graph, data = graph_of((1, 5, 6, 4, 10, 2), DType.I8, DType.I8, 0, "any")
     (expected,) = evaluate(graph, [data])
     module = lower(optimize(graph, pipelines.INFERENCE, target), target, threads=2)
     (found,) = run_module(module, [data], {})
     assert np.array_equal(found, expected)
+    assert ("vpmaddwd" if cpu == "x86-64-v3" else "vpdpwssd") in assembly(emit_module(module, target), target)

@@ -22,6 +22,12 @@ _PAIRS: dict[tuple[DotProduct, int], str] = {
     (DotProduct.WORDS, 16): "llvm.x86.avx512.pmaddw.d.512",
 }
 """What adds two products of 16 bits, by instruction set and the number of sums."""
+_ADDED_PAIRS: dict[tuple[DotProduct, int], str] = {
+    (DotProduct.VNNI, 4): "llvm.x86.avx512.vpdpwssd.128",
+    (DotProduct.VNNI, 8): "llvm.x86.avx512.vpdpwssd.256",
+    (DotProduct.VNNI, 16): "llvm.x86.avx512.vpdpwssd.512",
+}
+"""What adds two products of 16 bits to each sum."""
 
 
 def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
@@ -80,6 +86,8 @@ def dot2_words(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     out, sums = emitter.out, c.type
     if a.type.lanes == 2 and sums.lanes > 1:
         a = Value(b.type, out.pure(out.depth, f"bitcast {_spread(emitter, a, sums.lanes)} to {b.type.text}"))
+    if name := _ADDED_PAIRS.get((emitter.target.dot_product, sums.lanes)):
+        return Value(sums, out.call(sums.text, name, (sums.text, c.name), *((v.type.text, v.name) for v in (a, b))))
     if _has_pairs(emitter, sums):
         return Value(sums, emitter.arithmetic("add", sums, c.name, _pairs(emitter, sums, a.name, b.name)))
     total = c.name

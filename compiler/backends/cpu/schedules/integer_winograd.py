@@ -10,6 +10,7 @@ as they are, [panel][pair of channels][9][filter][2], and a part is brought to i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
@@ -34,7 +35,7 @@ from ....lowering.loops import ceil_div, loop
 from ....ops.quantized import winograd as words
 from ....ops.quantized.contraction import Conv2DSum
 from ....ops.winograd import POINTS, TAPS, TILE
-from ....targets.target import Target
+from ....targets.target import DotProduct, Target
 from ....types import DType
 from .epilogue import loaded_once
 from .geometry import Walk
@@ -69,12 +70,12 @@ class IntegerWinogradEmitter(WinogradEmitter):
     points = DType.I16
     input_matrix = words.INPUT
     neighbours = PAIR
-    held_registers = 1
-    """Of a product, before it is added."""
 
     def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
         x, self.weight = (v.type.dtype for v in group.anchor.operands[:2])
-        self.signs = Signs.of(target, x, self.weight, group.anchor.attributes)
+        # Widened inputs keep their signs, whatever dot products of bytes want.
+        self.signs = replace(Signs.of(target, x, self.weight, group.anchor.attributes), left=x)
+        self.held_registers = int(target.dot_product is DotProduct.WORDS)  # of a product, before it is added
         self.parts = parts_of(walk.channels, x, self.weight, self.signs.weight_zero)
         super().__init__(group, walk, target, threads)
 
