@@ -31,13 +31,13 @@ INPUT: Matrix = (
     (0, 4, 0, -5, 0, 1),
 )
 """From inputs to points."""
-FILTER: Matrix = ((1, 0, 0), (1, 1, 1), (1, -1, 1), (1, 2, 4), (1, -2, 4), (0, 0, 1))
-"""From filter elements to points."""
+FILTER: Matrix = ((6, 0, 0), (1, 1, 1), (1, -1, 1), (1, 2, 4), (1, -2, 4), (0, 0, 6))
+"""From filter elements to points; six times as large at the ends, so that `OUTPUT` only adds and shifts."""
 OUTPUT: Matrix = (
-    (6, -4, -4, 1, 1, 0),
+    (1, -4, -4, 1, 1, 0),
     (0, -2, 2, 1, -1, 0),
     (0, -1, -1, 1, 1, 0),
-    (0, -1, 1, 2, -2, 6),
+    (0, -1, 1, 2, -2, 1),
 )
 """From points to the multiples of results."""
 SHIFTS = (3, 2, 1, 1)

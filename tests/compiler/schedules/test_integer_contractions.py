@@ -122,16 +122,16 @@ def test_the_dot_product_instruction_is_used(cpu: str, instruction: str) -> None
 
 @pytest.mark.parametrize("cpu", ["x86-64-v3", "wasm32"])
 def test_inputs_are_widened_once(cpu: str) -> None:
-    graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 3, 1), 0)
+    graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 5, 1), 0)
     target = find_target(cpu)
     text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
-    assert "%y: out i16[16,1024]) {" in text  # margins, too
+    assert "%y: out i16[18,1152]) {" in text  # margins, too
     assert " dot2_words(" in text
     assert " dot4(" not in text
 
 
 def test_sums_fill_the_registers() -> None:
-    graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 3, 1), 0)
+    graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 5, 1), 0)
     target = find_target("x86-64-v3")
     text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
     # six pixels by two vectors of filters: twelve sums, two weights, an input and a product fill sixteen registers

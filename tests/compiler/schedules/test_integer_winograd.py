@@ -32,8 +32,8 @@ SIZES = [
     (1, 6, 5, 129, 9, 2),
     (1, 4, 4, 300, 8, 1),  # summed up in parts
     (1, 14, 14, 32, 72, 3),
-    (1, 6, 7, 130, 260, 2),  # filters are brought to their points in each run
-    (1, 5, 5, 260, 136, 1),
+    (1, 6, 7, 30, 60, 2),  # threads share out the filters
+    (2, 37, 40, 4, 20, 2),  # more than one block for each thread
 ]
 
 

@@ -4,8 +4,9 @@ All is as in `winograd`, but that inputs and filters at their points are 16-bit 
 an instruction multiplies two at a time, and that products are brought back to sums modulo 2^32. Where there are so many
 channels that a sum might not lie within the bits that are left, they are summed up in parts.
 
-Weights are packed at their points, [panel][part][36][pair of channels][filter][2]. Where tiles are few, they are packed
-as they are, [panel][pair of channels][9][filter][2], and a part is brought to its points before it is multiplied.
+Weights are packed as they are, [panel][pair of channels][9][filter][2], and a part of a panel is brought to its points
+before it multiplies a block of many tiles. Those with a zero point are packed at their points, [panel][part][36][pair
+of channels][filter][2].
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ from .geometry import Walk
 from .integer_contraction import literal_bias
 from .linear import square
 from .signs import Signs
-from .winograd_emitter import STREAMED_TILES, WinogradEmitter, inside, winograd_walk
+from .winograd_emitter import WinogradEmitter, inside, winograd_walk
 from .winograd_filters import Chunks
 from .winograd_products import CHUNK, Product
 from .winograd_tiles import PRODUCTS, workspace
 
 PAIR = 2
 """Channels that an instruction multiplies at once."""
+BLOCK_TILES = 144
+"""Tiles of a block, for which filters are brought to their points anew."""
 
 
 def parts_of(channels: int, x: DType, weight: DType, weight_zero: int) -> int:
@@ -88,10 +91,15 @@ class IntegerWinogradEmitter(WinogradEmitter):
         return False
 
     def _transforms(self, total: int) -> bool:
-        # At their points they take eight times their memory: reading them takes longer than making them once.
-        if self.weight is not DType.I8 or self.signs.weight_zero or total > STREAMED_TILES:
-            return False
-        return 2 * PRODUCTS * self.channels * self.filters * self.points.itemsize > self.target.l2_bytes
+        # At their points they take eight times their memory; making them for a block takes no longer than reading them.
+        return self.weight is DType.I8 and not self.signs.weight_zero
+
+    def _largest_block(self, target: Target) -> int:
+        return BLOCK_TILES
+
+    def by_panels(self, total: int) -> bool:
+        """True if threads share out the filters: all inputs get to their points in less time than all filters."""
+        return self.shares > 1 and self.filters > 2 * total
 
     def _declare(self) -> None:
         super()._declare()
