@@ -62,7 +62,9 @@ class Cpu(Backend):
         tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "planes": target.streams_slowly}
         if not target.has_byte_tiles:
-            facts["bytes_at_once"] = {DotProduct.WORDS: 2, DotProduct.VNNI: 4}.get(target.dot_product, 0)
+            facts["bytes_at_once"] = {DotProduct.WORDS: 2, DotProduct.WIDENED: 2, DotProduct.VNNI: 4}.get(
+                target.dot_product, 0
+            )
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2
         algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
         return (*floats, algorithms, *narrow, assign_layouts)

@@ -146,6 +146,7 @@ def test_the_largest_sums_are_exact(channels: int, x: str, weight: str, zero: in
         ("znver4", (1, 14, 14, 256, 256, 1), False),
         ("sapphirerapids", (1, 56, 56, 64, 64, 1), False),
         ("cortex-a76", (1, 56, 56, 64, 64, 1), False),
+        ("wasm32", (1, 56, 56, 64, 64, 1), True),
     ],
 )
 def test_chosen_where_products_of_words_are_what_there_is(cpu: str, size: tuple[int, ...], tiled: bool) -> None:

@@ -78,7 +78,7 @@ class IntegerWinogradEmitter(WinogradEmitter):
         x, self.weight = (v.type.dtype for v in group.anchor.operands[:2])
         # Widened inputs keep their signs, whatever dot products of bytes want.
         self.signs = replace(Signs.of(target, x, self.weight, group.anchor.attributes), left=x)
-        self.held_registers = int(target.dot_product is DotProduct.WORDS)  # of a product, before it is added
+        self.held_registers = int(target.dot_product is not DotProduct.VNNI)  # of a product, before it is added
         self.parts = parts_of(walk.channels, x, self.weight, self.signs.weight_zero)
         super().__init__(group, walk, target, threads)
 

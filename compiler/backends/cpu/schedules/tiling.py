@@ -106,6 +106,8 @@ class Tiling:
     """Of several the busiest one counts, with bands of pixels shared out, or with tiles of channels."""
     flat: bool = False
     """Bands are tiles of a row, which holds all pixels."""
+    whole_tiles: bool = False
+    """The last tile of a row is computed whole, too."""
     most_kept_vectors: float = math.inf
     """Vectors of channels whose weights stay in the L2 cache from one tile to the next."""
     shared_input: float = 0.0
@@ -174,6 +176,8 @@ class Tiling:
 
     def _band(self, rows: int, columns: int, vectors: int) -> float:
         whole, rest = divmod(self.width, columns)
+        if rest and self.whole_tiles:
+            whole, rest = whole + 1, 0
         return whole * self._tile(rows * columns, vectors) + (self._tile(rows * rest, vectors) if rest else 0)
 
     def _tile(self, pixels: int, vectors: int) -> float:

@@ -134,6 +134,7 @@ class WinogradEmitter(ABC):
             lanes=target.vector_lanes,
             registers=target.vector_registers - self.held_registers,
             max_vectors=MOST_VECTORS,
+            whole_tiles=True,
             units=target.float_units,
             pixel_registers=int(self.by_lanes),
             pixel_cost=BROADCAST_CYCLES / (QUAD if self.by_lanes else 1),
