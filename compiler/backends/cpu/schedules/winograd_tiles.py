@@ -57,7 +57,8 @@ class Blocks:
     def place(self, number: Expr) -> tuple[Expr, Expr, Expr]:
         """Image, row and column of a tile."""
         _, rows, columns = self.tiles
-        return number // (rows * columns), number // columns % rows, number % columns
+        line = number // columns  # of which both others are made, so that it follows from them that threads stay apart
+        return line // rows, line % rows, number % columns
 
     def count_in(self, block: Expr) -> Expr:
         """Tiles of a block, the last of which may be shorter."""
