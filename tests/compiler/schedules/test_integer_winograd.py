@@ -32,6 +32,7 @@ SIZES = [
     (1, 6, 5, 129, 9, 2),
     (1, 4, 4, 300, 8, 1),  # summed up in parts
     (1, 14, 14, 32, 72, 3),
+    (2, 5, 9, 182, 7, 4),  # a row of tiles for each thread
     (1, 6, 7, 30, 60, 2),  # threads share out the filters
     (2, 37, 40, 4, 20, 2),  # more than one block for each thread
 ]

@@ -32,7 +32,6 @@ SIZES = [
     (2, 14, 15, 17, 37, 3),
     (1, 14, 14, 96, 160, 3),  # shared out by panels of filters
     (2, 7, 9, 48, 80, 2),
-    (2, 8, 12, 64, 64, 4),  # a block for each row of tiles
     (5, 12, 20, 512, 20, 1),  # rows that would displace each other from the cache
 ]
 
