@@ -29,6 +29,7 @@ from ....loops.ir import (
     Space,
     Stmt,
     Store,
+    const,
 )
 from ....lowering.group import Group
 from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
@@ -188,8 +189,13 @@ class IntegerWinogradEmitter(WinogradEmitter):
         channel = let(block, self.names.fresh("c"), j * self.tile.channels + first)
         sums = Buffer(self.names.fresh("sums"), self.dtype, (TILE * TILE, count * width), Space.STACK)
         block.append(Allocate(sums))
-        for k in range(count):
-            block += self._sums(p, t * self.tile.channels + first + k * width, channel + k * width, width, sums, k)
+
+        def vector(k: Expr) -> list[Stmt]:
+            inner: list[Stmt] = []
+            place = let(inner, self.names.fresh("at"), t * self.tile.channels + first + k * width)
+            return [*inner, *self._sums(p, place, channel + k * width, width, sums, k * width)]
+
+        block += loop(self.names.fresh("k"), count, vector)
         lanes = count * width
         constants = loaded_once(block, self.names, self.extras, self.filters, channel, lanes)
         y, x = let(block, self.names.fresh("y"), ty * TILE), let(block, self.names.fresh("x"), tx * TILE)
@@ -205,41 +211,42 @@ class IntegerWinogradEmitter(WinogradEmitter):
 
         return [*block, *loop(self.names.fresh("r"), TILE, row)]
 
-    def _sums(self, p: Expr, place: Expr, channel: Expr, width: int, sums: Buffer, k: int) -> list[Stmt]:
-        """The sums of a vector of filters, bias included, as number k of those on the stack."""
+    def _sums(self, p: Expr, place: Expr, channel: Expr, width: int, sums: Buffer, to: Expr) -> list[Stmt]:
+        """Bring the sums of a vector of filters, bias included, from their place to another one, on the stack."""
         block: list[Stmt] = []
-
-        def name(e: Expr) -> Expr:
-            return let(block, self.names.fresh("t"), e)
-
         start: Expr = Load(self.correction, (channel,), width)
         if self.anchor_bias is not None:
             start = start + Load(self.anchor_bias, (channel,), width)
         if bias := literal_bias(self.group):
             start = start + bias
-        totals = [[name(start)] * TILE] * TILE
-        for part in range(self.parts):
-            at = name(place + part * self.products_of_part)
-            products = [
-                [name(Load(self.y, (p * PRODUCTS + (i * POINTS + q), Const(0), at), width)) for q in range(POINTS)]
-                for i in range(POINTS)
-            ]
+        start = let(block, self.names.fresh("start"), start)
+        places = [(Const(r * TILE + s), to) for r in range(TILE) for s in range(TILE)]
+
+        def part(number: Expr) -> list[Stmt]:
+            inner: list[Stmt] = []
+
+            def name(e: Expr) -> Expr:
+                return let(inner, self.names.fresh("t"), e)
+
+            def product(q: int) -> Expr:
+                return name(Load(self.y, (p * PRODUCTS + q, Const(0), at), width))
+
+            at = name(place + number * self.products_of_part)
+            products = [[product(i * POINTS + k) for k in range(POINTS)] for i in range(POINTS)]
             results = square(words.OUTPUT, products, name)
-            totals = [
-                [
-                    name(total + Binary("shr", result * words.INVERSE, _shift(r, s, result)))
-                    for s, (total, result) in enumerate(zip(*pair, strict=True))
-                ]
-                for r, pair in enumerate(zip(totals, results, strict=True))
-            ]
-        for q, total in enumerate(v for line in totals for v in line):
-            block.append(Store(sums, (Const(q), Const(k * width)), total))
-        return block
+            for n, index in enumerate(places):
+                r, s = divmod(n, TILE)
+                before = start if self.parts == 1 else Load(sums, index, width)
+                inner.append(Store(sums, index, before + _exact(results[r][s], words.SHIFTS[r] + words.SHIFTS[s])))
+            return inner
+
+        block += [Store(sums, index, start) for index in places] if self.parts > 1 else []
+        return [*block, *loop(self.names.fresh("part"), self.parts, part)]
 
 
-def _shift(r: int, s: int, value: Expr) -> Const:
-    """By so many bits the result in row r and column s of a tile is shifted."""
-    return Const(words.SHIFTS[r] + words.SHIFTS[s], value.type.dtype, value.type.lanes)
+def _exact(multiple: Expr, shift: int) -> Expr:
+    """A result, of 9 * 2^shift times it modulo 2^32."""
+    return Binary("shr", multiple * words.INVERSE, const(shift, multiple.type))
 
 
 class WordProduct(Product):
