@@ -7,7 +7,7 @@ instruction per node. Fast-math is never used: sums keep their order, and only `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from ....errors import InternalError
@@ -45,7 +45,6 @@ from ....loops.ir import (
     ToBfloat16,
     Unary,
     Var,
-    const,
 )
 from ....loops.operations import COMPARISONS
 from ....loops.rounding import rounded_expr
@@ -62,11 +61,13 @@ from .fixed_point import fixed_mul, high_product, real_mul
 from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
+from .lanes import interleave, join, pair_sums, reduce, spread
 from .math import expand
 from .narrowing import can_narrow, clamped, narrowed, taken_apart
 from .reach import Reach
 from .singles import expand_function
 from .text import LLVMType, Value, llvm_type
+from .whole_numbers import floor, rounded
 
 _INDEX = llvm_type(DType.I64)
 _BOOL = llvm_type(DType.BOOL)
@@ -93,29 +94,33 @@ class ExpressionEmitter(IndexEmitter):
             Unary: self._unary,
             Fma: self._fma,
             Dot4: self._dot4,
-            Dot2: self._dot2,
-            Dot2Words: self._dot2_words,
-            DotAll: self._dot_all,
+            Dot2: self._of_values(dot2),
+            Dot2Words: self._of_values(dot2_words),
+            DotAll: self._of_values(dot_all),
             ToBfloat16: partial(to_bfloat16, self),
             FromBfloat16: partial(from_bfloat16, self),
             Dot2Bfloat16: partial(dot2_bfloat16, self),
             Halves: self._halves,
-            Join: self._join,
-            AddPairs: self._add_pairs,
-            PairSums: self._pair_sums,
+            Join: partial(join, self),
+            AddPairs: self._of_values(add_pairs),
+            PairSums: partial(pair_sums, self),
             FixedMul: self._fixed_mul,
-            HighProduct: self._high_product,
+            HighProduct: self._of_values(high_product),
             RealMul: self._real_mul,
-            Interleave: self._interleave,
+            Interleave: partial(interleave, self),
             Pick: self._pick,
             Select: self._select,
             Cast: self._cast,
             Bitcast: self._bitcast,
             Broadcast: self._broadcast,
             Load: self._load,
-            Reduce: self._reduce,
-            Spread: self._spread,
+            Reduce: partial(reduce, self),
+            Spread: partial(spread, self),
         }
+
+    def _of_values(self, function: Callable[..., Value]) -> Callable[[Expr], Value]:
+        """The rule of a node whose operands are emitted in order, and given to a function."""
+        return lambda expr: function(self, *map(self.value, expr.operands))
 
     def whole(self, expr: Expr) -> Value:
         """Emit the expression of a statement: a part that stands in it several times, once.
@@ -288,7 +293,7 @@ class ExpressionEmitter(IndexEmitter):
         if op in METHODS:
             return self.value(expand_function(op, [self.let(expr.value)], self.let))
         if op in ("ceil", "trunc", "round") and expr.type.dtype.is_float:
-            return self._rounded(op, expr.value)
+            return rounded(self, op, expr.value)
         kind, x = self.value(expr.value)
         t, floating = kind.text, kind.dtype.is_float
         if op not in (("neg", "abs", "floor", "sqrt") if floating else ("neg", "abs", "floor", "not")):
@@ -306,58 +311,9 @@ class ExpressionEmitter(IndexEmitter):
                 return Value(kind, x)
             return Value(kind, self.out.call(t, f"llvm.abs.{kind.suffix}", (t, x), ("i1", "false")))
         if op == "floor":
-            return self._floor(kind, x)
+            return floor(self, kind, x)
         name = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt"}[op]
         return Value(kind, self.out.call(t, f"{name}.{kind.suffix}", (t, x)))
-
-    def _rounded(self, op: str, expr: Expr) -> Value:
-        """Whole numbers above, toward zero or nearest: one instruction, or made of floors."""
-        if self._rounds(expr.type.dtype):
-            kind, operand = self.value(expr)
-            name = {"ceil": "llvm.ceil", "trunc": "llvm.trunc", "round": "llvm.roundeven"}[op]
-            return Value(kind, self.out.call(kind.text, f"{name}.{kind.suffix}", (kind.text, operand)))
-        x = self.let(expr)
-        if op == "ceil":
-            return self.value(Unary("neg", Unary("floor", Unary("neg", x))))
-        size = self.let(Unary("abs", x))
-        low = self.let(Unary("floor", size))
-        if op == "round":
-            rest = self.let(size - low)
-            is_odd = Binary("ne", Unary("floor", low * 0.5) * 2.0, low)
-            half = const(0.5, x.type)
-            up = Binary("or", Binary("lt", half, rest), Binary("and", Binary("eq", rest, half), is_odd))
-            low = self.let(Select(up, low + 1.0, low))
-        return self.value(Select(Binary("lt", x, const(0, x.type)), Unary("neg", low), low))
-
-    def _rounds(self, dtype: DType) -> bool:
-        """True if there is an instruction that rounds to whole numbers."""
-        return self.target.has_rounding and (self.target.has_double or dtype is not DType.F64)
-
-    def _floor(self, kind: LLVMType, x: str) -> Value:
-        if self._rounds(kind.dtype):
-            floored = self.out.call(kind.text, f"llvm.floor.{kind.suffix}", (kind.text, x))
-        else:
-            floored = self._floor_by_conversion(kind, x)
-        bounds = self.reach.of(x)
-        self.reach.record(floored, bounds and (bounds[0] - 1, bounds[1]), kind.dtype)
-        return Value(kind, floored)
-
-    def _floor_by_conversion(self, kind: LLVMType, x: str) -> str:
-        """Floor on machines without a rounding instruction: through an integer, where |x| is small enough to matter."""
-        # From 2**bits on a float has no fraction and is its own floor; so is a NaN, which isn't `small` either.
-        bits = {DType.F64: 52, DType.F32: 23, DType.F16: 10}[kind.dtype]
-        whole = llvm_type(DType.I64 if kind.dtype is DType.F64 else DType.I32, kind.lanes)
-        mask, t, emit = llvm_type(DType.BOOL, kind.lanes).text, kind.text, self.out.emit
-        size = self.out.call(t, f"llvm.fabs.{kind.suffix}", (t, x))
-        small = emit(f"fcmp olt {t} {size}, {text.constant(2.0**bits, kind)}")
-        # `fptosi` of a number beyond the integer's range is poison, so large ones are replaced before.
-        safe = emit(f"select {mask} {small}, {t} {x}, {t} {text.constant(0.0, kind)}")
-        # Conversion rounds toward zero: one too much for negative numbers with a fraction.
-        truncated = emit(f"sitofp {whole.text} {emit(f'fptosi {t} {safe} to {whole.text}')} to {t}")
-        over = emit(f"fcmp ogt {t} {truncated}, {safe}")
-        lower = emit(f"fsub {t} {truncated}, {text.constant(1.0, kind)}")
-        floored = emit(f"select {mask} {over}, {t} {lower}, {t} {truncated}")
-        return emit(f"select {mask} {small}, {t} {floored}, {t} {x}")
 
     def _fma(self, expr: Fma) -> Value:
         if expr.type.dtype is DType.F16:  # else LLVM calls the C library, to round from double precision
@@ -381,35 +337,11 @@ class ExpressionEmitter(IndexEmitter):
             a = self.value(left)
         return dot4(self, a, self.value(expr.b), self.value(expr.c))
 
-    def _dot2(self, expr: Dot2) -> Value:
-        return dot2(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
-
-    def _dot2_words(self, expr: Dot2Words) -> Value:
-        return dot2_words(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
-
-    def _dot_all(self, expr: DotAll) -> Value:
-        return dot_all(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
-
     def _halves(self, expr: Halves) -> Value:
         return halves(self, self.value(expr.value), expr.start)
 
-    def _join(self, expr: Join) -> Value:
-        a, b = self.value(expr.a), self.value(expr.b)
-        return self._shuffled(llvm_type(a.type.dtype, expr.type.lanes), a, b, range(expr.type.lanes))
-
-    def _add_pairs(self, expr: AddPairs) -> Value:
-        return add_pairs(self, self.value(expr.values), self.value(expr.total))
-
-    def _pair_sums(self, expr: PairSums) -> Value:
-        a, b = self.value(expr.a), self.value(expr.b)
-        parts = (self._shuffled(a.type, a, b, range(start, 2 * a.type.lanes, 2)) for start in (0, 1))
-        return Value(a.type, self.arithmetic("add", a.type, *(part.name for part in parts)))
-
     def _fixed_mul(self, expr: FixedMul) -> Value:
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
-
-    def _high_product(self, expr: HighProduct) -> Value:
-        return high_product(self, self.value(expr.x), self.value(expr.y), self.value(expr.addend))
 
     def _real_mul(self, expr: RealMul) -> Value:
         if self.target.has_double:
@@ -417,37 +349,8 @@ class ExpressionEmitter(IndexEmitter):
             return self.value(Cast(product, DType.I32))
         return real_mul(self, self.value(expr.x), self.value(expr.factor))
 
-    def _interleave(self, expr: Interleave) -> Value:
-        """Vectors are joined end to end in pairs; the last step puts all lanes in order."""
-        parts = [self.value(part) for part in expr.parts]
-        lanes, whole = parts[0].type.lanes, llvm_type(expr.type.dtype, expr.type.lanes)
-        if lanes == 1:
-            vector = "poison"
-            for i, part in enumerate(parts):
-                vector = self.out.emit(f"insertelement {whole.text} {vector}, {part}, i64 {i}")
-            return Value(whole, vector)
-        while len(parts) > 2:
-            double = llvm_type(whole.dtype, 2 * parts[0].type.lanes)
-            pairs = zip(parts[::2], parts[1::2], strict=True)
-            parts = [self._shuffled(double, a, b, range(double.lanes)) for a, b in pairs]
-        first, second = parts
-        count = len(expr.parts)
-        return self._shuffled(whole, first, second, [j * lanes + i for i in range(lanes) for j in range(count)])
-
     def _pick(self, expr: Pick) -> Value:
         return pick(self, self.value(expr.table), self.value(expr.places))
-
-    def _spread(self, expr: Spread) -> Value:
-        value, kind = self.value(expr.value), llvm_type(expr.type.dtype, expr.lanes)
-        if value.type.lanes == 1:
-            return self.splat(value, expr.lanes)
-        if expr.lanes == 1:
-            return Value(kind, self.out.emit(f"extractelement {value}, i64 {expr.start}"))
-        return self._shuffled(kind, value, Value(value.type, "poison"), expr.places)
-
-    def _shuffled(self, kind: LLVMType, a: Value, b: Value, places: Iterable[int]) -> Value:
-        """Lanes of two vectors, which count as one after the other, at `places`."""
-        return Value(kind, self.out.emit(f"shufflevector {a}, {b}, {text.mask(places)}"))
 
     def _select(self, expr: Select) -> Value:
         condition = self.value(expr.condition)
@@ -484,30 +387,6 @@ class ExpressionEmitter(IndexEmitter):
     def _opaque(self, single: str) -> str:
         """A number of single precision of which LLVM doesn't know where it comes from."""
         return self.out.pure(self.out.depth, f'call float asm "", "=w,0"(float {single})')
-
-    def _reduce(self, expr: Reduce) -> Value:
-        """Halves are combined until one lane is left, so that the order of a sum is the same on every machine."""
-        kind, x = self.value(expr.value)
-        lanes = kind.lanes
-        while lanes > 1 and lanes % 2 == 0:
-            lanes //= 2
-            half = llvm_type(kind.dtype, lanes)
-            parts = [self._lanes(kind, x, start, lanes) for start in (0, lanes)]
-            x, kind = self.arithmetic(expr.op, half, *parts), half
-        scalar = llvm_type(kind.dtype)
-        if lanes == 1:
-            return Value(scalar, x)
-        parts = [self.out.emit(f"extractelement {kind.text} {x}, i64 {i}") for i in range(lanes)]
-        total = parts[0]
-        for part in parts[1:]:
-            total = self.arithmetic(expr.op, scalar, total, part)
-        return Value(scalar, total)
-
-    def _lanes(self, kind: LLVMType, x: str, start: int, count: int) -> str:
-        if count == 1:
-            return self.out.emit(f"extractelement {kind.text} {x}, i64 {start}")
-        places = text.mask(range(start, start + count))
-        return self.out.emit(f"shufflevector {kind.text} {x}, {kind.text} poison, {places}")
 
     # ---- conversions ------------------------------------------------------------------------------------------------
 
