@@ -76,6 +76,7 @@ class Chunks:
     """Of a panel."""
     flip: bool
     matrix: f43.Matrix = f43.FILTER
+    """From filter elements to points."""
 
     @staticmethod
     def packed(weight: Value, panels: int, width: int) -> Packed:
