@@ -12,7 +12,7 @@ import numpy as np
 from .commands.bench import random_inputs
 from .compiler.errors import NetcError
 from .compiler.extras import extra
-from .compiler.graph.ir import Array
+from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import states_scales
 from .frontend.onnx.watched import Watched, watched
 from .pipeline import compile_graph, load
@@ -39,19 +39,22 @@ class Agreement:
         return f"{self.results} results of nodes agree with {self.engine}{exact if self.largest else ', all exactly'}"
 
 
-def compare_with(path: str, engine: str, settings: Mapping[str, Any] | None = None) -> Agreement:
+def compare_with(path: str, engine: str, settings: Mapping[str, Any] | None = None, batch: int = 1) -> Agreement:
     """Run a file on drawn inputs in netc and in another engine, and compare the results of all nodes in order.
 
     Raises `NetcError` about the first that differs, and where the network as a whole, which is compiled apart, gives
     other outputs than its nodes.
     """
-    found = watched(path, settings=settings)
+    found, whole = watched(path, batch, settings), load(path, batch=batch, settings=settings)
+    if [v.type for v in whole.inputs] != [v.type for v in found.graph.inputs]:
+        problem = f"the batch of {path} is fixed, and nodes are compared as the file has them"
+        raise NetcError(problem, hint="leave out --batch")
     inputs = random_inputs(found.graph)
     feeds = {str(v.name): x for v, x in zip(found.graph.inputs, inputs, strict=True)} | dict(found.fixed)
     wanted = _ENGINES[engine](found.model, feeds, found.names)
     limit = QUANTIZED_LIMIT if states_scales(found.graph) else LIMIT
     agreement = _compared(found, _outputs(compile_graph(found.graph), inputs), wanted, _NAMES[engine], limit)
-    _check_whole(path, settings, inputs, dict(zip(found.names, wanted, strict=True)), limit)
+    _check_whole(whole, inputs, dict(zip(found.names, wanted, strict=True)), limit)
     return agreement
 
 
@@ -79,11 +82,8 @@ def _is_narrow(x: Array) -> bool:
     return x.dtype in (np.int8, np.uint8)
 
 
-def _check_whole(
-    path: str, settings: Mapping[str, Any] | None, inputs: Sequence[Array], wanted: Mapping[str, Array], limit: float
-) -> None:
+def _check_whole(graph: Graph, inputs: Sequence[Array], wanted: Mapping[str, Array], limit: float) -> None:
     """Compare the outputs of the network as it is compiled for use."""
-    graph = load(path, settings=settings)
     names = graph.attributes["signature"]["outputs"]
     for name, ours in zip(names, _outputs(compile_graph(graph), inputs), strict=True):
         if name in wanted and not _distance(ours, wanted[name]) <= (1 if _is_narrow(ours) else limit):

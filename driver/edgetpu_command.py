@@ -22,8 +22,7 @@ from .quantization import warnings_for_people
 
 def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
     """Write the TFLite file, predict what the Edge TPU does with it, call the real compiler, and say all that."""
-    if options["batch"] != 1:
-        raise NetcError(f"the Edge TPU takes one sample at a time, not {options['batch']}")
+    _refuse_batch(options["batch"])
     release = Release.parse(options["release"]) if options["release"] else LATEST
     if format_of(model) is FORMATS["tflite"]:
         file, rewritten, prediction = _ready_model(model, output, options, release)
@@ -42,6 +41,11 @@ def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: 
     echo("\n".join(lines))
 
 
+def _refuse_batch(batch: int) -> None:
+    if batch != 1:
+        raise NetcError(f"the Edge TPU takes one sample at a time, not {batch}")
+
+
 _Model = tuple[Path, Mapping[str, int], Report]
 
 
@@ -56,6 +60,7 @@ def _ready_model(model: str, output: str | None, options: Mapping[str, Any], rel
 def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
     """The TFLite file that is made of a float network, or of one that is quantized already."""
     network = load(model, net=options["net"], settings=options["settings"], preprocess=options["preprocess"])
+    _refuse_batch(network.attributes.get("batch", 1))
     needed = [("weights", "--weights FILE.safetensors", bool(network.weights))]
     is_quantized = states_scales(network) or quantized_activation(network) is not None
     needed.append(("calibrate", "--calibrate FOLDER", not is_quantized))

@@ -114,18 +114,23 @@ layout_option = click.option(
     help="Inputs and outputs as the file has them, or channels-last.",
 )
 
-network_options = combine(
-    click.argument("model"),
+batch_option = click.option(
+    "--batch", type=click.IntRange(1, 65536), default=1, show_default=True, help="Samples per call (the size N)."
+)
+
+size_options = combine(settings_option, batch_option)
+"""What binds the sizes that a network leaves open."""
+
+reading_options = combine(
     click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file."),
-    settings_option,
+    size_options,
     allow_import_option,
     float_weights_option,
     layout_option,
 )
+"""How a file is read: the same for all commands that take a network."""
 
-batch_option = click.option(
-    "--batch", type=click.IntRange(1, 65536), default=1, show_default=True, help="Samples per call (the size N)."
-)
+network_options = combine(click.argument("model"), reading_options)
 
 target_options = combine(
     click.option("--threads", type=click.IntRange(1, 1024), help="Worker threads; default: one per core."),

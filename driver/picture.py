@@ -37,7 +37,7 @@ class Loaded:
     picture: Pixels
     preprocess: Preprocess
     tensor: Array
-    """The net's input [N, H, W, C]: the picture, repeated N times."""
+    """A sample of the net's input, [H, W, C]."""
     note: str | None
     """What was lost of it."""
 
@@ -82,8 +82,20 @@ def load_picture(graph: Network, path: str) -> Loaded:
     stored = decode(path)
     picture = eight_bits(stored, preprocess.white)
     tensor = as_input(preprocess(picture), graph.inputs[0].type)
-    repeated = np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0)
-    return Loaded(picture, preprocess, repeated, depth_note(stored, path, preprocess.white))
+    return Loaded(picture, preprocess, tensor, depth_note(stored, path, preprocess.white))
+
+
+def at_once(graph: Network) -> int:
+    """Of how many pictures a call gives the answers: one where samples aren't known to be independent."""
+    count = graph.inputs[0].type.shape[0]
+    is_apart = not graph.states and all(v.type.shape[:1] == (count,) for v in graph.results)
+    return count if is_apart else 1
+
+
+def as_batch(graph: Network, tensors: Sequence[Array]) -> Array:
+    """The net's input of a few samples; the last one fills it up."""
+    count = graph.inputs[0].type.shape[0]
+    return np.stack([*tensors, *[tensors[-1]] * (count - len(tensors))])
 
 
 def class_labels(graph: Network, model: str, weights: Weights = None) -> Labels:

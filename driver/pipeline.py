@@ -165,6 +165,11 @@ class Compilation:
         return self.backend.lower(self.optimized, self.target, self.threads, verify=verify, **given)
 
     @property
+    def batch(self) -> int:
+        """How many samples a run takes: as the file's sizes were bound, or as was asked for."""
+        return int(self.network.attributes.get("batch", self.request.batch))
+
+    @property
     def is_drawn(self) -> bool:
         """True if the weights are none that anything gives, but drawn by the seed."""
         return self.request.weights is None and bool(self.network.weights)

@@ -63,10 +63,7 @@ def ready(
     """The program of a model, however it is come by; raises `NetcError` for whatever the caller can cure."""
     if is_saved(model):
         refuse_choices(model, weights, net, settings, cpu, precision)
-        file = SavedFile(model)
-        if batch not in (1, file.batch):
-            raise NetcError(f"{model} is compiled for a batch of {file.batch}, not of {batch}")
-        return _of_file(file, threads, preprocess)
+        return _of_file(saved_for(model, batch), threads, preprocess)
     asked: dict[str, Any] = {
         "net": net,
         "batch": batch,
@@ -82,6 +79,14 @@ def ready(
         warn_again(saved)
         return _of_file(saved, asked["threads"])
     return _compiled(key, model, weights, asked)
+
+
+def saved_for(path: str, batch: int) -> SavedFile:
+    """A saved program for a batch; 1 is any. Raises `NetcError` if it was compiled for another."""
+    file = SavedFile(path)
+    if batch not in (1, file.batch):
+        raise NetcError(f"{path} is compiled for a batch of {file.batch}, not of {batch}")
+    return file
 
 
 def refuse_choices(
@@ -122,7 +127,7 @@ def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[s
         program = load_program(c)
         labels, misfit = _labels(c, model, weights)
     drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
-    rest = (drawn, note, total_macs(c.graph), request.batch, c.target.cpu, request.precision)
+    rest = (drawn, note, total_macs(c.graph), c.batch, c.target.cpu, request.precision)
     made = Ready(c.graph, program, labels, misfit, *rest)
     if key is not None and misfit is None:
         keep(key, c, program, labels, files, heard)

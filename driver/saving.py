@@ -43,7 +43,7 @@ def save_program(
         "drawn": int(c.request.seed) if c.is_drawn else None,
         **_plan(c.module),
         "initial": [name for name, _, _ in c.module.state if name in initial],
-        "batch": int(c.request.batch),
+        "batch": c.batch,
         "threads": int(c.threads),
         "precision": c.request.precision,
         "target": {"triple": c.target.triple, "cpu": c.target.cpu, "needs": needed_features(c.target)},

@@ -137,7 +137,7 @@ def _read_onnx(path: AnyPath, choices: Choices) -> Graph:
     if choices.net is not None:
         raise NetcError(f"{os.fspath(path)} is an ONNX model: it has no nets to choose")
     graph = load_onnx(path, choices.batch, choices.settings, to_train=choices.to_train)
-    return _with_batch(path, choices, graph)
+    return graph if "batch" in graph.attributes else _with_batch(path, choices, graph)
 
 
 def _has_batch(graph: Graph, batch: int) -> bool:

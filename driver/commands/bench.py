@@ -13,7 +13,6 @@ import numpy as np
 from ..compiler.precision import F32
 from ..compiler.signature import Array, Network
 from ..options import (
-    batch_option,
     json_option,
     network_options,
     precision_option,
@@ -29,7 +28,6 @@ from ..runtime.measure import ProfileRow, Timing, benchmark, peak_flops, profile
 @click.command("bench")
 @network_options
 @weights_options
-@batch_option
 @target_options
 @precision_option
 @click.option("--seconds", type=click.FloatRange(0, 3600), default=2.0, show_default=True, help="How long to measure.")

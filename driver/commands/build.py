@@ -14,7 +14,7 @@ from ..compiler.training import parse_rates
 from ..frontend import FORMATS, format_of, load_recipe
 from ..library import Choices, Library, write_library
 from ..notes import show_notes
-from ..options import batch_option, combine, json_option, network_options, preprocess_option, weights_options
+from ..options import combine, json_option, network_options, preprocess_option, weights_options
 from ..output import echo
 from ..pipeline import Request
 from ..recipe import read_setting
@@ -45,7 +45,6 @@ training_options = combine(
 
 @click.command("build")
 @network_options
-@batch_option
 @weights_options
 @preprocess_option
 @click.option("--target", metavar="NAME", default="host", show_default=True, help="One of `netc targets`.")

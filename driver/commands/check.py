@@ -25,7 +25,7 @@ from ..compiler.passes import legalize_edgetpu
 from ..edgetpu import facts_of_file, write_report
 from ..frontend import FORMATS, check, format_of
 from ..frontend.diagnostics import to_json
-from ..options import allow_import_option, json_option, settings_option
+from ..options import allow_import_option, json_option, size_options
 from ..output import echo
 from ..pipeline import load
 from ..recipe_check import check_recipes
@@ -41,7 +41,7 @@ from ..runtime.saved import SavedFile, is_saved
     help="Compare an ONNX file node by node with its reference evaluator, or ONNX Runtime.",
 )
 @click.option("--net", metavar="NAME", help="Which net of the file, or signature; of a .net file with --target.")
-@settings_option
+@size_options
 @allow_import_option
 @click.option("--release", metavar="N.N", help=f"With --target: release of edgetpu_compiler; default: {LATEST}.")
 @click.option("--report", metavar="FILE", help="With --target: write it here too, as a page or (.json) as data.")
@@ -52,6 +52,7 @@ def check_command(
     against: str | None,
     net: str | None,
     settings: dict[str, object],
+    batch: int,
     release: str | None,
     report: str | None,
     as_json: bool,
@@ -63,24 +64,24 @@ def check_command(
     """
     if against:
         if target or net or release or report:
-            raise NetcError("--against goes with --set alone")
-        return _compare(file, against, settings, as_json)
+            raise NetcError("--against goes with --set and --batch alone")
+        return _compare(file, against, settings, batch, as_json)
     if is_saved(file):
-        if target or net or settings or release or report:
+        if target or net or settings or batch != 1 or release or report:
             raise NetcError(f"{file} is a saved program: only its soundness can be checked")
         return _check_saved(file, as_json)
     if target:
         chosen = Release.parse(release) if release else LATEST
         if format_of(file) is FORMATS["tflite"]:
-            _show(predict(_facts_of_tflite(file, net, settings), chosen), report, as_json)
+            _show(predict(_facts_of_tflite(file, net, settings, batch), chosen), report, as_json)
         else:
-            graph = load(file, net=net, settings=settings)
+            graph = load(file, net=net, batch=batch, settings=settings)
             prediction = predict(model_facts(graph), chosen)
             _show(prediction, report, as_json, _advice(graph, prediction))
         return 0
     if release or report:
         raise NetcError("--release and --report need --target", hint="add --target edgetpu")
-    return _check_file(file, net, settings, as_json)
+    return _check_file(file, net, settings, batch, as_json)
 
 
 def _check_saved(file: str, as_json: bool) -> int:
@@ -98,14 +99,14 @@ def _check_saved(file: str, as_json: bool) -> int:
     return 0
 
 
-def _compare(file: str, against: str, settings: dict[str, object], as_json: bool) -> int:
+def _compare(file: str, against: str, settings: dict[str, object], batch: int, as_json: bool) -> int:
     """Compare an ONNX file with another engine."""
     if format_of(file) is not FORMATS["onnx"]:
         raise NetcError(f"--against is for ONNX files, and {file} is a {format_of(file).name}")
     from ..against import compare_with
 
     try:
-        agreement = compare_with(file, against, settings)
+        agreement = compare_with(file, against, settings, batch)
     except NetcError as error:
         if not as_json:
             raise error.at(Location(file, 1, 1)) from None
@@ -115,8 +116,8 @@ def _compare(file: str, against: str, settings: dict[str, object], as_json: bool
     return 0
 
 
-def _check_file(file: str, net: str | None, settings: dict[str, object], as_json: bool) -> int:
-    diagnostics = _problems(file, net, settings)
+def _check_file(file: str, net: str | None, settings: dict[str, object], batch: int, as_json: bool) -> int:
+    diagnostics = _problems(file, net, settings, batch)
     if as_json:
         echo(to_json(diagnostics))
         return 2 if diagnostics else 0
@@ -126,15 +127,15 @@ def _check_file(file: str, net: str | None, settings: dict[str, object], as_json
     return 0
 
 
-def _problems(file: str, net: str | None, settings: dict[str, object]) -> Sequence[Diagnostic]:
+def _problems(file: str, net: str | None, settings: dict[str, object], batch: int) -> Sequence[Diagnostic]:
     """What is wrong with a file; of other formats than .net, such as TFLite, else the operators that netc can't run."""
     try:
         if format_of(file) is not FORMATS["net"]:
-            return unknown_operators(load(file, net=net, settings=settings))
+            return unknown_operators(load(file, net=net, batch=batch, settings=settings))
     except NetcError as error:
         return error.diagnostics
-    if net or settings:
-        raise NetcError("--net and --set need --target with .net files", hint="add --target edgetpu")
+    if net or settings or batch != 1:
+        raise NetcError("--net, --set and --batch need --target with .net files", hint="add --target edgetpu")
     return _check_net(file)
 
 
@@ -144,9 +145,9 @@ def _check_net(file: str) -> Sequence[Diagnostic]:
     return diagnostics + ([] if any(d.location is None for d in diagnostics) else check_recipes(file))
 
 
-def _facts_of_tflite(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:
-    if net or settings:
-        raise NetcError("--net and --set are for .net files")
+def _facts_of_tflite(file: str, net: str | None, settings: dict[str, object], batch: int) -> ModelFacts:
+    if net or settings or batch != 1:
+        raise NetcError(f"{file} is predicted as it is, without --net, --set and --batch")
     return facts_of_file(Path(file))
 
 

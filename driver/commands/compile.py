@@ -15,7 +15,6 @@ from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
 from ..notes import show_notes
 from ..options import (
-    batch_option,
     json_option,
     network_options,
     output_option,
@@ -40,7 +39,6 @@ _FOR_CPU = ("emit", "cpu", "precision", "print_after", "print_changed", "time_pa
 
 @click.command("compile")
 @network_options
-@batch_option
 @target_options
 @precision_option
 @click.option("--emit", type=click.Choice(STAGES), help="Write this stage instead of a summary.")
@@ -125,7 +123,7 @@ def _summary(c: Compilation) -> dict[str, object]:
     return {
         "net": c.graph.name,
         "target": {"cpu": c.target.cpu, "triple": c.target.triple, "threads": c.threads},
-        "batch": c.request.batch,
+        "batch": c.batch,
         "precision": c.request.precision,
         "stages": [{"name": s.name, "seconds": s.seconds, "result": s.result} for s in c.stages],
         "seconds": sum(s.seconds for s in c.stages),
@@ -163,5 +161,5 @@ def _report(c: Compilation) -> str:
     if c.choices is not None and len(c.choices):
         facts.append(("schedules", f"those of {len(c.choices)} kernels as `netc tune` found them"))
     threads = f"{c.threads} thread" + ("s" if c.threads > 1 else "")
-    title = f"{c.graph.name}, batch {c.request.batch}, for {c.target.cpu}, {threads}"
+    title = f"{c.graph.name}, batch {c.batch}, for {c.target.cpu}, {threads}"
     return f"{title}\n\n{stage_table(c.stages)}\n" + "".join(f"{name:<16}{text}\n" for name, text in facts)

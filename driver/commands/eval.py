@@ -20,7 +20,6 @@ from ..frontend import FORMATS, format_of, load_recipe
 from ..losses import find_loss
 from ..options import (
     background_option,
-    batch_option,
     json_option,
     network_options,
     precision_option,
@@ -53,7 +52,6 @@ from ..together import agree, facts_of, together
 @click.option("--compare-net", metavar="MODEL", help="The float network; default: the one that the file names.")
 @click.option("--loss", metavar="TEXT", help="What targets the net takes: a loss, as for train; default: its recipe's.")
 @background_option
-@batch_option
 @preprocess_option
 @target_options
 @precision_option
@@ -95,7 +93,7 @@ def eval_command(
         if compare:
             if precision != F32:
                 raise NetcError("--precision is for one network; --compare runs two as they are")
-            integers = load(model)
+            integers = load(model, batch=batch)
             name = compare_net or _network(integers)
             floats = float_network(name, compare, batch_of(integers), net, settings)
             labels = usable_labels(floats, name, compare, background=bool(background))

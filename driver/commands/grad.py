@@ -7,7 +7,7 @@ import click
 from ..compiler.passes import dce, differentiate
 from ..compiler.training import loss_graph
 from ..losses import find_loss
-from ..options import batch_option, network_options, output_option, target_options
+from ..options import network_options, output_option, target_options
 from ..output import write_result
 from ..passlog import PassLog, pass_options
 from ..pipeline import STAGES, Request, build, load_to_train
@@ -22,7 +22,6 @@ from ..pipeline import STAGES, Request, build, load_to_train
     "--wrt", metavar="NAMES", help="Parameters and inputs, joined by commas; default: all trained parameters."
 )
 @click.option("--emit", type=click.Choice(STAGES), default="graph", show_default=True, help="Write this stage.")
-@batch_option
 @target_options
 @output_option
 @pass_options

@@ -35,6 +35,7 @@ def import_command(
     model: str,
     net: str | None,
     settings: dict[str, object],
+    batch: int,
     weights: str | None,
     preprocess: dict[str, object],
     output: str,
@@ -44,6 +45,7 @@ def import_command(
     MODEL is an .onnx or .tflite file, a graph in text form, or a net. Repeated structure becomes blocks and loops. The
     weights that MODEL holds, or --weights, become FILE.safetensors beside FILE.net, under the names of the text. What
     MODEL says about pictures and classes stands in the text, too; a long list of classes becomes FILE.labels.txt.
+    The text leaves the batch open where it can, unless --batch says another than 1.
     """
     path = Path(output)
     if path.suffix != ".net":
@@ -56,9 +58,10 @@ def import_command(
         raise NetcError(f"--weights: {model} holds its weights")
     if weights and _is_same(weights, beside):
         raise NetcError(f"{beside} would replace the weights it is made from", hint="give -o another name")
-    graph = load(model, net=net, settings=settings, preprocess=preprocess)
+    graph = load(model, net=net, batch=batch, settings=settings, preprocess=preprocess)
     graph, labels = _with_labels(graph, model, path.with_suffix(".labels.txt"))
-    result = written(graph, path.stem, _for_two(model, net, settings, graph), beside.name)
+    two = _for_two(model, net, settings, graph) if batch == 1 else None
+    result = written(graph, path.stem, two, beside.name)
     arrays = result.arrays(read_weights(weights, graph) if weights else None)
     has_weights = bool(arrays) and len(arrays) == len(result.graph.parameters)
     if arrays and not has_weights:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 import click
 
@@ -13,7 +15,7 @@ from ..compiler.graph.ir import Graph
 from ..compiler.reading import reading
 from ..frontend import FORMATS, format_of
 from ..frontend.graph_text import graph_of_text, load_graph
-from ..options import output_option
+from ..options import output_option, reading_options
 from ..output import write_result
 from ..passlog import PassLog, pass_options
 from ..pipeline import load
@@ -42,10 +44,17 @@ class _Command(click.Command):
 @click.command("opt", cls=_Command)
 @click.argument("pipeline")
 @click.argument("file", default="-")
+@reading_options
 @output_option
 @pass_options
 def opt_command(
-    pipeline: str, file: str, output: str | None, print_after: tuple[str, ...], print_changed: bool, time_passes: bool
+    pipeline: str,
+    file: str,
+    output: str | None,
+    print_after: tuple[str, ...],
+    print_changed: bool,
+    time_passes: bool,
+    **choices: Any,
 ) -> None:
     """Run a pipeline of passes over a graph in text form.
 
@@ -54,7 +63,7 @@ def opt_command(
     """
     log = PassLog(print_after, print_changed, time_passes)
     parsed = _parsed(pipeline)
-    graph = passes.run(_read_graph(file), parsed, observers=log.observers)
+    graph = passes.run(_read_graph(file, choices), parsed, observers=log.observers)
     write_result(str(graph), output)
     log.report()
 
@@ -69,10 +78,13 @@ def _parsed(pipeline: str) -> tuple[passes.Pass, ...]:
         return parse_pipeline(pipeline)
 
 
-def _read_graph(file: str) -> Graph:
+def _read_graph(file: str, choices: Mapping[str, Any]) -> Graph:
+    if file != "-" and format_of(file) not in (FORMATS["net"], FORMATS["graph"]):
+        return load(file, **choices)
+    if choices["net"] is not None or choices["settings"] or choices["batch"] != 1:
+        raise NetcError("a graph in text form is complete: --net, --set and --batch can't be given")
     if file != "-":
-        is_text = format_of(file) in (FORMATS["net"], FORMATS["graph"])
-        return load_graph(file) if is_text else load(file)
+        return load_graph(file)
     with reading("<stdin>", "graph"):
         text = sys.stdin.read()
     return graph_of_text(text, "<stdin>")

@@ -103,6 +103,7 @@ class _Options:
     model: str
     net: str | None
     settings: dict[str, object]
+    batch: int
     preprocess: dict[str, object]
     weights: str | None
     seed: int
@@ -148,7 +149,8 @@ class _Options:
 
 
 def _load(o: _Options) -> Graph:
-    return load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess, with_parameters=o.weights is not None)
+    given: dict[str, Any] = {"net": o.net, "batch": o.batch, "settings": o.settings, "preprocess": o.preprocess}
+    return load(o.model, **given, with_parameters=o.weights is not None)
 
 
 def _lighten(o: _Options, form: str) -> None:

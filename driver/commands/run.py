@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ..options import (
     weights_options,
 )
 from ..output import echo
-from ..picture import Chosen, choose_pictures, class_labels, load_picture
+from ..picture import Chosen, Loaded, as_batch, at_once, choose_pictures, class_labels, load_picture
 from ..ready import ready
 from ..runtime.data.images import assumption
 from ..runtime.data.labels import Labels
@@ -69,6 +69,7 @@ def run_command(
     model: str,
     net: str | None,
     settings: dict[str, object],
+    batch: int,
     weights: str | None,
     seed: int,
     images: tuple[str, ...],
@@ -94,6 +95,7 @@ def run_command(
             model,
             weights=weights,
             net=net,
+            batch=batch,
             settings=settings,
             preprocess=preprocess,
             seed=seed,
@@ -105,7 +107,7 @@ def run_command(
         misfit = made.misfit
     else:
         _check_options(model, weights, net, cpu, precision, engine, device)
-        graph, run, labels, note = _litert(model, settings, preprocess, threads, engine, device)
+        graph, run, labels, note = _litert(model, settings, batch, preprocess, threads, engine, device)
         drawn = misfit = None
     task = task_of(graph)
     chosen = choose_pictures(graph, images)
@@ -126,23 +128,52 @@ def run_command(
     )
     answers = _Answers(graph, run, task, Choices(labels, top, min_score))
     if not chosen.several:
-        answer = answers(chosen.paths[0], drawings[0])
+        (answer,) = answers(chosen.paths, drawings)
+        if isinstance(answer, NetcError):
+            raise answer
         echo(json.dumps(answer.data(), indent=1) if as_json else answer.text(), nl=as_json)
         return 0
     return _several(answers, chosen.paths, drawings, as_json)
 
 
 class _Answers:
-    """What a net says about pictures, one at a time."""
+    """What a net says about pictures."""
 
     def __init__(self, graph: Network, run: Run, task: type[Task], choices: Choices) -> None:
         self.graph, self.run, self.task, self.choices = graph, run, task, choices
 
-    def __call__(self, path: str, drawing: Path | None) -> Answer:
-        """The answer about the picture at `path`, which is also drawn; raises `NetcError` if it can't be read."""
-        loaded = load_picture(self.graph, path)
+    def __call__(self, paths: Sequence[str], drawings: Sequence[Path | None]) -> Iterator[Answer | NetcError]:
+        """The answer about each picture, which is also drawn, or why there is none."""
+        step = at_once(self.graph)
+        for start in range(0, len(paths), step):
+            group = slice(start, start + step)
+            yield from self._group(paths[group], drawings[group])
+
+    def _group(self, paths: Sequence[str], drawings: Sequence[Path | None]) -> Iterator[Answer | NetcError]:
+        """The answers about pictures of one call."""
+        loaded = [self._loaded(path) for path in paths]
+        readable = [each for each in loaded if isinstance(each, Loaded)]
+        outputs = self.run(as_batch(self.graph, [each.tensor for each in readable])) if readable else ()
+        sample = 0
+        for each, drawing in zip(loaded, drawings, strict=True):
+            if isinstance(each, NetcError):
+                yield each
+                continue
+            try:
+                yield self._answer(Outputs.of(self.graph, outputs, sample), each, drawing)
+            except NetcError as error:
+                yield error
+            sample += 1
+
+    def _loaded(self, path: str) -> Loaded | NetcError:
+        try:
+            loaded = load_picture(self.graph, path)
+        except NetcError as error:
+            return error
         show_notes(loaded.note)
-        outputs = Outputs.of(self.graph, self.run(loaded.tensor))
+        return loaded
+
+    def _answer(self, outputs: Outputs, loaded: Loaded, drawing: Path | None) -> Answer:
         answer = self.task.answer(outputs, View(loaded.picture, loaded.preprocess), self.choices)
         if drawing is not None:
             write_bytes(drawing, drawn_on(loaded.picture, answer.draw))
@@ -161,15 +192,13 @@ def _several(answers: _Answers, paths: Sequence[str], drawings: Sequence[Path | 
     """Answers about all pictures; those that fail are named, and the exit code tells."""
     records: list[dict[str, Any]] = []
     failed = 0
-    for path, drawing in zip(paths, drawings, strict=True):
-        try:
-            answer = answers(path, drawing)
-        except NetcError as error:
+    for path, answer in zip(paths, answers(paths, drawings), strict=True):
+        if isinstance(answer, NetcError):
             failed += 1
-            records.append({"picture": path, "error": error.diagnostics[0].message})
+            records.append({"picture": path, "error": answer.diagnostics[0].message})
             from ..frontend.diagnostics import render
 
-            echo(render(_about(path, error)).rstrip("\n"), err=True)
+            echo(render(_about(path, answer)).rstrip("\n"), err=True)
             continue
         records.append({"picture": path, "answer": answer.data()})
         if not as_json:
@@ -237,6 +266,7 @@ def _check_options(
 def _litert(
     model: str,
     settings: dict[str, object],
+    batch: int,
     preprocess: dict[str, object],
     threads: int | None,
     engine: str,
@@ -246,7 +276,7 @@ def _litert(
     from ..pipeline import load
     from ..runtime.litert import LiteRT, needs_edgetpu
 
-    graph = load(model, settings=settings, preprocess=preprocess)
+    graph = load(model, batch=batch, settings=settings, preprocess=preprocess)
     compiled = needs_edgetpu(graph)
     if device == "edgetpu" and not compiled:
         hint = f"`edgetpu_compiler {model}` writes a file that is"

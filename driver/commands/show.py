@@ -14,17 +14,16 @@ from ..compiler.ops.opaque import unknown_operators
 from ..compiler.reading import reading
 from ..compiler.signature import Network, Tensor, output_names
 from ..notes import transposes_note
-from ..options import batch_option, json_option, network_options
+from ..options import json_option, network_options
 from ..output import echo, format_table, quantity
 from ..pipeline import load
-from ..ready import refuse_choices
+from ..ready import refuse_choices, saved_for
 from ..runtime.saved import SavedFile, is_saved
 from ..summary import LayerSummary, layers, parameter_bytes, total_macs, trainable_parameters
 
 
 @click.command("show")
 @network_options
-@batch_option
 @json_option
 def show_command(model: str, net: str | None, settings: dict[str, object], batch: int, as_json: bool) -> None:
     """List a net's layers: shapes, parameters, multiply-accumulates.
@@ -33,7 +32,7 @@ def show_command(model: str, net: str | None, settings: dict[str, object], batch
     """
     if is_saved(model):
         refuse_choices(model, None, net, settings)
-        shown = _of_file(SavedFile(model))
+        shown = _of_file(saved_for(model, batch))
     else:
         shown = _of_graph(load(model, net=net, batch=batch, settings=settings))
     echo(json.dumps(_as_json(shown), indent=1) if as_json else _as_text(shown), nl=as_json)

@@ -12,7 +12,7 @@ import click
 from ..compiler.errors import NetcError
 from ..compiler.text import shortened
 from ..notes import show_notes
-from ..options import batch_option, json_option, network_options, precision_option, weights_options
+from ..options import json_option, network_options, precision_option, weights_options
 from ..output import echo, progress_bar
 from ..tuning.report import report
 from ..tuning.search import Report
@@ -36,7 +36,6 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str) -> f
 @click.command("tune")
 @network_options
 @weights_options
-@batch_option
 @click.option("--threads", type=click.IntRange(1, 1024), help="Worker threads; default: one per core.")
 @precision_option
 @click.option("--budget", default="5m", show_default=True, callback=_seconds, metavar="TIME", help="How long, at most.")

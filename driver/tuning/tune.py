@@ -119,7 +119,7 @@ def tune(
     if outcome.kept:
         tuned.write(place, tuned.CHOICES, {**_about(c), "kernels": tuned.plain_choices(outcome.best)})
     r = c.request
-    about = (c.graph.name, c.target.cpu, c.threads, r.batch, r.precision)
+    about = (c.graph.name, c.target.cpu, c.threads, c.batch, r.precision)
     return Tuning(*about, outcome, record.count, tuple(notes))
 
 

@@ -48,9 +48,10 @@ def load_onnx(
 ) -> Graph:
     """Read a `.onnx` file; `settings` are open sizes, and values of inputs that are to be part of the graph, by name.
 
-    Open sizes that count samples are `batch`. `to_train` says that the network will be trained: batch normalisation and
-    dropout that the file has in their forms for training become `batch_norm` and `dropout`. Raises `NetcError` with all
-    that is wrong with the file, or that netc doesn't have. Warns (`Note`) of sizes that were taken for the batch.
+    Open sizes that count samples are `batch`, which is an attribute of the graph then. `to_train` says that the network
+    will be trained: batch normalisation and dropout that the file has in their forms for training become `batch_norm`
+    and `dropout`. Raises `NetcError` with all that is wrong with the file, or that netc doesn't have. Warns (`Note`) of
+    sizes that were taken for the batch.
     """
     file = Path(path)
     notes: list[str] = []
@@ -113,7 +114,7 @@ def graph_of(
     added to `notes`. `places` are those of initializers that were left in the file.
     """
     opsets = _opsets(model)
-    sizes = sizes_of(model, batch, settings)
+    sizes = sizes_of(model, batch, settings, to_train=to_train)
     builder = GraphBuilder(name, {"format": "onnx"})
     converter = Converter(builder, folder, _functions(model), to_train=to_train)
     scope = Scope(opsets=opsets)
@@ -141,6 +142,8 @@ def graph_of(
     said = preprocess_of(model, notes if notes is not None else [])
     if said:
         builder.attributes["preprocess"] = said
+    if sizes.samples:
+        builder.attributes["batch"] = next(iter(sizes.samples.values()))
     if notes is not None and sizes.assumed:
         told = ", ".join(f"{name} = {sizes.bound[name]}" for name in sorted(sizes.assumed))
         notes.append(f"the file leaves the batch open: {told}")

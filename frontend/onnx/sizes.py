@@ -54,10 +54,11 @@ def option_names(infos: Iterable[Any]) -> dict[tuple[str, int | None], str]:
     return found
 
 
-def sizes_of(model: Any, batch: int, settings: Mapping[str, Any] | None) -> Sizes:
+def sizes_of(model: Any, batch: int, settings: Mapping[str, Any] | None, *, to_train: bool = False) -> Sizes:
     """The sizes of a ModelProto, and what is given for them."""
     known = {tensor.name for tensor in model.graph.initializer}
-    return Sizes(batch, settings or {}, [info for info in model.graph.input if info.name not in known])
+    infos = [info for info in model.graph.input if info.name not in known]
+    return Sizes(batch, settings or {}, infos, to_train=to_train)
 
 
 @dataclass
@@ -68,16 +69,29 @@ class Sizes:
     given: Mapping[str, Any]
     infos: Sequence[Any]
     """The inputs of the file that have no value in it."""
+    to_train: bool = False
+    """Whether there must be a batch."""
     bound: dict[str, int] = field(default_factory=dict[str, int])
     """Sizes by name."""
     used: set[str] = field(default_factory=set[str])
+    samples: dict[str, int] = field(default_factory=dict[str, int])
+    """Sizes that are numbers of samples."""
     assumed: set[str] = field(default_factory=set[str])
-    """Sizes that were taken for numbers of samples."""
+    """Those of them that weren't given by name."""
     open: dict[str, str] = field(default_factory=dict[str, str])
     """Sizes without a value, and where they stand."""
 
     def __post_init__(self) -> None:
         self.options = option_names(self.infos)
+        self._leading = self._leading_name()
+
+    def _leading_name(self) -> str | None:
+        """The open size in front of an input that is the batch where one is wanted and none is called so."""
+        names = [name for name, axis in self.options if axis == -1]
+        if any(_BATCH.fullmatch(name) for name in names) or not (self.to_train or self.batch != 1):
+            return None
+        fronts = (info.type.tensor_type.shape.dim[:1] for info in self.infos)
+        return next((dim[0].dim_param for dim in fronts if dim and dim[0].dim_param), None)
 
     def type_of(self, info: Any) -> TensorType:
         """The type of an input; sizes without a value count as 1, and are noted as open."""
@@ -105,6 +119,8 @@ class Sizes:
                 self.open.setdefault(name, f"dimension {axis} of input `{owner}`{told}")
                 return 1
             self.bound[name] = size
+            if self._counts_samples(own or f"{owner}_{axis}", axis):
+                self.samples[name] = size
         return self.bound[name]
 
     def _key(self, option: str, name: str) -> str | None:
@@ -117,11 +133,14 @@ class Sizes:
         if key is not None:
             self.used.add(key)
             return _checked(key, self.given[key])
-        is_anonymous = re.fullmatch(r".*_\d+|unk__\d+|s\d+", name) is not None
-        if _BATCH.fullmatch(name) or (axis == 0 and is_anonymous):
+        if self._counts_samples(name, axis):
             self.assumed.add(option)
             return self.batch
         return None
+
+    def _counts_samples(self, name: str, axis: int) -> bool:
+        is_anonymous = re.fullmatch(r".*_\d+|unk__\d+|s\d+", name) is not None
+        return _BATCH.fullmatch(name) is not None or name == self._leading or (axis == 0 and is_anonymous)
 
     def parts(self, info: Any) -> Tensor:
         """What is given for an input that is a sequence or an optional tensor: its tensors, or nothing."""

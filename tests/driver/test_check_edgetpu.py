@@ -52,4 +52,4 @@ def test_errors(netc: Call, tiny: Path, tmp_path: Path) -> None:
     assert "not a release" in netc("check", tiny, "--target", "edgetpu", "--release", "sixteen").err
     unwritable = netc("check", tiny, "--target", "edgetpu", "--report", tmp_path / "none" / "page.html")
     assert (unwritable.code, "can't write" in unwritable.err) == (2, True)
-    assert "are for .net files" in netc("check", model, "--target", "edgetpu", "--net", "x").err
+    assert "is predicted as it is" in netc("check", model, "--target", "edgetpu", "--net", "x").err

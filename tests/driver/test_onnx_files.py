@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,69 @@ def test_check_binds_open_sizes(netc: Call, tmp_path: Path) -> None:
     large = netc("check", path, "--set", "height_2=99999999999")
     assert (large.code, "a whole number from 0 to 2147483647" in large.err) == (2, True)
     (tmp_path / "n.net").write_text("net n(x: f32[N, K]) { return x |> relu }", encoding="utf-8")
-    assert "--net and --set need --target" in netc("check", tmp_path / "n.net", "--set", "K=4").err
+    assert "--net, --set and --batch need --target" in netc("check", tmp_path / "n.net", "--set", "K=4").err
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A file that leaves the number of pictures open under a name of its own; its mask has none."""
+    from onnx import helper
+
+    from ..frontend.onnx import small_models
+
+    nodes = [helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]
+    return write(tmp_path / "many.onnx", small_models.model(nodes, {"x": ["items", 3, 4, 4]}, ["y"]))
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("show", "{}"), "net many(x: f32[3,3,4,4]) -> y: f32[3,3]"),
+        (("check", "{}"), "no errors"),
+        (("check", "{}", "--against", "reference"), "2 results of nodes agree"),
+        (("check", "{}", "--target", "edgetpu"), "Edge TPU"),
+        (("compile", "{}", "--emit", "graph"), "f32[3,3,4,4]"),
+        (("bench", "{}", "--seconds", "0"), "many, batch 3,"),
+        (("opt", "cse", "{}"), "f32[3,3,4,4]"),
+        (("quantize", "{}", "--float16", "-o", "q.tflite"), "q.tflite: "),
+        (("import", "{}", "-o", "i.net"), "i.net: "),
+        (("build", "{}", "-o", "lib"), "many for "),
+        (("run", "{}"), "class 0"),
+    ],
+)
+def test_all_commands_take_a_batch(
+    netc: Call, many: Path, command: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(many.parent)
+    words = [os.fspath(many) if word == "{}" else word for word in command]
+    result = netc(*words, "--batch", 3)
+    assert (result.code, says in result.out) == (0, True), result.err + result.out
+    assert "--set items=SIZE" in netc(*words).err  # nobody said that it is a batch
+
+
+def test_an_input_without_a_batch_stays_as_it_is(tmp_path: Path) -> None:
+    from onnx import helper
+
+    import netc
+
+    from ..frontend.onnx import small_models
+
+    made = small_models.model([helper.make_node("MatMul", ["x", "m"], ["y"])], {"x": ["batch", 5], "m": [5, 2]}, ["y"])
+    graph = netc.load(write(tmp_path / "two.onnx", made), batch=4)
+    assert [v.type.shape for v in (*graph.inputs, *graph.results)] == [(4, 5), (5, 2), (4, 2)]
+
+
+def test_several_pictures_share_a_call(netc: Call, many: Path) -> None:
+    from PIL import Image
+
+    folder = many.parent / "pictures"
+    folder.mkdir()
+    for i, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 0))):
+        Image.new("RGB", (4, 4), colour).save(folder / f"{i}.png")
+    (folder / "1b.png").write_bytes(b"no picture")
+    result = netc("run", many, "--batch", 3, "--image", folder, "--image", folder / "3.png", "--json")
+    found = [record["answer"][0]["index"] for record in json.loads(result.out) if "answer" in record]
+    assert found == [0, 1, 2, 0, 0], result.err
 
 
 def test_articles_of_formats(netc: Call, classifier: Path) -> None:

@@ -10,7 +10,7 @@ from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.types import DType, TensorType
 from netc.frontend import models_folder
 from netc.models.draw_samples import panda, seven
-from netc.picture import best_classes, choose_pictures, load_picture
+from netc.picture import as_batch, best_classes, choose_pictures, load_picture
 from netc.runtime.data.images import decode
 from netc.runtime.data.labels import Labels
 
@@ -34,21 +34,22 @@ def test_large_scores_do_not_overflow_and_ties_keep_order() -> None:
 def test_samples_that_ship_fit_their_kind_of_net() -> None:
     colour = net(2, 32, 32, 3)
     chosen = choose_pictures(colour, ())
-    assert load_picture(colour, chosen.paths[0]).tensor.shape == (2, 32, 32, 3)
+    picture = load_picture(colour, chosen.paths[0]).tensor
+    assert as_batch(colour, [picture]).shape == (2, 32, 32, 3)
     assert "sample.png" in chosen.notes[0]
     grey = net(1, 28, 28, 1)
     chosen = choose_pictures(grey, ())
     assert "digit.png" in chosen.notes[0]
     digit = load_picture(grey, chosen.paths[0]).tensor
-    assert (digit[0, 0].max(), digit.max()) == (0, 1)  # black background, white ink
-    np.testing.assert_array_equal(digit[0], decode(models_folder() / "digit.png") / np.float32(255))
+    assert (digit[0].max(), digit.max()) == (0, 1)  # black background, white ink
+    np.testing.assert_array_equal(digit, decode(models_folder() / "digit.png") / np.float32(255))
 
 
 def test_a_given_picture_needs_no_note(tmp_path: Path) -> None:
     Image.new("RGB", (5, 4), (255, 0, 0)).save(tmp_path / "red.png")
     loaded = load_picture(net(1, 4, 5, 3), str(tmp_path / "red.png"))
     assert loaded.note is None
-    assert loaded.tensor[0, 0, 0].tolist() == [1, 0, 0]
+    assert loaded.tensor[0, 0].tolist() == [1, 0, 0]
 
 
 def test_sample_pictures_are_small_and_drawn_by_the_script() -> None:
