@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .compiler.errors import NetcError, near_miss
 from .frontend.pytorch import UnfitError, export, library
 from .pipeline import compile_graph
@@ -57,8 +59,25 @@ class Compiled:
     program: Program
     tensors: tuple[int, ...]
     """The places of the arguments that the program takes."""
+    results: tuple[tuple[tuple[int, ...], Any], ...]
+    """The shapes and NumPy's types of what it gives."""
     outputs: tuple[Any, ...]
     """For each output of the graph `_TENSOR`, or what it is always."""
+
+    def __call__(self, torch: Any, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """The outputs of the graph for arguments of its shapes."""
+        taken = [_laid_out(arguments[i]) for i in self.tensors]
+        given = [torch.from_numpy(np.empty(shape, dtype)) for shape, dtype in self.results]  # quicker than torch.empty
+        self.program.at([x.data_ptr() for x in (*taken, *given)])
+        if len(given) == len(self.outputs):
+            return tuple(given)
+        found = iter(given)
+        return tuple([next(found) if o is _TENSOR else o for o in self.outputs])
+
+
+def _laid_out(x: Any) -> Any:
+    """A tensor as a program reads it: its elements in order, without a sign that is only noted."""
+    return x if x.is_contiguous() and not x.is_neg() else x.detach().resolve_neg().contiguous()
 
 
 _TENSOR = object()
@@ -71,6 +90,8 @@ class Marks:
     """
 
     def __init__(self, weights: Sequence[Any]) -> None:
+        self.programs: dict[Any, Compiled | None] = {}
+        """Those for these weights, by what they are for; None where there can't be one."""
         self._places = _places(weights)
         self._held = [x.detach() for x in weights]  # while they are here, no others can lie there
         self._corners = [corners for x in self._held if (corners := _corners(x)) is not None]
@@ -85,7 +106,7 @@ class Marks:
 
 
 def _places(weights: Sequence[Any]) -> list[Any]:
-    return [(x.data_ptr(), x._version) for x in weights]
+    return [(x.data_ptr(), x._version, x.__class__) for x in weights]
 
 
 def _corners(x: Any) -> Any:
@@ -106,8 +127,9 @@ class CapturedGraph:
         self._threads = threads
         holders = [node for node in module.graph.nodes if node.op == "placeholder"]
         self._weights = frozenset(i for i, node in enumerate(holders) if _is_weight(self._torch, node))
+        self._weight_places = tuple(sorted(self._weights))
+        self._free_places = tuple(i for i in range(len(holders)) if i not in self._weights)
         self._numbers = numbers_of(module) - self._weights
-        self._programs: dict[Any, Compiled | None] = {}
         self._marks: Marks | None = None
         self._changes = 0
         self._said: set[str] = set()
@@ -115,19 +137,51 @@ class CapturedGraph:
 
     def run(self, *arguments: Any) -> Any:
         """The outputs for arguments, as the graph gives them."""
-        torch = self._torch
+        compiled = self._known(arguments) or self._found(arguments)
+        return self._module(*arguments) if compiled is None else compiled(self._torch, arguments)
+
+    def _known(self, arguments: Sequence[Any]) -> Compiled | None:
+        """The program of an earlier call that was like this one, if there was one.
+
+        It takes few steps: the machine code has driven Python's and PyTorch's data from the caches, so that each costs
+        several times what it would in a loop of its own.
+        """
+        torch, marks = self._torch, self._marks
+        if marks is None or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return None
+        try:
+            if marks.differ([arguments[i] for i in self._weight_places]):
+                return None
+        except RuntimeError:  # now they are tensors of inference mode, whose changes aren't counted
+            return None
+        return marks.programs.get(self._key(arguments))
+
+    def _found(self, arguments: Sequence[Any]) -> Compiled | None:
+        """The program for such arguments, which may have to be compiled; None where there is none, and why is said."""
         reason = self._unfit(arguments)
-        if reason is None:
-            with self._lock:
-                compiled = self._compiled(arguments)
-        if reason is not None or compiled is None:
-            if reason is not None:
-                self._say(reason)
-            return self._module(*arguments)
-        arrays = [arguments[i].detach().resolve_neg().numpy() for i in compiled.tensors]
-        results = compiled.program(*arrays)
-        found = iter(results if isinstance(results, tuple) else (results,))
-        return tuple(torch.from_numpy(next(found)) if o is _TENSOR else o for o in compiled.outputs)
+        if reason is not None:
+            self._say(reason)
+            return None
+        with self._lock:
+            weights = [arguments[i] for i in self._weight_places]
+            if self._marks is None or self._marks.differ(weights):
+                self._changes += self._marks is not None
+                self._marks = Marks(weights)
+            programs, key = self._marks.programs, self._key(arguments)
+            if key not in programs:
+                programs[key] = self._compile(arguments, len(programs))
+            return programs[key]
+
+    def _key(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """What a program is for, beside weights: kinds of tensors, numbers themselves."""
+        return tuple([self._kind(i, arguments[i]) for i in self._free_places])
+
+    def _kind(self, place: int, x: Any) -> Any:
+        if place in self._numbers:
+            return x.dtype, repr(x.item())
+        if not isinstance(x, self._torch.Tensor):
+            return x.__class__, x
+        return x.__class__, x.shape, x.dtype, x.layout, x.device
 
     def _unfit(self, arguments: Sequence[Any]) -> str | None:
         """Why a call can't be a program's; None if it can."""
@@ -151,29 +205,12 @@ class CapturedGraph:
                 return "gradients are wanted: call it under torch.inference_mode() or torch.no_grad()"
         return None
 
-    def _compiled(self, arguments: Sequence[Any]) -> Compiled | None:
-        """The program for such arguments; None where there is none."""
-        weights = [arguments[i] for i in self._weights]
-        if self._marks is None or self._marks.differ(weights):
-            self._changes += self._marks is not None
-            self._programs.clear()
-            self._marks = Marks(weights)
-        key = tuple(self._kind(i, x) for i, x in enumerate(arguments))
-        if key not in self._programs:
-            self._programs[key] = self._compile(arguments)
-        return self._programs[key]
-
-    def _kind(self, place: int, x: Any) -> Any:
-        """What a program is for: shape and type of a tensor, and numbers themselves."""
-        if not isinstance(x, self._torch.Tensor):
-            return x
-        return (x.dtype, repr(x.item())) if place in self._numbers else (x.shape, x.dtype)
-
-    def _compile(self, arguments: Sequence[Any]) -> Compiled | None:
+    def _compile(self, arguments: Sequence[Any], others: int) -> Compiled | None:
+        """A program, unless it isn't to be had or there are too many others already."""
         if self._changes > MAX_CHANGES:
             self._say(f"its weights have changed more than {MAX_CHANGES} times")
             return None
-        if len(self._programs) >= MAX_SHAPES:
+        if others >= MAX_SHAPES:
             self._say(f"it has been compiled for {MAX_SHAPES} combinations of shapes")
             return None
         torch = self._torch
@@ -191,7 +228,8 @@ class CapturedGraph:
         except NetcError as error:
             self._say("; ".join(d.message for d in error.diagnostics[:3]))
             return None
-        return Compiled(program, tuple(inputs), bound.outputs)
+        results = tuple((t.shape, t.dtype.numpy) for _, t in program.module.outputs)
+        return Compiled(program, tuple(inputs), results, bound.outputs)
 
     def _say(self, reason: str) -> None:
         if reason not in self._said:

@@ -86,6 +86,21 @@ def test_a_module_is_compiled_once_and_again_when_its_weights_change(made: list[
 
 
 @torch.no_grad()
+def test_calls_like_an_earlier_one_take_its_program_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small()
+    run = compiled(module)
+    agree(run, module, X)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch_backend.CapturedGraph, "_found", None)  # the way that takes longer
+        agree(run, module, X + 1)
+    state = small().state_dict()
+    with torch.inference_mode():
+        module.load_state_dict({name: x.clone() for name, x in state.items()}, assign=True)
+    with pytest.warns(EagerWarning, match="weights made in inference mode"), torch.inference_mode():
+        agree(run, module, X)
+
+
+@torch.no_grad()
 def test_weights_that_change_all_the_time(made: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_backend, "MAX_CHANGES", 1)
     module = nn.Linear(3, 2).eval()
