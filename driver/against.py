@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from traceback import walk_tb
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,11 @@ from .pipeline import compile_graph, load
 
 ENGINES = ("reference", "onnxruntime")
 _NAMES = {"reference": "the ONNX reference evaluator", "onnxruntime": "ONNX Runtime"}
+NO_TITLES: Mapping[str, str] = MappingProxyType({})
 LIMIT = 1e-4
 """Largest difference between floats, as a share of the largest number of a tensor."""
+HALF_LIMIT = 0.01
+"""The same of halves, which engines round at different places."""
 QUANTIZED_LIMIT = 0.05
 """The same of networks that round activations to 8 bits: what lies between two integers may go to either."""
 
@@ -51,7 +56,7 @@ def compare_with(path: str, engine: str, settings: Mapping[str, Any] | None = No
         raise NetcError(problem, hint="leave out --batch")
     inputs = random_inputs(found.graph)
     feeds = {str(v.name): x for v, x in zip(found.graph.inputs, inputs, strict=True)} | dict(found.fixed)
-    wanted = _ENGINES[engine](found.model, feeds, found.names)
+    wanted = _ENGINES[engine](found.model, feeds, found.names, found.titles)
     limit = QUANTIZED_LIMIT if states_scales(found.graph) else LIMIT
     agreement = _compared(found, _outputs(compile_graph(found.graph), inputs), wanted, _NAMES[engine], limit)
     _check_whole(whole, inputs, dict(zip(found.names, wanted, strict=True)), limit)
@@ -70,12 +75,19 @@ def _compared(
     for done, (name, ours, theirs) in enumerate(zip(found.names, results, wanted, strict=True)):
         title = found.titles[name]
         far = _distance(ours, theirs)
-        if not far <= (1 if _is_narrow(ours) and limit > LIMIT else limit):
+        if not far <= _most(ours, limit):
             problem = f"{title} differs from {engine}: `{name}` {_difference(ours, theirs)}"
             raise NetcError(problem, hint=f"{done} results of nodes before it agree")
         if far > largest and not _is_narrow(ours):
             largest, where = far, title
     return Agreement(len(results), engine, largest, where)
+
+
+def _most(x: Array, limit: float) -> float:
+    """How far a tensor may be off in a network whose floats have this limit."""
+    if _is_narrow(x) and limit > LIMIT:
+        return 1
+    return max(limit, HALF_LIMIT) if x.dtype == np.float16 else limit
 
 
 def _is_narrow(x: Array) -> bool:
@@ -86,7 +98,7 @@ def _check_whole(graph: Graph, inputs: Sequence[Array], wanted: Mapping[str, Arr
     """Compare the outputs of the network as it is compiled for use."""
     names = graph.attributes["signature"]["outputs"]
     for name, ours in zip(names, _outputs(compile_graph(graph), inputs), strict=True):
-        if name in wanted and not _distance(ours, wanted[name]) <= (1 if _is_narrow(ours) else limit):
+        if name in wanted and not _distance(ours, wanted[name]) <= _most(ours, limit):
             problem = f"the output `{name}` differs, though all nodes agree: it {_difference(ours, wanted[name])}"
             raise NetcError(problem, hint="this is a bug in a pass of netc")
 
@@ -124,16 +136,30 @@ def _difference(ours: Array, theirs: Array) -> str:
     return f"is {ours[place]!s} here and {theirs[place]!s} there{at}; {count} of {ours.size} elements differ"
 
 
-def _by_reference(model: Any, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
+def _by_reference(
+    model: Any, feeds: Mapping[str, Array], names: Sequence[str], titles: Mapping[str, str]
+) -> list[Array]:
     evaluator = import_module("onnx.reference").ReferenceEvaluator
     try:
         results = evaluator(model).run(None, dict(feeds), intermediate=True)
     except Exception as error:  # of any kind: operators that it doesn't have, or stumbles over
-        raise _cannot_run("reference", error) from None
+        raise _cannot_run("reference", error, _node_of(error, titles)) from None
     return [np.asarray(results[name]) for name in names]
 
 
-def by_runtime(model: Any, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
+def _node_of(error: Exception, titles: Mapping[str, str]) -> str | None:
+    """The node at which the reference evaluator failed, as its own frames tell."""
+    for frame, _ in walk_tb(error.__traceback__):
+        node = frame.f_locals.get("node")
+        outputs = [name for name in getattr(node, "output", ()) if name in titles]
+        if frame.f_code.co_name in ("run", "_init") and outputs:
+            return titles[outputs[0]]
+    return None
+
+
+def by_runtime(
+    model: Any, feeds: Mapping[str, Array], names: Sequence[str], titles: Mapping[str, str] = NO_TITLES
+) -> list[Array]:
     """Results of a model by name, from ONNX Runtime without its rewriting. Raises `NetcError` if it can't run it."""
     runtime = extra("onnxruntime", "ONNX Runtime can't be used", "pip install onnxruntime")
     watching = type(model)()
@@ -161,10 +187,10 @@ def _session(runtime: Any, data: bytes, *, precisely: bool) -> Any:
     return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def _cannot_run(engine: str, error: Exception) -> NetcError:
+def _cannot_run(engine: str, error: Exception, node: str | None = None) -> NetcError:
     other = next(e for e in ENGINES if e != engine)
-    told = " ".join(str(error).split())[:300]
-    return NetcError(f"{_NAMES[engine]} can't run it: {told}", hint=f"try --against {other}")
+    told = " ".join(str(error).split())[:300] or type(error).__name__
+    return NetcError(f"{_NAMES[engine]} can't run {node or 'it'}: {told}", hint=f"try --against {other}")
 
 
 _ENGINES = {"reference": _by_reference, "onnxruntime": by_runtime}

@@ -52,6 +52,32 @@ def test_the_first_node_that_differs_is_named_with_both_values(
     assert "1 results of nodes before it agree" in told
 
 
+def test_where_the_reference_evaluator_fails_its_node_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("it stumbles")
+
+    write(tmp_path / "three.onnx")
+    monkeypatch.setattr("onnx.reference.ops.op_tanh.Tanh._run", fail)
+    assert main(["check", str(tmp_path / "three.onnx"), "--against", "reference"]) == 2
+    told = capsys.readouterr().err
+    assert "the ONNX reference evaluator can't run node 1 `second` (Tanh): " in told
+    assert "try --against onnxruntime" in told
+
+
+@pytest.mark.parametrize("engine", ["reference", "onnxruntime"])
+def test_halves_may_be_rounded_at_other_places(engine: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    half = onnx.TensorProto.FLOAT16
+    weight = numpy_helper.from_array(random.standard_normal((64, 8)).astype(np.float16), "w")
+    x, y = helper.make_tensor_value_info("x", half, (4, 64)), helper.make_tensor_value_info("y", half, (4, 8))
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "halves", [x], [y], [weight])
+    path = tmp_path / "halves.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    assert main(["check", str(path), "--against", engine]) == 0
+
+
 def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "lenet5", "--against", "reference"]) == 2
     assert "--against is for ONNX files" in capsys.readouterr().err
