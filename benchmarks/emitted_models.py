@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 import netc
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.runtime.data.images import Preprocess, as_input
+from netc.runtime.data.images import Preprocess
+from netc.runtime.data.layout import as_input
 from netc.runtime.data.registry import open_source
 
 Array = NDArray[Any]

@@ -33,7 +33,8 @@ from netc.compiler.quantization import QuantizationWarning
 from netc.compiler.tflite import to_tflite
 from netc.edgetpu import edgetpu_model
 from netc.frontend import shipped_nets
-from netc.runtime.data.images import Preprocess, as_input
+from netc.runtime.data.images import Preprocess
+from netc.runtime.data.layout import as_input
 
 LARGE = ("alexnet", "amoebanet_a", "nasnet_large", "pnasnet", "pnasnet5large", "vgg")
 """Beginnings of the names of nets that are left out unless they are named: they take minutes."""

@@ -24,7 +24,8 @@ import netc
 from netc.compiler.graph.ir import Array, Graph
 from netc.compiler.quantization.adaround import AdaRound
 from netc.quantization import Calibrated
-from netc.runtime.data.images import Pixels, Preprocess, as_input
+from netc.runtime.data.images import Pixels, Preprocess
+from netc.runtime.data.layout import as_input
 from netc.runtime.data.registry import open_source
 from netc.runtime.data.source import ArraySource
 from netc.runtime.weights import read_weights

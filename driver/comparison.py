@@ -22,7 +22,7 @@ from .quantization import Calibrated, layer_noise
 from .runtime.data.calibration import CalibrationSamples, taken
 from .runtime.data.held_out import SEEN, fingerprints, unseen
 from .runtime.data.labels import NO_LABELS, Labels
-from .runtime.data.layout import laid_out
+from .runtime.data.layout import as_input
 from .runtime.data.source import ArraySource, Source
 from .runtime.evaluation.accuracy import Comparison, on_floats
 from .runtime.evaluation.scoring import Run, assist, compare
@@ -123,7 +123,7 @@ def _tensors(graph: Network, source: Source, labels: Labels) -> Iterator[Array]:
     batch = graph.inputs[0].type.shape[0]
     plans = evaluation_plans(len(source) // batch * batch, batch)
     made = (
-        laid_out(m.images.copy(), graph.inputs[0].type)
+        as_input(m.images.copy(), graph.inputs[0].type)
         for m in maker_for(graph, source, labels).make(plans)
         if m.usable.all()
     )

@@ -12,8 +12,9 @@ from .answers.boxes import Box, Detection, Found, Instances, encoded
 from .compiler.errors import NetcError
 from .compiler.signature import Array, Network
 from .runtime.data.classes import listed, plain_name
-from .runtime.data.images import Preprocess, as_input, eight_bits
+from .runtime.data.images import Preprocess, eight_bits
 from .runtime.data.labels import Labels
+from .runtime.data.layout import as_input
 from .runtime.data.objects import ObjectSource
 from .runtime.evaluation.objects import Detected, Results, box_precision, mask_precision
 from .runtime.parallel.turns import hand_in, in_turn

@@ -46,8 +46,8 @@ from .neighbours import SIGNATURES, neighbours, write_shared
 from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program
 from .runtime.cache import compile_object
-from .runtime.data.images import Preprocess, as_input
-from .runtime.data.layout import channels_first
+from .runtime.data.images import Preprocess
+from .runtime.data.layout import as_input, channels_first
 from .runtime.library import read_facts, read_state
 from .runtime.weights import write_weights
 from .toolchain import INSTALL, archive, compile_c, has_ziglang, link_shared, shared_suffix

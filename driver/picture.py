@@ -14,8 +14,9 @@ from .compiler.errors import NetcError
 from .compiler.signature import Array, Network, Signature
 from .frontend.roots import allowed_folders, models_folder
 from .runtime.data.folder import data_folder
-from .runtime.data.images import Pixels, Preprocess, as_input, decode, depth_note, eight_bits
+from .runtime.data.images import Pixels, Preprocess, decode, depth_note, eight_bits
 from .runtime.data.labels import Labels, read_labels, saved_labels
+from .runtime.data.layout import as_input
 
 if TYPE_CHECKING:
     from .pipeline import Weights

@@ -42,9 +42,8 @@ from .output import echo
 from .pipeline import Source, Weights, compile_graph, find_weights, load
 from .recovery import Inputs, recover
 from .runtime.data.calibration import CalibrationSamples, are_pictures, calibration_inputs, facts_of, notes_on
-from .runtime.data.images import as_input
 from .runtime.data.interpretation import interpret
-from .runtime.data.layout import laid_out, sample_shape
+from .runtime.data.layout import as_input, sample_shape
 from .runtime.data.registry import open_samples
 from .runtime.data.source import ArraySource, FileSource, PictureFiles
 from .runtime.parallel.world import ALONE, World
@@ -164,6 +163,9 @@ def _inputs(graph: Graph, samples: Samples, limit: int) -> Iterable[Sequence[Arr
     """The inputs of each run, in order."""
     if isinstance(samples, str | os.PathLike):
         samples = open_samples(samples)
+    if isinstance(samples, ArraySource | FileSource | PictureFiles) and len(graph.inputs) != 1:
+        hint = "in Python, netc.quantize takes a tuple of arrays for each run"
+        raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs; such samples are for one", hint=hint)
     if isinstance(samples, ArraySource) and not are_pictures(graph, samples):
         first = replace(samples.first(limit), facts=facts_of(samples))
         return ((x,) for x in _batches(_interpreted(graph, first), graph.inputs[0].type.shape[0]))
@@ -196,7 +198,7 @@ def _interpreted(graph: Graph, source: ArraySource) -> Array:
     found = interpret(graph, facts_of(source))
     preparation = Preparation(sample_shape(graph), found.preprocess, interpretation=found)
     (made,) = ArrayMaker(source, preparation).make(evaluation_plans(len(source), len(source)))
-    return laid_out(made.images, graph.inputs[0].type)
+    return as_input(made.images, graph.inputs[0].type)
 
 
 def _batches(samples: Array, size: int) -> Iterator[Array]:

@@ -20,7 +20,7 @@ from .compiler.quantization.adaround import AdaRound, initial_state, learn, squa
 from .compiler.quantization.bias_correction import corrected_bias
 from .compiler.quantization.layers import Floats, IntegerLayer, Rows, layers, replaced, with_biases, with_constants
 from .pipeline import PROGRAM, Compilation, Request, build, compile_graph, load_program
-from .runtime.data.images import as_input
+from .runtime.data.layout import as_input
 
 ROWS = 2048
 """Places of each layer's output that are looked at, over all samples."""

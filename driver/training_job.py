@@ -25,7 +25,7 @@ from .picture import usable_labels
 from .pipeline import PROGRAM, Request, Weights, build, find_weights, load_program, target_of
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
-from .runtime.data.layout import laid_out
+from .runtime.data.layout import as_input
 from .runtime.data.registry import open_source
 from .runtime.data.source import ArraySource, FileSource, Source
 from .runtime.data.targets import TargetFacts, ignoring
@@ -227,7 +227,7 @@ class Job:
         plans = [Plan(0, i, part) for i, part in enumerate(samples.reshape(-1, batch))]
         preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION, labels=self.labels, loss=self.loss)
         with closing(self.maker(self.train, preparation)) as maker:
-            batches = (laid_out(made.images, self.graph.inputs[0].type) for made in maker.make(plans))
+            batches = (as_input(made.images, self.graph.inputs[0].type) for made in maker.make(plans))
             return qat.calibrated_ranges(self.graph, batches, self.start, self.recipe.qat, self.threads, self.setup.cpu)
 
     def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
@@ -259,7 +259,7 @@ class Job:
         """How a program does on the test split."""
         type_ = self.graph.inputs[0].type
         return measure(
-            lambda x: program(laid_out(x, type_)),
+            lambda x: program(as_input(x, type_)),
             self.test,
             tests,
             self.said.batch,
@@ -308,7 +308,7 @@ class Scorer:
         """What a rank but the first does when the weights are scored."""
         job = self._job
         type_, program = job.graph.inputs[0].type, self._present()
-        assist((lambda x: program(laid_out(x, type_)),), job.test, self._tests, job.said.batch, job.world)
+        assist((lambda x: program(as_input(x, type_)),), job.test, self._tests, job.said.batch, job.world)
 
     def _present(self) -> Program:
         """The program with the trainer's present weights."""

@@ -18,7 +18,7 @@ from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.interpreter import evaluate_operation
 from ..compiler.graph.ir import Graph, Operation, Value
 from ..compiler.quantization import FakeQuantized, Ranges
-from .data.layout import laid_out
+from .data.layout import as_input
 from .finite import not_finite
 from .program import Program
 from .weights import write_weights
@@ -86,7 +86,7 @@ class Trainer:
         shapes don't fit, and for labels that are no class numbers where the loss takes such.
         """
         *x, labels = batch
-        x = [laid_out(array, value.type) for array, value in zip(x, self.net.inputs, strict=False)]
+        x = [as_input(array, value.type) for array, value in zip(x, self.net.inputs, strict=False)]
         results = self.program(*x, self._checked(labels))
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}

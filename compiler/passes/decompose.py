@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..graph.builder import rewritten
-from ..graph.ir import Graph
+from ..graph.builder import Rewriter, rewritten
+from ..graph.ir import Graph, Operation, Results, Value
 from .base import Pass
 
 
@@ -29,7 +29,16 @@ class Decompose(Pass):
     name = "decompose"
 
     def run(self, graph: Graph) -> Graph:
-        return rewritten(graph, lambda b, op: b.expand(op, op.operator.decompose))
+        return rewritten(graph, _expanded)
+
+
+def _expanded(b: Rewriter, op: Operation) -> Results | None:
+    """What the rule makes of an operation; quantized elements that it moves, such as the largest, stay quantized."""
+    made = b.expand(op, op.operator.decompose)
+    given = op.result.type.quantization if isinstance(made, Value) else None
+    if not isinstance(made, Value) or not op.operator.keeps_quantization or given is None:
+        return made
+    return made if made.type.quantization is not None else b.emit("reinterpret", made, y=given, location=op.location)
 
 
 decompose = Decompose()

@@ -154,12 +154,14 @@ class Quantizer:
             return True
         if any(fnmatchcase(self.names[value], pattern) for pattern in self.scheme.keep_float):
             return True
-        if _integer_form(op) is not None:
+        has_computed_weights = op.operator.contraction and any(self.known(v) is None for v in op.operands[1:])
+        if _integer_form(op) is not None and not has_computed_weights:
             return False
         if self.scheme.allow_float:
             return True
-        hint = "allow operators to stay in floats, or keep this one so by its name"
-        raise NetcError(f"{op.name} (`{self.names[value]}`) has no integer form", location=op.location, hint=hint)
+        lacks = "no integer form" + (" with weights that the network computes" if has_computed_weights else "")
+        hint = f"netc quantize --allow-float, or --keep-float {self.names[value]}; allow_float, keep_float in Python"
+        raise NetcError(f"{op.name} (`{self.names[value]}`) has {lacks}", location=op.location, hint=hint)
 
     def _named(self, result: Value, old: Value) -> Value:
         """The result of the last operation under the name of the float value that it stands for."""

@@ -16,7 +16,7 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array, Graph
 from .images import Preprocess, assumption, eight_bits, white_of
 from .interpretation import Facts, interpret
-from .layout import laid_out
+from .layout import as_input
 from .source import ArraySource, PictureFiles, Source
 
 CalibrationSamples = Source | PictureFiles
@@ -66,7 +66,7 @@ def calibration_inputs(graph: Graph, samples: CalibrationSamples, limit: int = 1
         if len(chunk) < size and found:
             return
         found = True
-        yield laid_out(np.stack([chunk[i % len(chunk)] for i in range(size)]), graph.inputs[0].type)
+        yield as_input(np.stack([chunk[i % len(chunk)] for i in range(size)]), graph.inputs[0].type)
     if not found:
         name = samples.origin if isinstance(samples, PictureFiles) else samples.name
         reasons = "; ".join(samples.skipped) if isinstance(samples, PictureFiles) else ""

@@ -28,7 +28,7 @@ from ...compiler.reading import read_bytes
 from ...compiler.signature import Network
 from ...compiler.types import TensorType
 from .decoding import TooLargeError, jpeg_pixels, open_picture, pixels_of
-from .layout import laid_out, sample_shape
+from .layout import sample_shape
 
 Pixels = NDArray[np.uint8]
 """A picture: uint8 [height, width, channels], one channel (grey) or three (RGB)."""
@@ -247,21 +247,6 @@ def assumption(graph: Network) -> str | None:
         f"{graph.name} doesn't say how pixels are normalised: pixel / 255 is taken, from 0 to 1; "
         "--preprocess divide=127.5 --preprocess mean=1 would give -1 to 1"
     )
-
-
-def as_input(values: NDArray[np.float32], type: TensorType) -> NDArray[Any]:  # noqa: A002 (the field's own word)
-    """Normalised pixels as elements of an input: floats stay, integers are rounded, quantized ones by their scale.
-
-    Pictures [..., H, W, C] are transposed for an input that takes channels first.
-    """
-    values = laid_out(values, type)
-    if type.dtype.is_float:
-        return values.astype(type.dtype.numpy, copy=False)
-    given = type.quantization
-    scaled = values.astype(np.float64) if given is None else values / np.float64(given.scale) + given.zero_point
-    limits = np.iinfo(str(type.dtype.numpy))
-    integers: NDArray[Any] = np.clip(np.floor(scaled + 0.5), limits.min, limits.max).astype(type.dtype.numpy)
-    return integers
 
 
 def declaration(graph: Network) -> Mapping[str, Any]:

@@ -44,3 +44,18 @@ def laid_out(values: NDArray[Any], type: TensorType) -> NDArray[Any]:  # noqa: A
     if not channels_first(type) or values.ndim < 3 or values.shape[-3:] == type.shape[1:]:
         return values
     return np.ascontiguousarray(np.moveaxis(values, -1, -3))
+
+
+def as_input(values: NDArray[np.float32], type: TensorType) -> NDArray[Any]:  # noqa: A002 (the field's own word)
+    """Samples as elements of an input: floats stay, integers are rounded, quantized ones by their scale.
+
+    Pictures [..., H, W, C] are transposed for an input that takes channels first.
+    """
+    values = laid_out(values, type)
+    if type.dtype.is_float:
+        return values.astype(type.dtype.numpy, copy=False)
+    given = type.quantization
+    scaled = values.astype(np.float64) if given is None else values / np.float64(given.scale) + given.zero_point
+    limits = np.iinfo(str(type.dtype.numpy))
+    integers: NDArray[Any] = np.clip(np.floor(scaled + 0.5), limits.min, limits.max).astype(type.dtype.numpy)
+    return integers

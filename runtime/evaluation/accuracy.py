@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.signature import Array, Network, real
-from ..data.images import as_input
+from ..data.layout import as_input
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ...compiler.graph.ir import Graph
 from ...compiler.modules.module import Module, final_outputs
 from ...compiler.training.step import SHARD
 from ...compiler.types import TensorType
-from ..data.layout import laid_out
+from ..data.layout import as_input
 from ..program import Program, Writer
 from ..session import address_of
 from ..trainer import Trainer
@@ -192,7 +192,7 @@ class ShardedTrainer(Trainer):
         """What runs a shard on its rows of a batch."""
         *x, labels = batch
         labels = self._checked(labels)
-        given = [*(laid_out(a, t) for a, t in zip(x, self._shard.inputs.values(), strict=False)), labels]
+        given = [*(as_input(a, t) for a, t in zip(x, self._shard.inputs.values(), strict=False)), labels]
         return self._quick(given) or self._checking(given)
 
     def _quick(self, given: Sequence[Array]) -> _Run | None:

@@ -26,7 +26,8 @@ from netc.compiler.library.selftest import numbers, sample
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.library import build_library
 from netc.pipeline import load
-from netc.runtime.data.images import Preprocess, as_input
+from netc.runtime.data.images import Preprocess
+from netc.runtime.data.layout import as_input
 from netc.runtime.weights import initial_weights
 from netc.toolchain import has_ziglang
 

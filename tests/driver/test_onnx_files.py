@@ -52,6 +52,54 @@ def test_to_the_edge_tpu_with_the_weights_of_the_file(
     assert "--preprocess is for --target edgetpu" in netc("compile", classifier, "--preprocess", "divide=2").err
 
 
+def test_calibrating_and_training_on_numbers_of_words(netc: Call, tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    from ..frontend.onnx import small_models
+
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Gather", ["words.weight", "t"], ["e"]),
+        helper.make_node("ReduceMean", ["e"], ["m"], keepdims=0, axes=[1]),
+        helper.make_node("Gemm", ["m", "head.weight", "head.bias"], ["y"]),
+    ]
+    shapes = {"words.weight": (30, 8), "head.weight": (8, 2), "head.bias": (2,)}
+    weights = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    given: dict[str, Any] = {"opset": 13, "kinds": {"t": TensorProto.INT64}}
+    net = write(tmp_path / "words.onnx", small_models.model(nodes, {"t": ["batch", 5]}, ["y"], weights, **given))
+    t = random.integers(0, 30, (32, 5))
+    y = (t[:, 0] > 14).astype(np.int64)
+    np.savez(tmp_path / "w.npz", x_train=t, y_train=y, x_test=t, y_test=y)
+    data, run = tmp_path / "w.npz", tmp_path / "run"
+    made = netc("quantize", net, "--calibrate", data, "--allow-float", "-o", tmp_path / "w.tflite")
+    assert made.code == 0, made.err
+    trained = netc("train", net, "--data", data, "--batch", 8, "--epochs", 30, "--run-dir", run, "--workers", 0)
+    assert trained.code == 0, trained.err
+    scored = netc("eval", net, "--data", data, "--weights", run / "best.safetensors", "--json")
+    assert json.loads(scored.out)["top1"] > 0.7, scored.out
+
+
+def test_operands_that_are_computed_have_no_integer_form_as_weights() -> None:
+    import netc
+    from netc.compiler.errors import NetcError
+    from netc.frontend.graph_text import graph_of_text
+
+    graph = graph_of_text(
+        """graph @two(%x: f32[2,4], %w: f32[4,3]) -> (f32[2,3]) {
+  %s = sigmoid(%w) : f32[4,3]
+  %y = dense(%x, %s) : f32[2,3]
+  return %y
+}
+""",
+        "two",
+    )
+    samples = [tuple(np.random.default_rng(i).random(s, np.float32) for s in ((2, 4), (4, 3))) for i in range(3)]
+    with pytest.raises(NetcError, match="no integer form with weights that the network computes"):
+        netc.quantize(graph, calibration=samples)
+    mixed = netc.quantize(graph, calibration=samples, allow_float=True)
+    assert "dense" in [op.name for op in mixed.operations]
+
+
 def test_passes_run_over_it(netc: Call, classifier: Path) -> None:
     result = netc("opt", "cse,dce", classifier)
     assert result.code == 0, result.err

@@ -17,7 +17,8 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.preprocess import overridden
 from netc.compiler.types import DType, TensorType
 from netc.runtime.data.decoding import jpeg_pixels, open_picture, pixels_of
-from netc.runtime.data.images import Preprocess, as_input, assumption, decode, depth_note, eight_bits
+from netc.runtime.data.images import Preprocess, assumption, decode, depth_note, eight_bits
+from netc.runtime.data.layout import as_input
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 GREY = RGB[:, :, 0]
