@@ -252,20 +252,18 @@ class Quantizer:
     def real(self, value: Value) -> Value:
         """A value as floats, or as what it is if it is not made of f32."""
         array = self.known(value)
-        if array is not None:
-            return self._constant(array, None, value.name)
+        if array is not None and value not in self.floats:
+            self.floats[value] = self.constant(array, None, value.name)
         if value not in self.floats:
             self.floats[value] = self.b.emit("dequantize", self.integers[value], x=self.scale(value))
         return self.floats[value]
 
     def constant(self, array: Array, given: Quantization | None, name: str | None) -> Value:
-        """A constant of integers; the name is dropped where it is taken."""
-        return self._constant(np.asarray(array), given, None if name in self.taken else name)
-
-    def _constant(self, array: Array, given: Quantization | None, name: str | None) -> Value:
-        if name is not None:
-            self.taken.add(name)
-        return self.b.constant(array, quantization=given, name=name)
+        """A constant; the name is dropped where it is taken."""
+        free = None if name in self.taken else name
+        if free is not None:
+            self.taken.add(free)
+        return self.b.constant(np.asarray(array), quantization=given, name=free)
 
 
 def _integer_form(op: Operation) -> Callable[[Quantizer, Operation], Value] | None:

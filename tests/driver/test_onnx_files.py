@@ -190,3 +190,23 @@ def test_articles_of_formats(netc: Call, classifier: Path) -> None:
     assert "is named like a .net file, but holds an ONNX model" in netc("show", path).err
     assert "there is no" in netc("show", classifier.parent / "missing.onnx").err
     assert all(f.name[0] in ".gOT" for f in FORMATS.values()), "names begin as `with_article` knows them"
+
+
+def test_a_constant_that_two_operators_in_floats_read_is_one(tmp_path: Path) -> None:
+    import netc
+    from netc.frontend.graph_text import graph_of_text
+
+    graph = graph_of_text(
+        """graph @two(%x: f32[2,4], %w: f32[2,4]) -> (f32[2,4]) {
+  %limit = constant {value = dense<[1.5,2,3,4]>} : f32[4]
+  %a = atan2(%x, %limit) : f32[2,4]
+  %b = atan2(%w, %limit) : f32[2,4]
+  %y = add(%a, %b) : f32[2,4]
+  return %y
+}
+""",
+        "two",
+    )
+    samples = [tuple(np.random.default_rng(i).random((2, 2, 4), np.float32)) for i in range(3)]
+    mixed = netc.quantize(graph, calibration=samples, allow_float=True)
+    assert [v.name for v in mixed.producers].count("limit") == 1
