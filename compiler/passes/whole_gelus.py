@@ -1,4 +1,4 @@
-"""Gaussian error linear units that exporters spell out, as one operation: cheaper to compute, and TFLite has it."""
+"""Gaussian error linear units that exporters spell out, as one operation, which TFLite has, too."""
 
 from __future__ import annotations
 
