@@ -15,7 +15,7 @@ from itertools import pairwise
 from ..graph.ir import Value
 from ..loops.compute import Reduction
 from ..loops.ir import Const, Expr, Let, Load, LoopKind, Stmt, Store, Var
-from ..targets.target import Target
+from ..targets.target import ByteTables, Target
 from ..types import TensorType
 from .elements import Elements, NotVectorizableError, depends_on, physical
 from .group import Group
@@ -64,7 +64,7 @@ def _flat_depth(group: Group, lanes: int) -> int | None:
 
 def _lanes(group: Group, target: Target) -> int:
     """Elements that are computed together: f32 numbers of a register, or bytes where a group only looks up bytes."""
-    looks_up = target.has_byte_tables and [op.name for op in group.members] == ["lookup"]
+    looks_up = target.byte_tables is not ByteTables.NONE and [op.name for op in group.members] == ["lookup"]
     values = (*group.anchor.operands, *group.results)
     return (
         4 * target.vector_lanes if looks_up and all(v.type.dtype.itemsize == 1 for v in values) else target.vector_lanes

@@ -32,7 +32,7 @@ from ..loops.ir import (
     binary,
     const,
 )
-from ..targets.target import MinMax, Target
+from ..targets.target import ByteTables, MinMax, Target
 from ..types import DType, TensorType
 from .elements import Elements
 from .extremum import reduce_in_loops, reduce_window
@@ -60,7 +60,7 @@ class Nest(ABC):
     def __init__(self, group: Group, lanes: int, threads: int, target: Target) -> None:
         self.group = group
         self.min_max = target.min_max
-        self.byte_tables = target.has_byte_tables
+        self.byte_tables = target.byte_tables is not ByteTables.NONE
         self.shape = group.results[0].type.shape
         if any(r.type.shape != self.shape for r in group.results):
             raise InternalError(f"the results of {group.label} differ in shape and can't share one kernel")

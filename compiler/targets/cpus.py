@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from .target import DotProduct, MinMax, Target
+from .target import ByteTables, DotProduct, MinMax, Target
 
 
 def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
@@ -29,8 +29,14 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         attributes=wide,
     )
     extensions = changes.get("extensions", ())
-    tables, pairs = ("avx512" + name in extensions for name in ("vbmi", "bf16"))
-    return replace(base, **{"has_byte_tables": tables, "has_bfloat16": pairs, **_tiles(extensions), **changes})
+    tables, pairs = _byte_tables(lanes, "avx512vbmi" in extensions), "avx512bf16" in extensions
+    return replace(base, **{"byte_tables": tables, "has_bfloat16": pairs, **_tiles(extensions), **changes})
+
+
+def _byte_tables(lanes: int, vbmi: bool) -> ByteTables:
+    if lanes == 8:
+        return ByteTables.SIXTEENS
+    return ByteTables.PAIRS_OF_64 if lanes == 16 and vbmi else ByteTables.NONE
 
 
 def _tiles(features: Collection[str]) -> dict[str, Any]:
@@ -148,9 +154,9 @@ def by_features(triple: str, features: dict[str, bool]) -> Target:
         if wide:
             vnni = features.get("avx512vnni")
             generic = _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.WORDS)
-            tables, pairs = (bool(features.get(name)) for name in ("avx512vbmi", "avx512bf16"))
+            tables, pairs = _byte_tables(16, bool(features.get("avx512vbmi"))), bool(features.get("avx512bf16"))
             tiles = _tiles([name for name, there in features.items() if there])
-            return replace(generic, has_byte_tables=tables, has_bfloat16=pairs, **tiles)
+            return replace(generic, byte_tables=tables, has_bfloat16=pairs, **tiles)
         if features.get("avx2") and features.get("fma"):
             dots = _VNNI if features.get("avxvnni") else DotProduct.WORDS
             return _x86("generic", 8, 16, has_half=bool(features.get("f16c")), dot_product=dots)

@@ -39,6 +39,16 @@ class DotProduct(enum.Enum):
     """Arm without vectors: two products of the 16-bit halves of registers, whose bytes are widened two at a time."""
 
 
+class ByteTables(enum.Enum):
+    """The instructions that take bytes from registers at the places that the bytes of another one name."""
+
+    NONE = "none"
+    SIXTEENS = "sixteens"
+    """x86: in each half of a register of 32 from one of 16, `vpshufb`."""
+    PAIRS_OF_64 = "pairs of 64"
+    """x86: from two registers of 64, `vpermi2b`."""
+
+
 class Environment(enum.Enum):
     """What surrounds the code."""
 
@@ -103,8 +113,7 @@ class Target:
     """What runs the code moves the loads of a loop's body to its front, so that each of them needs a register."""
     longest_epilogue: int = 2000
     """Expressions to which the end of a register tile is expanded, at most; a longer one becomes a loop."""
-    has_byte_tables: bool = False
-    """An instruction takes bytes from two registers of 64 at the places that the bytes of a third one name."""
+    byte_tables: ByteTables = ByteTables.NONE
     pause: str = ""
     """LLVM instruction that eases a short busy-waiting loop."""
     attributes: tuple[str, ...] = field(default=())

@@ -1,21 +1,69 @@
-"""Bytes from tables of 256: the instruction that chooses among two registers, twice, or one byte after the other."""
+"""Bytes from tables of 256: by instructions that take bytes from one register or two, or one byte after the other."""
 
 from __future__ import annotations
 
+from ....loops.ir import Expr, Load, Pick
+from ....targets.target import ByteTables
 from ....types import DType
-from .emission import Emission
+from .emission import Emission, Nested
 from .text import LLVMType, Value, constant, llvm_type, mask
 
 _REGISTER = 64
 """Bytes of a register."""
 _INTRINSIC = "llvm.x86.avx512.vpermi2var.qi.512"
+_SHORT = 32
+"""Bytes of a register whose halves take bytes from 16 each."""
+_SIXTEEN = 16
 
 
-def pick(emitter: Emission, table: Value, places: Value) -> Value:
+def pick(emitter: Nested, expr: Pick) -> Value:
     """The node `Pick`."""
-    kind = llvm_type(table.type.dtype, places.type.lanes)
-    if not emitter.target.has_byte_tables or not 1 < kind.lanes <= _REGISTER:
-        return _one_by_one(emitter, table, places, kind)
+    source, places = emitter.target.byte_tables, emitter.value(expr.places)
+    kind = llvm_type(expr.table.type.dtype, places.type.lanes)
+    if source is ByteTables.SIXTEENS and 1 < kind.lanes <= _SHORT:
+        return _among_sixteens(emitter, expr.table, places, kind)
+    table = emitter.value(expr.table)
+    if source is ByteTables.PAIRS_OF_64 and 1 < kind.lanes <= _REGISTER:
+        return _among_pairs(emitter, table, places, kind)
+    return _one_by_one(emitter, table, places, kind)
+
+
+def _among_sixteens(emitter: Nested, table: Expr, places: Value, kind: LLVMType) -> Value:
+    """The lower half of a place takes a byte from each part of 16; its bits from the fifth on choose among these."""
+    out, whole, words = emitter.out, llvm_type(kind.dtype, _SHORT), llvm_type(DType.I16, _SHORT // 2)
+    wide = _lanes(emitter, places, 0, kind.lanes, _SHORT)
+    low = out.emit(f"and {whole.text} {wide}, {constant(_SIXTEEN - 1, whole)}")
+    pairs = out.emit(f"bitcast {whole.text} {wide} to {words.text}")
+    bits: list[str] = []
+    for left in (3, 2, 1, 0):  # the bit that chooses becomes the uppermost one of its byte
+        moved = out.emit(f"shl {words.text} {pairs}, {constant(left, words)}") if left else pairs
+        bits.append(out.emit(f"bitcast {words.text} {moved} to {whole.text}"))
+
+    def found(start: int, level: int) -> str:
+        """What bytes from `start` on have, chosen by so many bits: one after the other, as there are few registers."""
+        if not level:
+            part = _twice(emitter, table, start)
+            return out.call(whole.text, "llvm.x86.avx2.pshuf.b", (whole.text, part), (whole.text, low))
+        lower, upper = found(start, level - 1), found(start + (_SIXTEEN << (level - 1)), level - 1)
+        sides = ((whole.text, v) for v in (lower, upper, bits[level - 1]))
+        return out.call(whole.text, "llvm.x86.avx2.pblendvb", *sides)
+
+    return Value(kind, _lanes(emitter, Value(whole, found(0, len(bits))), 0, kind.lanes, kind.lanes))
+
+
+def _twice(emitter: Nested, table: Expr, start: int) -> str:
+    """16 bytes of a table in both halves of a register; of one in memory they are loaded so."""
+    places, emit = (i % _SIXTEEN for i in range(_SHORT)), emitter.out.emit
+    if not isinstance(table, Load):
+        whole = emitter.value(table)
+        return emit(f"shufflevector {whole}, {whole.type.text} poison, {mask(start + i for i in places)}")
+    *outer, first = table.indices
+    part = emitter.value(Load(table.buffer, (*outer, first + start), _SIXTEEN))
+    return emit(f"shufflevector {part}, {part.type.text} poison, {mask(places)}")
+
+
+def _among_pairs(emitter: Emission, table: Value, places: Value, kind: LLVMType) -> Value:
+    """Two registers of 64 bytes at a time."""
     out, whole = emitter.out, llvm_type(table.type.dtype, _REGISTER)
     wide = _lanes(emitter, places, 0, kind.lanes, _REGISTER)
     quarters = [_lanes(emitter, table, i * _REGISTER, _REGISTER, _REGISTER) for i in range(4)]

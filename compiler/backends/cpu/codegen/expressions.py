@@ -350,7 +350,7 @@ class ExpressionEmitter(IndexEmitter):
         return real_mul(self, self.value(expr.x), self.value(expr.factor))
 
     def _pick(self, expr: Pick) -> Value:
-        return pick(self, self.value(expr.table), self.value(expr.places))
+        return pick(self, expr)
 
     def _select(self, expr: Select) -> Value:
         condition = self.value(expr.condition)
