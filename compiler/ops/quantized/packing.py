@@ -70,13 +70,18 @@ def _signed_runs(weight: Array, attributes: Attributes) -> Array:
     return signed.reshape(attributes["rows"], -1, weight.shape[-1])
 
 
+_TOGETHER = {4: DType.I8, 2: DType.I16}
+"""Element type by the number of rows that a product takes."""
+
+
 @register
 class PackDepthwise(Part):
     """8-bit depthwise weight [KH, KW, 1, C] as i8 [KW, rows, quads, C * 4] for a block of result rows.
 
     Entry 4 * c + j of quad q holds channel c's weight for input row 4 * q + j of the block, of which row r of the
     results sees KH rows from r * stride on; where it doesn't look there are zeros. `offset` is subtracted from every
-    weight. With `ones` = n, the result is [1, rows, quads, n * 4] with 1 for each weight.
+    weight. With `ones` = n, the result is [1, rows, quads, n * 4] with 1 for each weight. With two rows together, the
+    result is i16 [KW, rows, pairs, C * 2].
     """
 
     name = "pack_depthwise"
@@ -86,33 +91,38 @@ class PackDepthwise(Part):
         "stride": AttributeSpec(int, "input rows from one row of results to the next"),
         "offset": AttributeSpec(int, "subtracted, so that the result is signed", 0),
         "ones": AttributeSpec(int, "channels of a result that only says where weights are; 0: the weights", 0),
+        "together": AttributeSpec(int, "rows side by side: four, or two as words", 4),
     }
     non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
-        rows, ones = attributes["rows"], attributes["ones"]
+        rows, ones, together = attributes["rows"], attributes["ones"], attributes["together"]
         if weight.dtype not in BYTES or weight.rank != 4 or weight.shape[2] != 1 or not weight.size:
             raise ShapeError(f"pack_depthwise can't pack {weight}")
         if min(rows, attributes["stride"]) < 1 or ones < 0:
             raise ShapeError("pack_depthwise needs positive `rows` and `stride`, and `ones` not below 0")
+        if together not in _TOGETHER:
+            raise ShapeError(f"pack_depthwise can't put {together} rows side by side")
         kh, kw, _, channels = weight.shape
-        quads = -(-((rows - 1) * attributes["stride"] + kh) // 4)
-        return (TensorType(DType.I8, (1 if ones else kw, rows, quads, (ones or channels) * 4)),)
+        parts = -(-((rows - 1) * attributes["stride"] + kh) // together)
+        shape = (1 if ones else kw, rows, parts, (ones or channels) * together)
+        return (TensorType(_TOGETHER[together], shape),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands
-        rows, stride, ones = (attributes[key] for key in ("rows", "stride", "ones"))
-        signed = (weight[:, :, 0].astype(np.int16) - attributes["offset"]).astype(np.int8)
+        rows, stride, ones, together = (attributes[key] for key in ("rows", "stride", "ones", "together"))
+        dtype = _TOGETHER[together].numpy
+        signed = (weight[:, :, 0].astype(np.int16) - attributes["offset"]).astype(dtype)
         if ones:
-            signed = np.ones((weight.shape[0], 1, ones), np.int8)
+            signed = np.ones((weight.shape[0], 1, ones), dtype)
         kh, kw, channels = signed.shape
-        quads = -(-((rows - 1) * stride + kh) // 4)
-        spread = np.zeros((rows, quads * 4, kw, channels), np.int8)
+        parts = -(-((rows - 1) * stride + kh) // together)
+        spread = np.zeros((rows, parts * together, kw, channels), dtype)
         for r in range(rows):
             spread[r, r * stride : r * stride + kh] = signed
-        packed: Array = spread.reshape(rows, quads, 4, kw, channels).transpose(3, 0, 1, 4, 2)
-        return (packed.reshape(kw, rows, quads, channels * 4),)
+        packed: Array = spread.reshape(rows, parts, together, kw, channels).transpose(3, 0, 1, 4, 2)
+        return (packed.reshape(kw, rows, parts, channels * together),)
 
 
 WIDE, HALF, QUARTER = 16, 8, 4

@@ -26,12 +26,14 @@ from .widened_depthwise import schedule_widened_depthwise
 from .winograd import schedule_winograd
 from .winograd_gradient import schedule_winograd_gradient
 from .word_contraction import schedule_word_contraction
+from .word_depthwise import schedule_word_depthwise
 
 SCHEDULES = Schedules(
     in_order=(
         schedule_depthwise,
         schedule_pair_depthwise,
         schedule_widened_depthwise,
+        schedule_word_depthwise,
         schedule_integer_depthwise,
         schedule_tile_contraction,
         schedule_bfloat16_contraction,

@@ -1,7 +1,7 @@
 """Depthwise convolution of 8-bit integers by dot products down the columns, vectors along the channels.
 
 Four neighbouring input rows are interleaved channel by channel, so that one dot-product instruction serves four taps of
-a window column for a vector of channels. A block of result rows shares these fours: each row multiplies them by its own
+a window column for a vector of channels. A block of result rows shares these parts: each row multiplies them by its own
 copy of the weights, shifted to where its window lies and filled up with zeros. Signs and zero points are made good as
 in `integer_contraction`. The padding must lie in the input buffer's margins.
 """
@@ -11,11 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from ....graph.ir import Value
 from ....loops.ir import (
     Allocate,
     Binary,
     Buffer,
     Const,
+    Dot2Words,
     Dot4,
     Expr,
     If,
@@ -52,7 +54,7 @@ INTERLEAVE_COST = 6
 def schedule_integer_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a depthwise sum of integer products with multiplier 1 and a static weight."""
     window = window_of_depthwise(group) if target.dot_product not in _WITHOUT else None
-    return () if window is None else (_IntegerDepthwise(group, window, target, threads).schedule(),)
+    return () if window is None else (IntegerDepthwise(group, window, target, threads).schedule(),)
 
 
 def window_of_depthwise(group: Group) -> Window | None:
@@ -77,6 +79,10 @@ class _Block:
     rows: int
     columns: int
     window: Window
+    together: int
+    """Input rows that a product takes."""
+    costs: tuple[int, int]
+    """Instructions that load and interleave so many rows of a column, and of a product."""
 
     @property
     def inputs(self) -> int:
@@ -90,23 +96,32 @@ class _Block:
         return (self.rows - 1) * self.window.strides[0] + self.window.kernel[0] - 1
 
     @property
-    def quads(self) -> int:
-        """Fours of input rows."""
-        return self.last // QUAD + 1
+    def parts(self) -> int:
+        """Parts of the input rows, each of those that a product takes."""
+        return self.last // self.together + 1
 
-    def readers(self, quad: int) -> list[int]:
-        """Result rows that have taps in a four of input rows."""
-        step, kh = self.window.strides[0], self.window.kernel[0]
-        return [r for r in range(self.rows) if r * step < (quad + 1) * QUAD and quad * QUAD < r * step + kh]
+    def readers(self, part: int) -> list[int]:
+        """Result rows that have taps in a part of the input rows."""
+        step, kh, size = self.window.strides[0], self.window.kernel[0], self.together
+        return [r for r in range(self.rows) if r * step < (part + 1) * size and part * size < r * step + kh]
 
     @property
     def cost(self) -> int:
         """Instructions, the epilogue aside."""
-        dots = sum(len(self.readers(q)) for q in range(self.quads)) * self.columns * self.window.kernel[1]
-        return self.quads * self.inputs * INTERLEAVE_COST + dots
+        dots = sum(len(self.readers(q)) for q in range(self.parts)) * self.columns * self.window.kernel[1]
+        fetch, dot = self.costs
+        return self.parts * self.inputs * fetch + dots * dot
 
 
-class _IntegerDepthwise:
+class IntegerDepthwise:
+    """Writes the kernel of one depthwise convolution."""
+
+    together = QUAD
+    costs = (INTERLEAVE_COST, 1)
+    """See `_Block`."""
+    multiply: type[Dot4 | Dot2Words] = Dot4
+    """The node that adds products."""
+
     def __init__(self, group: Group, window: Window, target: Target, threads: int) -> None:
         self.group = group
         self.window = window
@@ -122,16 +137,34 @@ class _IntegerDepthwise:
         self.tile = self._choose(target.vector_registers)
         self._declare()
 
+    @property
+    def needs_input_sums(self) -> bool:
+        """True if the sums of inputs make zero points of weights good."""
+        return self.signs.needs_input_sums
+
+    @property
+    def left(self) -> DType:
+        """The element type of the input in products."""
+        return self.signs.left
+
+    def interleaved(self, rows: tuple[Expr, ...]) -> Expr:
+        """Elements of input rows as products take them."""
+        return self.signs.as_left(Interleave(rows))
+
+    def block(self, rows: int, columns: int) -> _Block:
+        """So many results."""
+        return _Block(rows, columns, self.window, self.together, self.costs)
+
     def _choose(self, registers: int) -> _Block:
         """The block with the fewest instructions of the busiest thread whose sums and inputs fit the registers."""
         height, width = self.window.output
         most_rows = min(height, MOST_ROWS) if self.window.dilations[0] == 1 else 1
-        sets = 2 if self.signs.needs_input_sums else 1
-        best, least = _Block(1, 1, self.window), float("inf")
+        sets = 2 if self.needs_input_sums else 1
+        best, least = self.block(1, 1), float("inf")
         others: list[tuple[float, Setting]] = []
         for rows in range(1, most_rows + 1):
             for columns in range(1, min(width, MOST_COLUMNS) + 1):
-                block = _Block(rows, columns, self.window)
+                block = self.block(rows, columns)
                 cost = self._cost(block)
                 if sets * rows * columns + block.inputs + 2 <= registers:
                     others.append((cost, (rows, columns)))
@@ -141,7 +174,7 @@ class _IntegerDepthwise:
         promising = [default, *(size for _, size in sorted(others)[:PROMISING] if size != default)]
         chosen = self.group.choose("tile", default, lambda: promising)
         assert isinstance(chosen, tuple)
-        return _Block(chosen[0], chosen[1], self.window)
+        return self.block(chosen[0], chosen[1])
 
     def _cost(self, block: _Block) -> float:
         """Instructions of the busiest thread; threads share out rows of blocks."""
@@ -149,7 +182,7 @@ class _IntegerDepthwise:
         across, narrow = divmod(width, block.columns)
 
         def row(rows: int) -> int:
-            whole, rest = (_Block(rows, columns, self.window) for columns in (block.columns, narrow))
+            whole, rest = (self.block(rows, columns) for columns in (block.columns, narrow))
             return across * whole.cost + (rest.cost if narrow else 0)
 
         down, low = divmod(height, block.rows)
@@ -159,17 +192,14 @@ class _IntegerDepthwise:
         group, signs, tile = self.group, self.signs, self.tile
         operands, outer = group.anchor.operands, group.outer
         weight = outer[operands[1]]
-        kw = self.window.kernel[1]
-        block = (tile.rows, tile.quads)
-        order = {"rows": tile.rows, "stride": self.window.strides[0]}
-        pack = packing_step("pack_depthwise", **order, offset=signs.weight_offset)
+        block = (tile.rows, tile.parts)
         self.parameters = Parameters()
         add = self.parameters.add
         self.x = add(Buffer("x", self.x_type.dtype, self.x_type.buffer_shape), outer[operands[0]])
-        self.w = add(Buffer("w", DType.I8, (kw, *block, self.channels * QUAD)), Packed(weight, (pack,)))
-        if signs.needs_input_sums:
-            taps = packing_step("pack_depthwise", **order, ones=self.lanes)
-            self.ones = add(Buffer("o", DType.I8, (1, *block, self.lanes * QUAD)), Packed(weight, (taps,)))
+        self.w = self._declare_weight(weight, (self.window.kernel[1], *block, self.channels * self.together))
+        if self.needs_input_sums:
+            taps = packing_step("pack_depthwise", **self._order, ones=self.lanes)
+            self.ones = add(Buffer("o", DType.I8, (1, *block, self.lanes * self.together)), Packed(weight, (taps,)))
         self.correction = signs.add_correction(self.parameters, weight, self.channels)
         self.bias: Buffer | None = None
         if len(operands) > 2:
@@ -178,6 +208,16 @@ class _IntegerDepthwise:
         self.y = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
         add(self.y, group.operation.result)
+
+    @property
+    def _order(self) -> dict[str, int]:
+        """How weights are packed."""
+        return {"rows": self.tile.rows, "stride": self.window.strides[0]}
+
+    def _declare_weight(self, weight: Value, shape: tuple[int, ...]) -> Buffer:
+        """Make the parameter of the packed weight."""
+        pack = packing_step("pack_depthwise", **self._order, offset=self.signs.weight_offset)
+        return self.parameters.add(Buffer("w", DType.I8, shape), Packed(weight, (pack,)))
 
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""
@@ -201,10 +241,10 @@ class _IntegerDepthwise:
         size = self.tile.columns
 
         def vector(c: Var, lanes: int) -> list[Stmt]:
-            block = _Block(rows, size, self.window)
+            block = self.block(rows, size)
             across = loop(self.names.fresh("i"), whole, lambda i: _Tile(self, block, c, lanes).emit(n, oy, i * size))
             if rest:
-                narrow = _Block(rows, rest, self.window)
+                narrow = self.block(rows, rest)
                 across += _Tile(self, narrow, c, lanes).emit(n, oy, Const(whole * size))
             return across
 
@@ -214,7 +254,7 @@ class _IntegerDepthwise:
 class _Tile:
     """One block of results for `lanes` channels from c on."""
 
-    def __init__(self, owner: _IntegerDepthwise, block: _Block, c: Var, lanes: int) -> None:
+    def __init__(self, owner: IntegerDepthwise, block: _Block, c: Var, lanes: int) -> None:
         self.o = owner
         self.block = block
         self.c = c
@@ -223,9 +263,10 @@ class _Tile:
         name = owner.names.fresh
         self.acc = Buffer(name("acc"), DType.I32, shape, Space.REGISTER, lanes=lanes)
         self.sums: Buffer | None = None
-        if owner.signs.needs_input_sums:
+        if owner.needs_input_sums:
             self.sums = Buffer(name("sum"), DType.I32, shape, Space.REGISTER, lanes=lanes)
-        self.line = Buffer(name("line"), owner.signs.left, (block.inputs,), Space.REGISTER, lanes=lanes * QUAD)
+        width = lanes * owner.together
+        self.line = Buffer(name("line"), owner.left, (block.inputs,), Space.REGISTER, lanes=width)
 
     def emit(self, n: Expr, oy: Expr, ox: Expr) -> list[Stmt]:
         """The statements for the block whose first result is (oy, ox) of image n."""
@@ -239,10 +280,10 @@ class _Tile:
             )
             for d, (name, place) in enumerate((("iy", oy), ("ix", ox)))
         )
-        for quad in range(self.block.quads):
-            statements += loop("i", self.block.inputs, partial(self._fetch, n, iy, ix, quad), LoopKind.UNROLL)
-            for r in self.block.readers(quad):
-                statements += loop("kx", window.kernel[1], partial(self._taps, r, quad), LoopKind.UNROLL)
+        for part in range(self.block.parts):
+            statements += loop("i", self.block.inputs, partial(self._fetch, n, iy, ix, part), LoopKind.UNROLL)
+            for r in self.block.readers(part):
+                statements += loop("kx", window.kernel[1], partial(self._taps, r, part), LoopKind.UNROLL)
         return [*statements, *self._finish(n, oy, ox)]
 
     def _start(self) -> list[Stmt]:
@@ -262,27 +303,27 @@ class _Tile:
 
         return [*block, *loop("s", self.acc.shape[0], clear, LoopKind.UNROLL)]
 
-    def _fetch(self, n: Expr, iy: Expr, ix: Expr, quad: int, i: Expr) -> list[Stmt]:
-        """Four input rows of column i; rows that no tap needs are read again instead of what lies beyond."""
-        dilation = self.o.window.dilations[0]
-        rows = (min(quad * QUAD + j, self.block.last) * dilation for j in range(QUAD))
+    def _fetch(self, n: Expr, iy: Expr, ix: Expr, part: int, i: Expr) -> list[Stmt]:
+        """A part of column i; rows that no tap needs are read again instead of what lies beyond."""
+        dilation, together = self.o.window.dilations[0], self.o.together
+        rows = (min(part * together + j, self.block.last) * dilation for j in range(together))
         parts = tuple(Load(self.o.x, (n, iy + row, ix + i, self.c), self.lanes) for row in rows)
-        return [Store(self.line, (i,), self.o.signs.as_left(Interleave(parts)))]
+        return [Store(self.line, (i,), self.o.interleaved(parts))]
 
-    def _taps(self, r: int, quad: int, kx: Expr) -> list[Stmt]:
+    def _taps(self, r: int, part: int, kx: Expr) -> list[Stmt]:
         """Multiply-add of column kx of the window for result row r."""
         (_, step), (_, apart) = self.o.window.strides, self.o.window.dilations
         block: list[Stmt] = []
-        place, fours = (Const(r), Const(quad)), self.lanes * QUAD
-        weight = let(block, "w", Load(self.o.w, (kx, *place, self.c * QUAD), fours))
+        place, width = (Const(r), Const(part)), self.lanes * self.o.together
+        weight = let(block, "w", Load(self.o.w, (kx, *place, self.c * self.o.together), width))
         factors: list[tuple[Buffer, Expr]] = [(self.acc, weight)]
         if self.sums:
-            ones = let(block, "o", Load(self.o.ones, (Const(0), *place, Const(0)), fours))
+            ones = let(block, "o", Load(self.o.ones, (Const(0), *place, Const(0)), width))
             factors.append((self.sums, ones))
 
         def multiply(s: Expr) -> list[Stmt]:
-            four, at = Load(self.line, (s * step + kx * apart,)), (s + r * self.block.columns,)
-            return [Store(total, at, Dot4(four, factor, Load(total, at))) for total, factor in factors]
+            left, at = Load(self.line, (s * step + kx * apart,)), (s + r * self.block.columns,)
+            return [Store(total, at, self.o.multiply(left, factor, Load(total, at))) for total, factor in factors]
 
         return [*block, *loop("s", self.block.columns, multiply, LoopKind.UNROLL)]
 
