@@ -63,7 +63,8 @@ def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
     wide = llvm_type(DType.I64, kind.lanes)
     out = emitter.out
     a, b, exponent = (out.pure(out.depth_of(v.name), f"sext {v} to {wide.text}") for v in (x, multiplier, shift))
-    total = _rounded_product(emitter, wide, a, b, exponent, up)
+    power = out.pure(out.depth_of(exponent), f"sub {wide.text} {constant(0, wide)}, {exponent}")
+    total = _rounded_product(emitter, wide, a, b, power, up)
     places = out.pure(out.depth_of(exponent), f"sub {wide.text} {constant(31, wide)}, {exponent}")
     shifted = emitter.arithmetic("shr", wide, total, places)
     return Value(kind, out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
@@ -101,9 +102,9 @@ def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up:
     out, kind = emitter.out, x.type
     wide = llvm_type(DType.I64, kind.lanes // 2)
     totals = []
-    for half in range(2):
-        a, b, exponent = (_half(emitter, wide, v, half) for v in (x, multiplier, shift))
-        totals.append(_rounded_product(emitter, wide, a, b, exponent, up=True))
+    for half, power in enumerate(_powers(emitter, wide, shift)):
+        a, b = (_half(emitter, wide, v, half) for v in (x, multiplier))
+        totals.append(_rounded_product(emitter, wide, a, b, power, up=True))
     even, odd = (out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
     places = mask(i + 1 if i % 2 == 0 else kind.lanes + i for i in range(kind.lanes))
     upper = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
@@ -124,11 +125,19 @@ def _half(emitter: Emission, wide: LLVMType, vector: Value, half: int) -> str:
     return pure(depth, f"ashr {wide.text} {upper}, {constant(32, wide)}")
 
 
-def _rounded_product(emitter: Emission, wide: LLVMType, x: str, multiplier: str, shift: str, up: bool) -> str:
-    """The number whose bits from 31 - shift on are the result."""
-    pure, depth, t = emitter.out.pure, emitter.out.depth_of(shift), wide.text
-    places = pure(depth, f"sub {t} {constant(0, wide)}, {shift}")
-    half = pure(depth, f"shl {t} {constant(1 << 30, wide)}, {places}")
+def _powers(emitter: Emission, wide: LLVMType, shift: Value) -> tuple[str, str]:
+    """Of the even and of the odd lanes of a shift, which is negative: its amount."""
+    pure, depth, kind = emitter.out.pure, emitter.out.depth_of(shift.name), shift.type
+    amounts = pure(depth, f"sub {kind.text} {constant(0, kind)}, {shift.name}")
+    pairs = pure(depth, f"bitcast {kind.text} {amounts} to {wide.text}")
+    even = pure(depth, f"and {wide.text} {pairs}, {constant((1 << 32) - 1, wide)}")
+    return even, pure(depth, f"lshr {wide.text} {pairs}, {constant(32, wide)}")
+
+
+def _rounded_product(emitter: Emission, wide: LLVMType, x: str, multiplier: str, power: str, up: bool) -> str:
+    """The number whose bits from 31 + power on are the result."""
+    pure, depth, t = emitter.out.pure, emitter.out.depth_of(power), wide.text
+    half = pure(depth, f"shl {t} {constant(1 << 30, wide)}, {power}")
     bias = pure(depth, f"xor {t} {half}, {constant(1 << 30, wide)}")  # LLVM would add both parts of a sum
     product = emitter.arithmetic("mul", wide, x, multiplier)
     total = emitter.arithmetic("add", wide, product, bias)

@@ -1,11 +1,13 @@
-"""Sums within bounds as bytes, by instructions that narrow what they saturate: AArch64's sqxtn and sqxtun."""
+"""Sums within bounds as bytes, by instructions that narrow what they saturate: AArch64's sqxtn, x86's packssdw."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from ....loops.ir import Binary, Cast, Const, Expr, FixedMul
-from ....targets.target import Target
+from ....targets.target import DotProduct, Target
 from ....types import DType
 from .emission import Emission
 from .text import Value, constant, llvm_type, mask
@@ -46,11 +48,18 @@ def taken_apart(expr: Expr) -> tuple[Expr, int]:
 
 def can_narrow(target: Target, lanes: int) -> bool:
     """True if there are instructions that make bytes of so many sums."""
-    return target.has_high_products and lanes in (4, 8, 16)
+    return target.has_high_products and lanes in (4, 8, 16) or _has_packs(target) and lanes in (8, 16)
+
+
+def _has_packs(target: Target) -> bool:
+    """True if vectors of 256 bits are narrowed half by half, and nothing better is there."""
+    return target.dot_product is DotProduct.WORDS and target.vector_lanes == 8
 
 
 def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, addend: int = 0) -> Value:
     """Bytes from `low` to `high` of sums, where `can_narrow` holds; `addend` is that of `taken_apart`."""
+    if _has_packs(emitter.target):
+        return _packed(emitter, x, dtype, low, high, addend)
     lanes = x.type.lanes
     out, bytes_ = emitter.out, llvm_type(dtype, 8)
     byte = _NARROW if dtype is DType.I8 else "llvm.aarch64.neon.sqxtun"
@@ -74,6 +83,27 @@ def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, add
     return _first_half(emitter, eights[0]) if lanes == 4 else eights[0]
 
 
+def _packed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, addend: int) -> Value:
+    """x86: of two vectors each half holds four sums of the first and four of the second; words are put in order last."""
+    out, lanes = emitter.out, x.type.lanes
+    half, words = llvm_type(DType.I32, lanes // 2), llvm_type(DType.I16, lanes)
+    sides = ((half.text, _part(emitter, x, range(start, start + lanes // 2))) for start in (0, lanes // 2))
+    name = "llvm.x86.avx2.packssdw" if lanes == 16 else "llvm.x86.sse2.packssdw.128"
+    both = out.call(words.text, name, *sides)
+    if addend:
+        sides = ((words.text, both), (words.text, constant(addend, words)))
+        both = out.call(words.text, f"llvm.sadd.sat.{words.suffix}", *sides)
+    parts = [both, both]
+    if lanes == 16:
+        parts = [_part(emitter, Value(words, both), range(start, start + 8)) for start in (0, 8)]
+    kind = llvm_type(dtype, 16)
+    byte = "llvm.x86.sse2.packuswb.128" if kind.is_unsigned else "llvm.x86.sse2.packsswb.128"
+    whole = Value(kind, out.call(kind.text, byte, *(("<8 x i16>", part) for part in parts)))
+    whole = _within(emitter, whole, low, high)
+    order = [i + j for i in (0, 8, 4, 12) for j in range(4)] if lanes == 16 else list(range(8))
+    return Value(llvm_type(dtype, lanes), _part(emitter, whole, order))
+
+
 def _first_half(emitter: Emission, eight: Value) -> Value:
     """Four bytes as one number: LLVM holds vectors of four in 16 bits each."""
     kind = llvm_type(eight.type.dtype, 4)
@@ -82,7 +112,7 @@ def _first_half(emitter: Emission, eight: Value) -> Value:
     return Value(kind, emitter.out.emit(f"bitcast float {word} to {kind.text}"))
 
 
-def _part(emitter: Emission, x: Value, places: range) -> str:
+def _part(emitter: Emission, x: Value, places: Iterable[int]) -> str:
     return emitter.out.emit(f"shufflevector {x}, {x.type.text} poison, {mask(places)}")
 
 
