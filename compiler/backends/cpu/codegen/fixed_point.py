@@ -118,11 +118,15 @@ def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up:
 
 
 def _half(emitter: Emission, wide: LLVMType, vector: Value, half: int) -> str:
-    """The even or odd lanes of an i32 vector, sign-extended."""
-    pure, depth = emitter.out.pure, emitter.out.depth_of(vector.name)
+    """The even or odd lanes of an i32 vector, sign-extended.
+
+    That is done beside the product: LLVM knows there alone that it takes one instruction and the product another one.
+    """
+    out, pure, depth = emitter.out, emitter.out.pure, emitter.out.depth_of(vector.name)
     pairs = pure(depth, f"bitcast {vector} to {wide.text}")
-    upper = pairs if half else pure(depth, f"shl {wide.text} {pairs}, {constant(32, wide)}")
-    return pure(depth, f"ashr {wide.text} {upper}, {constant(32, wide)}")
+    lower = pure(depth, f"lshr {wide.text} {pairs}, {constant(32, wide)}") if half else pairs
+    upper = out.emit(f"shl {wide.text} {lower}, {constant(32, wide)}")
+    return out.emit(f"ashr {wide.text} {upper}, {constant(32, wide)}")
 
 
 def _powers(emitter: Emission, wide: LLVMType, shift: Value) -> tuple[str, str]:

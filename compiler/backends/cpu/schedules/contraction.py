@@ -238,10 +238,13 @@ class ContractionEmitter:
         bands = self.grid.count * self.g.images
 
         def panel(j: Expr) -> list[Stmt]:
-            main = loop("g", bands, lambda g: self._band(g, j, self.tile.widths)) if self.tiles else []
+            def over_bands(widths: tuple[int, ...]) -> list[Stmt]:
+                return [*self._ahead(j, widths), *loop("g", bands, lambda g: self._band(g, j, widths))]
+
+            main = over_bands(self.tile.widths) if self.tiles else []
             if not self.last_widths:
                 return main
-            last = loop("g", bands, lambda g: self._band(g, j, self.last_widths))
+            last = over_bands(self.last_widths)
             return [If(Binary("lt", j, Const(self.tiles)), tuple(main), tuple(last))] if main else last
 
         return loop("j", self.panels, panel, kind)
@@ -252,10 +255,11 @@ class ContractionEmitter:
 
         def sweep(p: Expr) -> list[Stmt]:
             def over_bands(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+                ahead = self._ahead(j, widths)
                 if blocks == bands:
-                    return self._band(p, j, widths)
+                    return [*ahead, *self._band(p, j, widths)]
                 first, stop = (q * bands // blocks for q in (p, p + 1))
-                return [For("g", first, stop, tuple(self._band(Var("g"), j, widths)))]
+                return [*ahead, For("g", first, stop, tuple(self._band(Var("g"), j, widths)))]
 
             main = loop("j", self.tiles, lambda j: over_bands(j, self.tile.widths)) if self.tiles else []
             return [*main, *(over_bands(Const(self.tiles), self.last_widths) if self.last_widths else [])]
@@ -276,6 +280,10 @@ class ContractionEmitter:
         bytes_per_band = max(1.0, self.g.plane_inputs * share * self.x_type.dtype.itemsize)
         most = max(1, int(BLOCK_BYTES / bytes_per_band))
         return min(ceil_div(ceil_div(bands, most), self.threads) * self.threads, bands)
+
+    def _ahead(self, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        """What comes before all tiles of channel tile j."""
+        return []
 
     def _band(self, g: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
         """One row of tiles: band `g` of all images, channel tile `j`."""

@@ -6,7 +6,7 @@ vectors of weights and, for each pixel, one input element that is broadcast to a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Protocol
@@ -68,6 +68,18 @@ class Owner(Protocol):
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
         ...
+
+
+def finished_together(widths: Sequence[int], most: int) -> Iterator[tuple[int, int, int, int]]:
+    """How epilogues take vectors of these widths: number of the first, width, how many are joined, and how often."""
+    first = 0
+    for width, same in groupby(widths):
+        count = len(list(same))
+        joined = most if width > 1 else 1
+        for step, units in {joined: count // joined, 1: count % joined if joined > 1 else count}.items():
+            if units:
+                yield first, width, step, units
+                first += units * step
 
 
 class MicroKernel:
@@ -289,20 +301,11 @@ class MicroKernel:
 
     def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
         size, names, longest = (self.rows, self.columns), self.o.names, self.o.longest_epilogue
-        first = 0
-        for width, same in groupby(self.widths):
-            count = len(list(same))
-            joined = self.o.joined_vectors if width > 1 else 1
-            for step, units in ((joined, count // joined), (1, count % joined)):
-                if not units:
-                    continue
-                begin = partial(self._begin, (image, row, column), first, width, step)
-                total = partial(self._numbered, first, step)
-                kind = VectorType(self.o.dtype, step * width)
-                self.block += epilogue(units, kind, total, begin, size, names, longest)
-                first += units * step
-                if joined == 1:
-                    break
+        for first, width, step, units in finished_together(self.widths, self.o.joined_vectors):
+            begin = partial(self._begin, (image, row, column), first, width, step)
+            total = partial(self._numbered, first, step)
+            kind = VectorType(self.o.dtype, step * width)
+            self.block += epilogue(units, kind, total, begin, size, names, longest)
 
     def _numbered(self, first: int, step: int, v: int, at: tuple[Expr, ...]) -> Expr:
         place = first + v * step

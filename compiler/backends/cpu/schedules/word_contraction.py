@@ -8,17 +8,19 @@ it from memory and spreads them. Weights stay bytes, which are widened when a ti
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from ....graph.ir import Value
-from ....loops.ir import Buffer, Cast, Dot2Words, Expr, Load, Space, Stmt, Store
+from ....loops.ir import Buffer, Cast, Const, Dot2Words, Expr, Load, Space, Stmt, Store
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Parameters, Scheduled
+from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import kind_for, loop, vector_loop
 from ....targets.target import DotProduct, Target
 from ....types import DType, TensorType
+from .epilogue import Finish, loaded_once
 from .geometry import Walk, walks
 from .integer_contraction import DotEmitter, DotMicroKernel, serves
-from .micro_kernel import MicroKernel
+from .micro_kernel import MicroKernel, finished_together
 from .tiling import BROADCAST_CYCLES
 
 PAIR = 2
@@ -67,11 +69,27 @@ class WordEmitter(DotEmitter):
 
     def __init__(self, group: Group, g: Walk, words: Value, target: Target, threads: int) -> None:
         self.words = words
+        self.loads_ahead = target.dot_product is DotProduct.WORDS
+        self.loaded: dict[tuple[int, int], dict[Value, Expr]] = {}
+        """By a vector of a channel tile and its lanes: what the epilogues of all tiles of pixels read."""
         super().__init__(group, g, target, threads)
 
     @property
     def _input(self) -> Value:
         return self.words
+
+    def _ahead(self, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        self.loaded.clear()
+        block: list[Stmt] = []
+        if self.loads_ahead:
+            channels = self.group.result.type.shape[-1]
+            for first, width, step, units in finished_together(widths, self.joined_vectors):
+                for vector in range(first, first + units * step, step):
+                    channel = let(block, self.names.fresh("c"), j * self.tile.channels + sum(widths[:vector]))
+                    lanes = step * width
+                    found = loaded_once(block, self.names, self.extras, channels, channel, lanes)
+                    self.loaded[vector, lanes] = {value: expr for (value, _), expr in found.items()}
+        return block
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
@@ -83,6 +101,20 @@ class WordMicroKernel(DotMicroKernel):
 
     elements = PAIR
     multiply = Dot2Words
+
+    def __init__(self, owner: WordEmitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
+        super().__init__(owner, rows, columns, widths)
+        self.loaded = owner.loaded
+
+    def _begin(
+        self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr
+    ) -> tuple[list[Stmt], Finish]:
+        vector, width = first + int(v.value) * step if isinstance(v, Const) else -1, single * step
+        if (vector, width) not in self.loaded:
+            return super()._begin(tile, first, single, step, v)
+        channel = self.channels[vector]
+        constants = {(value, (channel,)): expr for value, expr in self.loaded[vector, width].items()}
+        return [], partial(self._store, tile, channel, width, constants)
 
     def _factor(self, weight: Expr) -> Expr:
         return Cast(weight, DType.I16)
