@@ -30,7 +30,7 @@ from ....loops.ir import (
     Var,
     VectorType,
 )
-from ....lowering.elements import Elements, physical
+from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group, Setting
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import kind_for, loop, vector_loop
@@ -121,6 +121,8 @@ class IntegerDepthwise:
     """See `_Block`."""
     multiply: type[Dot4 | Dot2Words] = Dot4
     """The node that adds products."""
+    loads_ahead = False
+    """What epilogues read for each channel is loaded ahead of all blocks."""
 
     def __init__(self, group: Group, window: Window, target: Target, threads: int) -> None:
         self.group = group
@@ -241,21 +243,32 @@ class IntegerDepthwise:
         size = self.tile.columns
 
         def vector(c: Var, lanes: int) -> list[Stmt]:
-            block = self.block(rows, size)
-            across = loop(self.names.fresh("i"), whole, lambda i: _Tile(self, block, c, lanes).emit(n, oy, i * size))
+            block, ahead = self.block(rows, size), list[Stmt]()
+            constants = self.constants_at(ahead, c, lanes) if self.loads_ahead else None
+
+            def tile(of: _Block, ox: Expr) -> list[Stmt]:
+                return _Tile(self, of, c, lanes, constants).emit(n, oy, ox)
+
+            across = loop(self.names.fresh("i"), whole, lambda i: tile(block, i * size))
             if rest:
-                narrow = self.block(rows, rest)
-                across += _Tile(self, narrow, c, lanes).emit(n, oy, Const(whole * size))
-            return across
+                across += tile(self.block(rows, rest), Const(whole * size))
+            return [*ahead, *across]
 
         return vector_loop(self.names, self.channels, self.lanes, vector)
+
+    def constants_at(self, block: list[Stmt], c: Var, lanes: int) -> Loaded:
+        """What epilogues read for each channel."""
+        return loaded_once(block, self.names, self.extras, self.channels, c, lanes)
 
 
 class _Tile:
     """One block of results for `lanes` channels from c on."""
 
-    def __init__(self, owner: IntegerDepthwise, block: _Block, c: Var, lanes: int) -> None:
+    def __init__(
+        self, owner: IntegerDepthwise, block: _Block, c: Var, lanes: int, constants: Loaded | None = None
+    ) -> None:
         self.o = owner
+        self.constants = constants
         self.block = block
         self.c = c
         self.lanes = lanes
@@ -330,7 +343,9 @@ class _Tile:
     def _finish(self, n: Expr, oy: Expr, ox: Expr) -> list[Stmt]:
         """The epilogue; what it reads for each channel is loaded once."""
         block: list[Stmt] = []
-        constants = loaded_once(block, self.o.names, self.o.extras, self.o.channels, self.c, self.lanes)
+        constants = self.constants
+        if constants is None:
+            constants = self.o.constants_at(block, self.c, self.lanes)
 
         def total(v: int, at: tuple[Expr, ...]) -> Expr:
             sums = Load(self.sums, at) * self.o.signs.input_sum_factor if self.sums else None

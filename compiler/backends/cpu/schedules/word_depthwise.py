@@ -29,6 +29,7 @@ class WordDepthwise(IntegerDepthwise):
     together = PAIR
     costs = (4, 2)
     multiply = Dot2Words
+    loads_ahead = True
     needs_input_sums = False
     left = DType.I16
 
