@@ -85,6 +85,8 @@ class ExpressionEmitter(IndexEmitter):
         self.flipped: dict[str, tuple[str, int]] = {}
         self.pointers: dict[str, str] = {}
         self._strides: dict[str, tuple[int, ...]] = {}
+        self.stored: Expr | None = None
+        """What the statement stores, or names for the next one to store."""
         self._emitted: dict[int, tuple[Expr, Value]] | None = None
         """What a statement's expression has had emitted so far, by the identity of its parts."""
         self._emitters: dict[type[Expr], Callable[..., Value]] = {
@@ -404,7 +406,7 @@ class ExpressionEmitter(IndexEmitter):
             form = self.index(expr.value)
             kind = _INDEX if self.width(form) == 64 else llvm_type(DType.I32)
             return convert_index(self, Value(kind, self.operand(form, self.width(form))), form.range, expr.dtype)
-        if can_narrow(self.target, expr.type.lanes) and (found := clamped(expr)):
+        if can_narrow(self.target, expr.type.lanes, expr is self.stored) and (found := clamped(expr)):
             whole, low, high = found
             inner, addend = taken_apart(whole)
             return narrowed(self, self.value(inner), expr.dtype, low, high, addend)

@@ -31,6 +31,7 @@ from ....loops.ir import (
     Stmt,
     Store,
     TileProduct,
+    Var,
     statements,
 )
 from ....targets.target import Target
@@ -100,13 +101,14 @@ class KernelEmitter(ExpressionEmitter):
         """Emit statements; names that they bind end with the block."""
         saved: list[tuple[str, Value | Linear | None]] = []
         self._begin_tiles(body)
-        for stmt in body:
+        for place, stmt in enumerate(body):
             if isinstance(stmt, Store):
                 self._store(stmt)
             elif isinstance(stmt, For):
                 self._for(stmt)
             elif isinstance(stmt, Let):
                 saved.append((stmt.name, self.variables.get(stmt.name)))
+                self.stored = stmt.value if _is_stored(stmt, body[place + 1 :]) else None
                 self.variables[stmt.name] = self._bound(stmt.value)
             elif isinstance(stmt, If):
                 self._if(stmt)
@@ -159,6 +161,7 @@ class KernelEmitter(ExpressionEmitter):
             number, pitch = self._tile(stmt.value.buffer, stmt.value.indices), tiles.shape_of(stmt.value.buffer)[1]
             tiles.store(self.out, number, self.address(buffer, stmt.indices), pitch)
             return
+        self.stored = stmt.value
         value = self.whole(stmt.value)
         if buffer.space is Space.REGISTER:
             self.registers[buffer.name][self.register(buffer, stmt.indices)] = value.name
@@ -327,6 +330,12 @@ class KernelEmitter(ExpressionEmitter):
             out.line(f"br i1 {runs}, label %{body}, label %{done}")
         out.scope.lines += lines
         out.start_block(done)
+
+
+def _is_stored(bound: Let, following: Sequence[Stmt]) -> bool:
+    """True if the next statement stores what this one names."""
+    after = following[0] if following else None
+    return isinstance(after, Store) and isinstance(after.value, Var) and after.value.name == bound.name
 
 
 def _access(buffer: Buffer) -> str:

@@ -46,9 +46,12 @@ def taken_apart(expr: Expr) -> tuple[Expr, int]:
     return (expr.lhs, addend) if abs(addend) < _FAR and expr.type.lanes >= 8 else (expr, 0)
 
 
-def can_narrow(target: Target, lanes: int) -> bool:
-    """True if there are instructions that make bytes of so many sums."""
-    return target.has_high_products and lanes in (4, 8, 16) or _has_packs(target) and lanes in (8, 16)
+def can_narrow(target: Target, lanes: int, is_stored: bool) -> bool:
+    """True if there are instructions that make bytes of so many sums.
+
+    Bytes that aren't stored may be widened at once: LLVM leaves out both where it knows the bounds of the sums.
+    """
+    return (target.has_high_products and lanes in (4, 8, 16)) or (_has_packs(target) and is_stored and lanes in (8, 16))
 
 
 def _has_packs(target: Target) -> bool:
@@ -84,7 +87,7 @@ def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, add
 
 
 def _packed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, addend: int) -> Value:
-    """x86: of two vectors each half holds four sums of the first and four of the second; words are put in order last."""
+    """x86: each half of both holds four sums of the first vector and four of the second; they are put in order last."""
     out, lanes = emitter.out, x.type.lanes
     half, words = llvm_type(DType.I32, lanes // 2), llvm_type(DType.I16, lanes)
     sides = ((half.text, _part(emitter, x, range(start, start + lanes // 2))) for start in (0, lanes // 2))
