@@ -90,12 +90,12 @@ def _packed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, adde
     """x86: each half of both holds four sums of the first vector and four of the second; they are put in order last."""
     out, lanes = emitter.out, x.type.lanes
     half, words = llvm_type(DType.I32, lanes // 2), llvm_type(DType.I16, lanes)
-    sides = ((half.text, _part(emitter, x, range(start, start + lanes // 2))) for start in (0, lanes // 2))
+    halves = ((half.text, _part(emitter, x, range(start, start + lanes // 2))) for start in (0, lanes // 2))
     name = "llvm.x86.avx2.packssdw" if lanes == 16 else "llvm.x86.sse2.packssdw.128"
-    both = out.call(words.text, name, *sides)
+    both = out.call(words.text, name, *halves)
     if addend:
-        sides = ((words.text, both), (words.text, constant(addend, words)))
-        both = out.call(words.text, f"llvm.sadd.sat.{words.suffix}", *sides)
+        added = (words.text, constant(addend, words))
+        both = out.call(words.text, f"llvm.sadd.sat.{words.suffix}", (words.text, both), added)
     parts = [both, both]
     if lanes == 16:
         parts = [_part(emitter, Value(words, both), range(start, start + 8)) for start in (0, 8)]

@@ -12,6 +12,7 @@ from functools import partial
 
 from ....graph.ir import Value
 from ....loops.ir import Buffer, Cast, Const, Dot2Words, Expr, Load, Space, Stmt, Store
+from ....lowering.elements import Loaded
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import kind_for, loop, vector_loop
@@ -113,7 +114,7 @@ class WordMicroKernel(DotMicroKernel):
         if (vector, width) not in self.loaded:
             return super()._begin(tile, first, single, step, v)
         channel = self.channels[vector]
-        constants = {(value, (channel,)): expr for value, expr in self.loaded[vector, width].items()}
+        constants: Loaded = {(value, (channel,)): expr for value, expr in self.loaded[vector, width].items()}
         return [], partial(self._store, tile, channel, width, constants)
 
     def _factor(self, weight: Expr) -> Expr:
