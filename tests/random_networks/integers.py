@@ -372,7 +372,8 @@ def pack_wide(m: Maker, name: str) -> Value:
 def pack_depthwise(m: Maker, name: str) -> Value:
     weight = m.leaf(m.choice(BYTES), (m.choice((3, 1)), m.choice((3, 2)), 1, m.choice((2, 1, 5))), kinds=KNOWN)
     offset = 128 if weight.type.dtype is DType.U8 else 0
-    return m.emit(name, weight, rows=m.choice((1, 2, 4)), stride=m.choice((1, 2)), offset=offset, ones=m.choice((0, 4)))
+    order = {"rows": m.choice((1, 2, 4)), "stride": m.choice((1, 2)), "together": m.choice((4, 2))}
+    return m.emit(name, weight, **order, offset=offset, ones=m.choice((0, 4)))
 
 
 @recipe("dot4_correction")

@@ -198,3 +198,69 @@ def test_bits_are_flipped_after_four_bytes_are_spread() -> None:
     machine_code = assembly(kernel_text(parse_kernel(FLIPPED), target := find_target("znver4")), target)
     assert "{1to16}" in machine_code
     assert "vpbroadcastd\t%xmm" not in machine_code
+
+
+def table_kernel(lanes: int, dtype: str) -> str:
+    return f"""\
+kernel @table(%x: u8[256], %t: {dtype}[256], %y: out {dtype}[256]) {{
+  for %i = 0 to {256 // lanes} {{
+    %y[%i * {lanes}] = pick(load {dtype}x256 %t[0], load u8x{lanes} %x[%i * {lanes}])
+  }}
+}}
+"""
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+@pytest.mark.parametrize("lanes", [2, 8, 16, 32, 64])
+def test_bytes_from_tables(lanes: int, dtype: str, cpu: str) -> None:
+    rng = np.random.default_rng(lanes)
+    table = rng.integers(0, 256, 256).astype(np.uint8).view("i1" if dtype == "i8" else "u1")
+    places = rng.permutation(256).astype(np.uint8)
+    interpreted, compiled = both(table_kernel(lanes, dtype), [places, table, np.zeros_like(table)], cpu)
+    np.testing.assert_array_equal(interpreted, table[places])
+    np.testing.assert_array_equal(compiled, table[places])
+
+
+def test_tables_are_looked_up_in_parts_of_sixteen() -> None:
+    text = assembly(kernel_text(parse_kernel(table_kernel(32, "i8")), target := find_target("haswell")), target)
+    assert text.count("\tvpshufb\t") == 16
+    assert text.count("\tvpblendvb\t") == 15
+
+
+def narrow_kernel(lanes: int, dtype: str, zero: int, low: int, high: int) -> str:
+    i32 = f"i32x{lanes}"
+    scaled = f"add(fixed_mul(load {i32} %x[%i * {lanes}], 1518500250: {i32}, -3: {i32}), {zero}: {i32})"
+    return f"""\
+kernel @narrow(%x: i32[4800], %y: out {dtype}[4800]) {{
+  for %i = 0 to {4800 // lanes} {{
+    %b = cast<{dtype}>(max(min({scaled}, {high}: {i32}), {low}: {i32}))
+    %y[%i * {lanes}] = %b
+  }}
+}}
+"""
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize(
+    ("dtype", "zero", "low", "high"),
+    [("i8", -128, -128, 127), ("i8", 5, -20, 90), ("u8", 131, 0, 255), ("u8", 0, 7, 200), ("i8", 30000, -128, 127)],
+)
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_sums_become_bytes(lanes: int, dtype: str, zero: int, low: int, high: int, cpu: str) -> None:
+    rng = np.random.default_rng(lanes)
+    x = rng.integers(*LIMITS, 4800, endpoint=True) >> rng.integers(0, 32, 4800)
+    x[:4] = (*LIMITS, -1, 0)
+    sums = fp.multiply(x, 1518500250, -3) + zero
+    expected = np.clip(sums, low, high)
+    y = np.zeros(4800, "i1" if dtype == "i8" else "u1")
+    interpreted, compiled = both(narrow_kernel(lanes, dtype, zero, low, high), [x.astype(np.int32), y], cpu)
+    np.testing.assert_array_equal(interpreted, expected)
+    np.testing.assert_array_equal(compiled, expected)
+
+
+def test_zero_points_are_added_to_packed_words() -> None:
+    kernel = parse_kernel(narrow_kernel(16, "i8", -128, -128, 127))
+    text = assembly(kernel_text(kernel, target := find_target("haswell")), target)
+    assert "\tvpackssdw\t" in text and "\tvpaddsw\t" in text
+    assert "\tvpminsd\t" not in text

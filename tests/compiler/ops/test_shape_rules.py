@@ -46,6 +46,7 @@ REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("winograd_words", ("i16[3,3,8,4]",), {}, "filters of bytes of size 3 x 3"),
     ("winograd_words", ("i8[3,3,8,4]",), {"weight_zero": 128}, "128 is no zero point"),
     ("pack_depthwise", ("i8[3,3,1,4]",), {"rows": 0, "stride": 1}, "needs positive `rows`"),
+    ("pack_depthwise", ("i8[3,3,1,4]",), {"rows": 1, "stride": 1, "together": 3}, "can't put 3 rows side by side"),
     ("pack_depthwise", ("i8[3,0,1,4]",), {"rows": 1, "stride": 1}, r"can't pack i8\[3,0,1,4\]"),
     ("q_avg_pool", ("i8[1,0,4,3]",), {**POOL, "padding": ((1, 1), (0, 0))}, r"has no elements along \[1, 2\]"),
     ("max_pool", ("f32[1,4,0,3]",), {**POOL, "padding": ((0, 0), (1, 1))}, r"has no elements along \[1, 2\]"),

@@ -130,6 +130,15 @@ def test_inputs_are_widened_once(cpu: str) -> None:
     assert " dot4(" not in text
 
 
+def test_factors_are_loaded_ahead_of_all_tiles() -> None:
+    graph, _ = graph_of(DType.I8, (14, 13, 64, 48, 1, 1), 0)
+    target = find_target("haswell")
+    text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    ahead, _, tiles = text[text.index("for %j = ") :].partition("for %g = ")
+    assert ahead.count(" = load i32x16 %e") == 2
+    assert "%e" not in tiles[: tiles.index("module") if "module" in tiles else tiles.index("call")]
+
+
 def test_sums_fill_the_registers() -> None:
     graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 5, 1), 0)
     target = find_target("x86-64-v3")

@@ -97,7 +97,10 @@ def test_sums_are_exact(case: Case, dtype: DType, weight_zero: int, cpu: str | N
         np.testing.assert_array_equal(program(x), expected)
 
 
-@pytest.mark.parametrize(("cpu", "instruction"), [("znver4", "vpdpbusd"), ("cortex-a76", "neon.sdot")])
+DOTS = [("znver4", "vpdpbusd"), ("cortex-a76", "neon.sdot"), ("haswell", "pmadd.wd")]
+
+
+@pytest.mark.parametrize(("cpu", "instruction"), DOTS)
 @pytest.mark.parametrize(("dtype", "weight_zero"), SIGNS)
 def test_the_dot_product_instruction_is_used(dtype: DType, weight_zero: int, cpu: str, instruction: str) -> None:
     target = find_target(cpu)
@@ -105,3 +108,10 @@ def test_the_dot_product_instruction_is_used(dtype: DType, weight_zero: int, cpu
     text = emit_module(module, target)
     assert instruction in text
     assert object_code(text, target)
+
+
+@pytest.mark.parametrize(("dtype", "weight_zero"), SIGNS)
+def test_weights_of_words_have_no_zero_point(dtype: DType, weight_zero: int) -> None:
+    kernels = print_module(lowered(graph_of(CASES[0], dtype, weight_zero)[0], find_target("haswell")))
+    assert "%w: i16[3," in kernels
+    assert "dot2_words(" in kernels and "dot4(" not in kernels
