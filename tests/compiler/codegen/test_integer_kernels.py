@@ -262,5 +262,6 @@ def test_sums_become_bytes(lanes: int, dtype: str, zero: int, low: int, high: in
 def test_zero_points_are_added_to_packed_words() -> None:
     kernel = parse_kernel(narrow_kernel(16, "i8", -128, -128, 127))
     text = assembly(kernel_text(kernel, target := find_target("haswell")), target)
-    assert "\tvpackssdw\t" in text and "\tvpaddsw\t" in text
+    assert "\tvpackssdw\t" in text
+    assert "\tvpaddsw\t" in text
     assert "\tvpminsd\t" not in text
