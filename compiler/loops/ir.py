@@ -70,6 +70,7 @@ __all__ = [
     "LoopKind",
     "PairSums",
     "Pick",
+    "Prefetch",
     "RealMul",
     "Reduce",
     "Select",
@@ -127,6 +128,16 @@ class Store(Stmt):
     buffer: Buffer
     indices: tuple[Expr, ...]
     value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch(Stmt):
+    """Begin to bring the line of memory with an element into the L1 cache; no value changes."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    writes: bool = False
+    """The element is written next."""
 
 
 @dataclass(frozen=True, slots=True)

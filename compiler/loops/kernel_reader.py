@@ -20,6 +20,7 @@ from .ir import (
     Let,
     Load,
     LoopKind,
+    Prefetch,
     Space,
     Stmt,
     Store,
@@ -79,6 +80,9 @@ class KernelReader(TokenReader):
             condition = self.expr(scope)
             then = self.block(scope.inner())
             return If(condition, then, self.block(scope.inner()) if self.skip("else") else ())
+        if self.skip("prefetch"):
+            writes = self.skip("out")
+            return Prefetch(*self.access(self.name("%"), scope), writes)
         name = self.name("%")
         if self.token == "[":
             buffer, indices = self.access(name, scope)

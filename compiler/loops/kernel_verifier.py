@@ -31,6 +31,7 @@ from .ir import (
     Let,
     Load,
     LoopKind,
+    Prefetch,
     Select,
     Space,
     Stmt,
@@ -172,6 +173,8 @@ class KernelVerifier:
                 self.branch(stmt, scope)
             elif isinstance(stmt, Allocate):
                 self.allocate(stmt.buffer, scope)
+            elif isinstance(stmt, Prefetch):
+                self.prefetch(stmt, scope)
 
     def allocate(self, buffer: Buffer, scope: _Scope) -> None:
         """A buffer of the kernel's own, from here on."""
@@ -211,6 +214,14 @@ class KernelVerifier:
         if buffer.space is Space.TILE and (fault := tile_fault(stmt)):
             raise ViolationError(f"%{buffer.name} = {print_expr(stmt.value)}: {fault}")
         self.access(buffer, stmt.indices, kind.lanes, True, scope)
+
+    def prefetch(self, stmt: Prefetch, scope: _Scope) -> None:
+        """It lies inside the buffer, like an access, but threads may meet there."""
+        buffer, forms = stmt.buffer, [self.index(index, scope) for index in stmt.indices]
+        check(scope.buffers.get(buffer.name) == buffer, f"buffer %{buffer.name} is not defined here")
+        check(not buffer.is_register, f"%{buffer.name} lies in no memory")
+        check(len(forms) == len(buffer.shape), f"%{buffer.name} is accessed with {len(forms)} indices")
+        self.bounds(buffer, stmt.indices, forms, 1)
 
     def branch(self, stmt: If, scope: _Scope) -> None:
         """Both sides, each where it can run, with what the condition says there."""

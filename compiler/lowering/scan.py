@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ..errors import InternalError
 from ..graph.ir import Graph, Operation, Value
-from ..loops.ir import Allocate, Buffer, Const, Expr, For, If, Let, Load, LoopKind, Space, Stmt, Store, Var
+from ..loops.ir import Allocate, Buffer, Const, Expr, For, If, Let, Load, LoopKind, Prefetch, Space, Stmt, Store, Var
 from ..targets.target import Target
 from ..types import TensorType
 from .group import Group, group_of
@@ -264,6 +264,8 @@ class _Inlining:
         if isinstance(s, Store):
             buffer, index = self._access(s.buffer, s.indices)
             return Store(buffer, index, self.expr(s.value))
+        if isinstance(s, Prefetch):
+            return Prefetch(*self._access(s.buffer, s.indices), s.writes)
         if isinstance(s, For):
             kind = LoopKind.SERIAL if s.kind is LoopKind.PARALLEL else s.kind
             body = self.block(s.body)

@@ -27,6 +27,7 @@ from ..loops.ir import (
     Kernel,
     Let,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -153,7 +154,7 @@ class _Numbers:
                 return replace(s, body=self.block(s.body))
             case If():
                 return replace(s, then=self.block(s.then), otherwise=self.block(s.otherwise))
-            case Allocate():
+            case Allocate() | Prefetch():
                 return s
         self.shareable = False
         return s

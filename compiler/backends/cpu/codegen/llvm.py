@@ -27,6 +27,7 @@ from ....loops.ir import (
     Let,
     Load,
     LoopKind,
+    Prefetch,
     Space,
     Stmt,
     Store,
@@ -114,6 +115,8 @@ class KernelEmitter(ExpressionEmitter):
                 self._if(stmt)
             elif isinstance(stmt, Allocate):
                 self._allocate(stmt.buffer)
+            elif isinstance(stmt, Prefetch):
+                self._prefetch(stmt)
             else:
                 raise InternalError(f"code generation: unknown statement {stmt}")
         for name, old in reversed(saved):
@@ -173,6 +176,10 @@ class KernelEmitter(ExpressionEmitter):
         if self.is_word(buffer, value.type.lanes):
             value = Value(llvm_type(DType.I32), self.out.emit(f"bitcast {value} to i32"))
         self.out.line(f"store {value}, ptr {pointer}, align {buffer.dtype.itemsize}")
+
+    def _prefetch(self, stmt: Prefetch) -> None:
+        pointer = self.address(stmt.buffer, stmt.indices)
+        self.out.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(stmt.writes)}, i32 3, i32 1)")
 
     def _tile(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
         """The register of a tile."""

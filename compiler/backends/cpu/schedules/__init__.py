@@ -15,6 +15,7 @@ from .integer_depthwise import schedule_integer_depthwise
 from .integer_winograd import schedule_integer_winograd
 from .lane_dot_contraction import schedule_lane_dot_contraction
 from .narrow_weight_gradient import schedule_narrow_weight_gradient
+from .packed_weight_gradient import schedule_packed_weight_gradient
 from .pair_contraction import schedule_pair_contraction
 from .pair_depthwise import schedule_pair_depthwise
 from .reduced_contraction import schedule_reduced_contraction
@@ -48,6 +49,7 @@ SCHEDULES = Schedules(
         schedule_lane_dot_contraction,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,
+        schedule_packed_weight_gradient,
         schedule_weight_gradient,
         schedule_relayout,
         schedule_transpose,

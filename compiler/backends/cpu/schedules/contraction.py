@@ -3,14 +3,15 @@
 Loops, outermost first: blocks of result pixels (or tiles of channels) shared out to the threads; tiles of channels;
 rows and columns of pixel tiles; then the micro-kernel (see `micro_kernel`) over the window and the input channels. A
 weight known at load time is packed into panels [channel tile][window and input channel][channel], so that the innermost
-loop reads it front to back; one that the program computes or changes is read as it lies, [window and input
-channel][channel]. The padding of a convolution must lie in the input buffer's margins (see the pass `assign-layouts`),
-hence no bounds checks.
+loop reads it front to back; one that the program computes or changes is copied so where many pixels multiply it (see
+`weight_panels`), else read as it lies, [window and input channel][channel]. The padding of a convolution must lie in
+the input buffer's margins (see the pass `assign-layouts`), hence no bounds checks.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ....graph.ir import Value
 from ....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var
@@ -21,11 +22,12 @@ from ....targets.target import Target
 from ....types import DType
 from .geometry import Walk, walks
 from .lane_kernel import QUAD, LaneMicroKernel, takes_lanes
-from .micro_kernel import MicroKernel
+from .micro_kernel import Fetched, MicroKernel
 from .partition import Shares, largest_share
 from .rescaling import Rescaling
 from .storage import as_stored
 from .tiling import BROADCAST_CYCLES, Band, Segment, Tile, Tiling, conflicts, decided_tile, grid_of
+from .weight_panels import WeightPanels, are_copied
 
 KEPT_SHARE = 0.5
 """Part of the L2 cache that the weights of a channel tile may fill to stay there."""
@@ -55,12 +57,17 @@ class ContractionEmitter:
     """Vectors of sums, one or two, that are finished together."""
     by_lanes = False
     """Multiplications take the elements of a pixel from the lanes of a vector."""
+    fetched: Sequence[Fetched] = ()
+    """What tiles ask for early."""
+    copied = False
+    """The weight is copied in each run."""
     rescaling: Rescaling | None = None
     """How integer sums are rescaled from a table, bias included."""
 
-    def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
+    def __init__(self, group: Group, g: Walk, target: Target, threads: int, copies: WeightPanels | None = None) -> None:
         self.group = group
         self.g = g
+        self.copies = copies
         self.kind = kind_for(group.macs)
         self.threads = threads if self.kind is LoopKind.PARALLEL else 1
         self.longest_epilogue = target.longest_epilogue
@@ -151,6 +158,17 @@ class ContractionEmitter:
         without = self.rescaling.factors if self.rescaling else ()
         self.extras = self.parameters.add_epilogue(self.group, self.y, self._view, without)
         self.parameters.add(self.y, self.group.operation.result)
+        if self.copied:
+            self.fetched = self._far()
+
+    def _far(self) -> Sequence[Fetched]:
+        """The result and tensors like it that the epilogue reads.
+
+        A tile reads and writes a line or two of each pixel, which lie far from each other: no processor foresees them.
+        """
+        result = self.group.result.type
+        read = [Fetched(b, v.type, False) for v, b in self.extras.items() if v.type.shape == result.shape]
+        return (*read, Fetched(self.y, result, True)) if read and not self.g.flat else ()
 
     @property
     def _input(self) -> Value:
@@ -163,10 +181,16 @@ class ContractionEmitter:
         return self.tiles + bool(self.last_widths)
 
     def _declare_weight(self, weight: Value) -> None:
-        self.packed = weight in self.group.static
+        pixels = self.g.images * self.g.height * self.g.width
+        known, wide = weight in self.group.static, self.tile.channels
+        self.copied = self.copies is not None and not known and are_copied(weight, pixels, wide, self.filters)
+        self.packed = known or self.copied
         shape = (self.panels, self.g.depth, self.tile.channels) if self.packed else (self.g.depth, self.filters)
         self.w = Buffer("w", weight.type.dtype, shape)
-        self.parameters.add(self.w, self._weight_argument(weight))
+        if self.copies is not None and self.copied:
+            self.parameters.add(self.w, self.copies.of(wide))
+        else:
+            self.parameters.add(self.w, self._weight_argument(weight))
 
     def _weight_argument(self, weight: Value) -> Value | Packed:
         """The weight as the kernel reads it."""
@@ -325,4 +349,9 @@ def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Sc
     group = as_stored(group)
     if any(v not in group.outer for v in group.anchor.operands) or group.anchor.attributes.get("groups", 1) > 1:
         return ()
-    return tuple(ContractionEmitter(group, walk, target, threads).schedule() for walk in walks(group))
+    found = walks(group)
+    if not found or target.is_scarce:
+        return tuple(ContractionEmitter(group, walk, target, threads).schedule() for walk in found)
+    copies = WeightPanels(group.outer[group.anchor.operands[1]], found[0].depth, group.result.type.shape[-1])
+    main = [ContractionEmitter(group, walk, target, threads, copies).schedule() for walk in found]
+    return (*copies.schedule(target.vector_lanes), *main)

@@ -7,6 +7,7 @@ vectors of weights and, for each pixel, one input element that is broadcast to a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Protocol
@@ -23,6 +24,7 @@ from ....loops.ir import (
     Join,
     Load,
     LoopKind,
+    Prefetch,
     Space,
     Stmt,
     Store,
@@ -33,8 +35,8 @@ from ....loops.ir import (
 from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, let
-from ....lowering.loops import loop
-from ....types import DType
+from ....lowering.loops import LINE, loop
+from ....types import DType, TensorType
 from .epilogue import epilogue, loaded_once
 from .geometry import Walk
 from .partial_sums import Cut, cut_of
@@ -47,6 +49,15 @@ UNROLL_LIMIT = 4
 
 Step = Callable[[Expr, Expr, Expr, Expr, Expr], list[Stmt]]
 """The multiplications of a step: image, row and element of the buffer where its inputs begin, channel tile, depth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A tensor of the result's shape whose lines a tile asks for before it needs them."""
+
+    buffer: Buffer
+    type: TensorType
+    writes: bool
 
 
 class Owner(Protocol):
@@ -64,6 +75,7 @@ class Owner(Protocol):
     extras: dict[Value, Buffer]
     longest_epilogue: int
     joined_vectors: int
+    fetched: Sequence[Fetched]
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
@@ -107,6 +119,7 @@ class MicroKernel:
     def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
         """The statements for the tile whose first pixel is (row, column) of `image`."""
         self._start(j)
+        self._fetch(image, row, column)
         self._accumulate(image, row, column, j)
         self._finish(image, row, column)
         return self.block
@@ -136,6 +149,20 @@ class MicroKernel:
             return [Store(a, place, v) for a, v in zip(self.accumulators, values, strict=True)]
 
         self.block += self._pixels(clear)
+
+    def _fetch(self, image: Expr, row: Expr, column: Expr) -> None:
+        """Ask for the lines that the end of the tile reads and writes, which arrive during the multiplications."""
+        step = LINE // self.o.dtype.itemsize
+
+        def pixel(r: Expr, s: Expr) -> list[Stmt]:
+            place = self._place(image, row + r, column + s)
+            return [
+                Prefetch(each.buffer, physical(each.type, (*place, self.channels[0] + offset)), each.writes)
+                for each in self.o.fetched
+                for offset in range(0, sum(self.widths), step)
+            ]
+
+        self.block += self._pixels(pixel) if self.o.fetched else []
 
     def _initial(self, channel: Expr, width: int) -> Expr:
         """What the sums start from.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from ....errors import InternalError
 from ....graph.ir import Value
@@ -26,6 +27,7 @@ from ....targets.target import Target
 from ....types import DType
 from .geometry import Walk, walks
 from .lane_kernel import QUAD
+from .micro_kernel import Fetched
 from .tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
 from .winograd_filters import Chunks
 from .winograd_products import Product
@@ -83,6 +85,7 @@ class WinogradEmitter(ABC):
         self.target = target
         self.longest_epilogue = target.longest_epilogue
         self.joined_vectors = 1
+        self.fetched: Sequence[Fetched] = ()
         self.kind = kind_for(group.macs)
         self.shares = threads if self.kind is LoopKind.PARALLEL else 1
         self.channels = self._summed_channels()

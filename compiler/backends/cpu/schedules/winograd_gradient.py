@@ -46,7 +46,9 @@ Margins = tuple[tuple[int, int], ...]
 CHUNKS = (16, 8, 4)
 """Partial sums: as many threads can share the work."""
 PARTIAL_BYTES = 2_500_000
-"""Most that all partial sums may take, as they are read once more in the end."""
+"""Most that all partial sums should take, as they are read once more in the end ..."""
+FEWEST_BYTES = 12_000_000
+"""... and most that the fewest of them may take: beyond it they come from memory each time."""
 BLOCK_SHARE = 0.4
 """Part of the L2 cache that a block's tiles at their points may fill ..."""
 BLOCK_TILES = 64
@@ -79,7 +81,8 @@ def margins_of_gradient(window: Window) -> tuple[Margins, Margins]:
 def chunks_of(channels: int, filters: int) -> int | None:
     """Number of partial sums; None where even a few of them are too large."""
     size = PRODUCTS * channels * filters * DType.F32.itemsize
-    return next((c for c in CHUNKS if c * size <= PARTIAL_BYTES), None)
+    fitting = next((c for c in CHUNKS if c * size <= PARTIAL_BYTES), None)
+    return fitting if fitting is not None or CHUNKS[-1] * size > FEWEST_BYTES else CHUNKS[-1]
 
 
 class _Emitter:

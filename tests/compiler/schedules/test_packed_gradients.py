@@ -1,0 +1,121 @@
+"""Operands that training steps copy into panels: of gradients of weights, and weights that the step changes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import netc
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.errors import InternalError
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.interpreter import evaluate
+from netc.compiler.graph.ir import Graph
+from netc.compiler.loops.ir import Prefetch, statements
+from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.loops.printer import print_kernel
+from netc.compiler.modules.verifier import verify_kernel, verify_module
+from netc.compiler.passes import pipelines
+from netc.compiler.types import DType, TensorType
+from netc.runtime.program import Program
+
+Shape = tuple[int, ...]
+SHAPES = [
+    pytest.param((3, 7, 7, 20), 24, 1, 1, id="whole images"),
+    pytest.param((2, 9, 11, 17), 40, 3, 1, id="taps, narrow last panels"),
+    pytest.param((2, 14, 14, 64), 48, 3, 2, id="strided taps"),
+    pytest.param((5, 8, 8, 40), 70, 1, 2, id="strided pixels"),
+    pytest.param((2, 40, 40, 24), 32, 5, 1, id="rows of images"),
+    pytest.param((1, 30, 30, 300), 16, 1, 1, id="several blocks of channels"),
+]
+
+
+def drawn(*shapes: Shape) -> list[NDArray[np.float32]]:
+    random = np.random.default_rng(0)
+    return [random.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def window(kernel: int, stride: int) -> dict[str, Any]:
+    half = kernel // 2
+    return {"strides": (stride, stride), "padding": ((half, half), (half, half)), "dilations": (1, 1)}
+
+
+def gradient(x: Shape, filters: int, kernel: int, stride: int) -> tuple[Graph, Shape]:
+    """Of a weight, and the shape of dy."""
+    b = GraphBuilder("g")
+    rows, columns = ((n - 1) // stride + 1 for n in x[1:3])
+    dy = (x[0], rows, columns, filters)
+    operands = [b.input(name, TensorType(DType.F32, shape)) for name, shape in (("x", x), ("dy", dy))]
+    result = b.emit("conv2d_weight_gradient", *operands, kernel=(kernel, kernel), **window(kernel, stride))
+    return b.finish([result]), dy
+
+
+def panels(program: Program) -> set[str]:
+    return {param.name for kernel in program.module.kernels for param in kernel.params} & {"xs", "dys", "panels"}
+
+
+@pytest.mark.parametrize(("x", "filters", "kernel", "stride"), SHAPES)
+def test_gradients_of_any_number_of_threads_are_equal(x: Shape, filters: int, kernel: int, stride: int) -> None:
+    graph, dy = gradient(x, filters, kernel, stride)
+    operands = drawn(x, dy)
+    (exact,) = evaluate(graph, [a.astype(np.float32) for a in operands], {})
+    found = []
+    for threads in (1, 2, 3):
+        with netc.compile(graph, threads=threads) as program:
+            assert panels(program) == {"xs", "dys"}
+            found.append(program(*operands))
+    assert np.abs(found[0] - exact).max() < 1e-5 * math.sqrt(math.prod(dy[:-1]))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+def convolution(filters: int, stride: int) -> Graph:
+    """With a weight that isn't known before, and a sum with a tensor like the result."""
+    b = GraphBuilder("g")
+    shapes = {"x": (1, 24, 24, 12), "w": (3, 3, 12, filters)}
+    x, w = (b.input(name, TensorType(DType.F32, shape)) for name, shape in shapes.items())
+    y = b.emit("conv2d", x, w, **window(3, stride))
+    return b.finish([b.emit("add", y, b.input("z", y.type))])
+
+
+@pytest.mark.parametrize(
+    ("filters", "stride", "is_copied"),
+    [
+        pytest.param(48, 2, True, id="whole panels"),
+        pytest.param(60, 2, True, id="narrow last panel"),
+        pytest.param(16, 2, False, id="one panel"),
+    ],
+)
+def test_weights_are_copied_where_there_are_several_panels(filters: int, stride: int, is_copied: bool) -> None:
+    graph = convolution(filters, stride)
+    operands = drawn(*(value.type.shape for value in graph.inputs))
+    (exact,) = evaluate(graph, operands, {})
+    for threads in (1, 2):
+        with netc.compile(graph, threads=threads) as program:
+            assert ("panels" in panels(program)) == is_copied
+            assert np.abs(program(*operands) - exact).max() < 1e-4
+
+
+def test_tiles_ask_early_for_what_their_end_needs() -> None:
+    """The result and what is added to it, each a line or more of each pixel; the text has all of it."""
+    target = replace(host_target(), vector_lanes=8, vector_registers=16)
+    module = lower(optimize(convolution(48, 2), pipelines.TRAINING, target), target, 1)
+    verify_module(module)
+    kernel = next(k for k in module.kernels if any(isinstance(s, Prefetch) for s in statements(k.body)))
+    asked = {(s.buffer.name, s.writes) for s in statements(kernel.body) if isinstance(s, Prefetch)}
+    assert asked == {("e0", False), ("y", True)}
+    assert parse_kernel(print_kernel(kernel)) == kernel
+
+
+def test_what_is_asked_for_lies_inside() -> None:
+    text = "kernel @k(%x: f32[4], %y: out f32[4]) {{ prefetch %x[{}] prefetch out %y[0] %y[0] = load f32 %x[1] }}"
+    facts_of = verify_kernel(parse_kernel(text.format(3)))
+    assert not [a for a in facts_of.accesses["x"] if a.writes]
+    with pytest.raises(InternalError):
+        verify_kernel(parse_kernel(text.format(4)))
