@@ -46,12 +46,12 @@ def window(kernel: int, stride: int) -> dict[str, Any]:
     return {"strides": (stride, stride), "padding": ((half, half), (half, half)), "dilations": (1, 1)}
 
 
-def gradient(x: Shape, filters: int, kernel: int, stride: int) -> tuple[Graph, Shape]:
+def gradient(x: Shape, filters: int, kernel: int, stride: int, dtype: DType = DType.F32) -> tuple[Graph, Shape]:
     """Of a weight, and the shape of dy."""
     b = GraphBuilder("g")
     rows, columns = ((n - 1) // stride + 1 for n in x[1:3])
     dy = (x[0], rows, columns, filters)
-    operands = [b.input(name, TensorType(DType.F32, shape)) for name, shape in (("x", x), ("dy", dy))]
+    operands = [b.input(name, TensorType(dtype, shape)) for name, shape in (("x", x), ("dy", dy))]
     result = b.emit("conv2d_weight_gradient", *operands, kernel=(kernel, kernel), **window(kernel, stride))
     return b.finish([result]), dy
 
@@ -73,6 +73,15 @@ def test_gradients_of_any_number_of_threads_are_equal(x: Shape, filters: int, ke
     assert np.abs(found[0] - exact).max() < 1e-5 * math.sqrt(math.prod(dy[:-1]))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
+
+
+def test_gradients_in_double_precision() -> None:
+    graph, dy = gradient((2, 14, 14, 20), 24, 3, 2, DType.F64)
+    operands = [a.astype(np.float64) for a in drawn((2, 14, 14, 20), dy)]
+    (exact,) = evaluate(graph, operands, {})
+    with netc.compile(graph, threads=2) as program:
+        assert panels(program) == {"xs", "dys"}
+        assert np.abs(program(*operands) - exact).max() < 1e-12
 
 
 def convolution(filters: int, stride: int) -> Graph:

@@ -59,7 +59,7 @@ def schedule_packed_weight_gradient(group: Group, target: Target, threads: int) 
     if not isinstance(anchor.operator, WeightGradient) or len(group.members) != 1 or target.is_scarce:
         return ()
     x, dy = (v.type for v in anchor.operands)
-    if group.result.type.layout is not None or x.dtype is not DType.F32 or x.rank == 5:
+    if group.result.type.layout is not None or x.dtype not in (DType.F32, DType.F64) or x.rank == 5:
         return ()
     window = window_of(anchor.name, x.shape[1:-1], group.result.type.shape[:-2], anchor.attributes)
     if anchor.attributes["groups"] != 1 or not x.has_margins(window.margins):
@@ -88,6 +88,7 @@ class _PackedGradient:
         self.group, self.lanes = group, target.vector_lanes
         self.names, self.parameters = Names(), Parameters()
         x, dy = (v.type for v in group.anchor.operands)
+        self.dtype = x.dtype
         origin = origin_of(x, window.padding)
         assert origin is not None, "the margins hold the padding"
         described = (window.output, window.kernel, window.strides, window.dilations)
@@ -107,12 +108,12 @@ class _PackedGradient:
         rows, columns = self.axes
         width = columns.extent(columns.size)
         line = columns.size * self.filters.width + rows.step * width * self.channels.width
-        fitting = max(1, int(target.l1_bytes * PANEL_SHARE) // (line * DType.F32.itemsize))
+        fitting = max(1, int(target.l1_bytes * PANEL_SHARE) // (line * self.dtype.itemsize))
         self.block_rows = ceil_div(rows.size, ceil_div(rows.size, fitting))
         self.block_images = max(1, min(self.images, fitting // rows.size))
         self.block_images = ceil_div(self.images, ceil_div(self.images, self.block_images))
         self.input_rows, self.input_columns = rows.extent(self.block_rows), width
-        panel = self.block_images * self.input_rows * width * self.channels.width * DType.F32.itemsize
+        panel = self.block_images * self.input_rows * width * self.channels.width * self.dtype.itemsize
         self.block_panels = max(1, min(int(target.l2_bytes * BLOCK_SHARE) // panel, self.channels.panels))
 
     def _add_parameters(self, x: TensorType, dy: TensorType, target: Target) -> None:
@@ -132,8 +133,8 @@ class _PackedGradient:
 
     def _workspace(self, name: str, panels: int, elements: int, target: Target) -> Buffer:
         """Memory for panels, each of which begins at a cache line."""
-        line = target.alignment // DType.F32.itemsize
-        memory = TensorType(DType.F32, (panels, ceil_div(elements, line) * line))
+        line = target.alignment // self.dtype.itemsize
+        memory = TensorType(self.dtype, (panels, ceil_div(elements, line) * line))
         return self.parameters.add(Buffer(name, memory.dtype, memory.shape, Space.OUT), Value(memory))
 
     def schedule(self) -> Scheduled:
@@ -299,7 +300,7 @@ class _PackedGradient:
         widths = vector_widths(others.width, self.lanes)
         offsets = [end - width for end, width in zip(accumulate(widths), widths, strict=True)]
         statements, fresh = list[Stmt](), self.names.fresh
-        sums = [Buffer(fresh("acc"), DType.F32, (some.width,), Space.REGISTER, lanes=w) for w in widths]
+        sums = [Buffer(fresh("acc"), self.dtype, (some.width,), Space.REGISTER, lanes=w) for w in widths]
         inputs = let(statements, fresh("xs"), self._inputs_of(p, c))
         gradients = let(statements, fresh("gs"), self._gradients_of(p, others, f))
         channel = let(statements, fresh("channel"), some.element(c))
@@ -334,7 +335,7 @@ class _PackedGradient:
             return (tap, channel + s, first + offset)
 
         statements += [Allocate(a) for a in sums]
-        statements += each(lambda s, a, offset, w: Store(a, (s,), Const(0.0, DType.F32, w)))
+        statements += each(lambda s, a, offset, w: Store(a, (s,), Const(0.0, self.dtype, w)))
         statements += self._pixels(block, begin, multiply)
         begun = each(lambda s, a, offset, w: Store(self.dw, memory(s, offset), Load(a, (s,))))
         added = each(

@@ -60,4 +60,4 @@ class WeightPanels:
 
 def are_copied(weight: Value, pixels: int, width: int, filters: int) -> bool:
     """Whether a weight is worth copying for tiles of `width` filters, and so many pixels that multiply it."""
-    return weight.type.dtype is DType.F32 and pixels >= LEAST_PIXELS and filters > width
+    return weight.type.dtype in (DType.F32, DType.F64) and pixels >= LEAST_PIXELS and filters > width
