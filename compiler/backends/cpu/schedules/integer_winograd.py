@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 
 from ....graph.ir import Value
 from ....loops.ir import (
@@ -43,6 +42,7 @@ from .epilogue import loaded_once
 from .geometry import Walk
 from .integer_contraction import literal_bias
 from .linear import square
+from .micro_kernel import finished_together
 from .signs import Signs
 from .winograd_emitter import WinogradEmitter, inside, winograd_walk
 from .winograd_filters import Chunks
@@ -169,14 +169,10 @@ class IntegerWinogradEmitter(WinogradEmitter):
         block: list[Stmt] = []
         image, row, column = self.blocks.place(number)
         n, ty, tx = let(block, "n", image), let(block, "ty", row), let(block, "tx", column)
-        first = 0
-        for width, run in groupby(widths):
-            count = len(tuple(run))
-            joined = PAIR if width > 1 else 1  # so that whole vectors of 16-bit numbers are narrowed
-            for step, units in ((joined, count // joined), (1, count % joined)):
-                vectors = partial(self._vectors, p, (n, ty, tx), j, t, first, (step, width))
-                block += loop(self.names.fresh("v"), units, vectors) if units else []
-                first += units * step * width
+        for vector, width, step, units in finished_together(widths, PAIR):  # whole vectors of words are narrowed
+            start = sum(widths[:vector])
+            vectors = partial(self._vectors, p, (n, ty, tx), j, t, start, (step, width))
+            block += loop(self.names.fresh("v"), units, vectors)
         return block
 
     def _vectors(
