@@ -11,7 +11,7 @@ from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Val
 from ..graph.registry import register
 from ..loops.ir import Expr, Unary
 from .elementwise import UnaryOperator
-from .erf import erf_array, erfc_array, erfc_element
+from .erf import erf_array, erfc_array, normal_erfc_element
 from .facets import INTEGER, TFLITE, TfliteForm, reads
 from .gradients import scaled
 from .quantized.activation import RealFunction, in_f32
@@ -43,7 +43,7 @@ class Gelu(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         if attributes["approximate"]:
             return x * 0.5 * (Unary("tanh", (x * x * x * _CUBE + x) * _SLOPE) + 1.0)
-        return x * 0.5 * erfc_element(x * -math.sqrt(0.5))
+        return x * 0.5 * normal_erfc_element(x * -math.sqrt(0.5))
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         (x,) = op.operands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import GraphBuilder, evaluate
 from netc.compiler.graph.registry import operators
+from netc.compiler.ops.erf import erfc_array
 from netc.compiler.passes import differentiate
 from netc.compiler.tflite.reading import read_model
 from netc.compiler.tflite.writer import to_tflite
@@ -69,6 +71,15 @@ def test_compiled_functions_are_exact(dtype: DType) -> None:
             assert units_off(found[inside], REFERENCES[name](wide[inside])) <= UNITS, name
         for name, found in zip(PAIRS, compiled(list(PAIRS), x, other), strict=True):
             assert units_off(found, PAIRS[name](wide, wider)) <= UNITS, name
+
+
+def test_gelu_has_no_subnormal_results() -> None:
+    """Where the exponential inside would be subnormal, a call took twice as long."""
+    x = np.linspace(-16, 16, 4000, dtype=np.float32)
+    (found,) = compiled(["gelu"], x)
+    exact = x * 0.5 * erfc_array(x.astype(np.float64) * -math.sqrt(0.5))
+    np.testing.assert_allclose(found, exact, rtol=2e-5, atol=1e-36)
+    assert not np.any((found != 0) & (np.abs(found) < np.finfo(np.float32).tiny))
 
 
 NET = """net t(x: f32[4, 8], y: f32[4, 8]) {

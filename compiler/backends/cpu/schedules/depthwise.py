@@ -1,11 +1,15 @@
 """Depthwise convolution and the gradient of its input: each channel by itself, vectors along the channels.
 
 For each result row and vector of channels, a run of neighbouring results is kept in registers; each input vector of a
-window row is loaded once and used by all results that see it. The padding must lie in the input buffer's margins. The
-gradient of a strided convolution is one kernel for each phase of the result (see `geometry`).
+window row is loaded once and used by all results that see it. Where a wide window leaves registers for only a few sums,
+which wait for one another, only sums are kept: each multiplication takes its input from memory. The padding must lie in
+the input buffer's margins. The gradient of a strided convolution is one kernel for each phase of the result (see
+`geometry`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from ....graph.ir import Value
 from ....loops.ir import (
@@ -33,9 +37,12 @@ from ....targets.target import Target
 from ....types import DType
 from .geometry import Line, Walk, depthwise_walks
 from .storage import as_stored, widened
+from .tiling import LATENCY
 
 MOST_RESULTS = 12
-"""Neighbouring results that are kept in registers."""
+"""Neighbouring results that are kept in registers with their inputs."""
+_SPARE = 2
+"""Registers beside the sums where multiplications take inputs from memory."""
 
 
 def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -70,7 +77,10 @@ class DepthwiseEmitter:
         self.y = Buffer("y", group.result.type.dtype, group.result.type.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
         add(self.y, group.operation.result)
-        self.run = self._run_length()
+        held = self._longest_run(MOST_RESULTS, self._registers_held)
+        self.streams = held < min(LATENCY, walk.width)
+        most = target.vector_registers
+        self.run = self._choose(self._longest_run(most, self._registers_streamed) if self.streams else held)
 
     def _declare_weight(self, weight: Value) -> Buffer:
         """Make the parameter of the weight."""
@@ -81,15 +91,26 @@ class DepthwiseEmitter:
         reach = (self.walk.window[1] - 1) * self.walk.dilations[1]
         return (run - 1) * self.walk.strides[1] + reach + 1
 
-    def _run_length(self) -> int:
-        """Results of one row that are kept in registers together with the inputs of one window row."""
+    def _registers_held(self, run: int) -> int:
+        """What `run` neighbouring results take: their sums, the inputs and the weights of one window row."""
+        return run * self.sum_registers + self._inputs(run) + self.walk.window[1]
+
+    def _registers_streamed(self, run: int) -> int:
+        """The same where multiplications take inputs from memory, unless loads are moved ahead of them."""
+        return run * (self.sum_registers + self.target.loads_ahead) + _SPARE
+
+    def _longest_run(self, most: int, registers: Callable[[int], int]) -> int:
+        """Results of a row that the registers hold: at most so many, and such that they cut it into the fewest runs."""
         width, best = self.walk.width, 1
-        for run in range(1, min(width, MOST_RESULTS) + 1):
-            registers = run * self.sum_registers + self._inputs(run) + self.walk.window[1]
-            if registers <= self.target.vector_registers and ceil_div(width, run) < ceil_div(width, best):
+        for run in range(1, min(width, most) + 1):
+            if registers(run) <= self.target.vector_registers and ceil_div(width, run) < ceil_div(width, best):
                 best = run
-        most = min(width, best + 4)
-        chosen = self.group.choose("run", best, lambda: (best, *(n for n in range(most, 1, -1) if n != best)))
+        return best
+
+    def _choose(self, run: int) -> int:
+        """That many results, unless another number was chosen."""
+        most = min(self.walk.width, run + 4)
+        chosen = self.group.choose("run", run, lambda: (run, *(n for n in range(most, 1, -1) if n != run)))
         assert isinstance(chosen, int)
         return chosen
 
@@ -153,29 +174,32 @@ class DepthwiseEmitter:
         walk, (n, oy, ox) = self.walk, first
         (kh, kw), (sy, sx), (dy, dx) = walk.window, walk.strides, walk.dilations
         rows, columns = walk.taps
-        inputs = self._inputs(run)
+        inputs = 0 if self.streams else self._inputs(run)
         line = self._registers("line", inputs, self.factor, lanes)
-        block: list[Stmt] = [Allocate(line)]
+        block: list[Stmt] = [] if self.streams else [Allocate(line)]
         iy = let(block, self.names.fresh("iy"), oy * sy + walk.origin[0])
         ix = let(block, self.names.fresh("ix"), ox * sx + walk.origin[1])
 
         def window_row(ky: Expr) -> list[Stmt]:
-            def fetch(i: Expr) -> list[Stmt]:
-                return [Store(line, (i,), self._input((n, iy + ky * dy, ix + i, c), lanes))]
+            def at(i: Expr) -> Expr:
+                return self._input((n, iy + ky * dy, ix + i, c), lanes)
 
             def tap(kx: Expr) -> list[Stmt]:
                 inside: list[Stmt] = []
                 weight = let(inside, "w", self._weight((_at(rows, ky), _at(columns, kx), c), lanes))
 
                 def multiply(s: Expr) -> list[Stmt]:
-                    value = Load(line, (s * sx + kx * dx,))
+                    place = s * sx + kx * dx
+                    value = at(place) if self.streams else Load(line, (place,))
                     return [Store(acc, (s,), self._add_product(value, weight, Load(acc, (s,))))]
 
                 return [*inside, *loop("s", run, multiply, LoopKind.UNROLL)]
 
-            return [*loop("i", inputs, fetch, LoopKind.UNROLL), *loop("kx", kw, tap, LoopKind.UNROLL)]
+            fetched = loop("i", inputs, lambda i: [Store(line, (i,), at(i))], LoopKind.UNROLL) if inputs else []
+            # Unrolled taps would load an element once for all of them, and spill the sums to keep it.
+            return [*fetched, *loop("kx", kw, tap, LoopKind.SERIAL if self.streams else LoopKind.UNROLL)]
 
-        kind = LoopKind.SERIAL if self.target.loads_ahead else LoopKind.UNROLL
+        kind = LoopKind.SERIAL if self.target.loads_ahead or self.streams else LoopKind.UNROLL
         return [*block, *loop("ky", kh, window_row, kind)]
 
     def _store_all(self, acc: Buffer, run: int, first: tuple[Expr, Expr, Expr], c: Var, lanes: int) -> list[Stmt]:

@@ -1,0 +1,75 @@
+"""Depthwise convolutions whose windows leave registers for only a few sums."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netc.compiler.backends import find_target, lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.interpreter import evaluate
+from netc.compiler.graph.ir import Graph
+from netc.compiler.modules.interpreter import run_module
+from netc.compiler.passes import pipelines
+from netc.compiler.types import DType, TensorType
+from netc.runtime.program import Program
+
+HOST = host_target()
+
+
+def depthwise(window: tuple[int, int], *, stride: int = 1, width: int = 15, dilation: int = 1) -> Graph:
+    """A depthwise convolution of 11 channels, a whole vector of 8 and a rest, with an activation."""
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (2, 9, width, 11)))
+    w, bias = b.input("w", TensorType(DType.F32, (*window, 1, 11))), b.input("b", TensorType(DType.F32, (11,)))
+    step, apart = (stride, stride), (dilation, dilation)
+    y = b.emit("conv2d", x, w, bias, strides=step, padding="same", dilations=apart, groups=11)
+    return b.finish([b.emit("relu", y)])
+
+
+def sums(graph: Graph, cpu: str) -> int:
+    """The most results of a row that a processor's kernel keeps in registers."""
+    target = find_target(cpu)
+    text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    return max(int(found) for found in re.findall(r"register %acc\d*: f32x\d+\[(\d+)\]", text))
+
+
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize(
+    ("window", "options"),
+    [
+        ((7, 7), {}),
+        ((5, 5), {}),
+        ((5, 5), {"stride": 2}),
+        ((7, 7), {"width": 3}),
+        ((1, 11), {}),
+        ((3, 3), {}),
+        ((5, 5), {"dilation": 2}),
+    ],
+    ids=str,
+)
+def test_numbers(window: tuple[int, int], options: dict[str, Any], cpu: str) -> None:
+    graph = depthwise(window, **options)
+    rng = np.random.default_rng(0)
+    inputs: list[Any] = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
+    (expected,) = evaluate(graph, inputs)
+    target = find_target(cpu)
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 2)
+    (found,) = run_module(module, inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    if HOST.triple.startswith("x86_64") and target.vector_lanes <= HOST.vector_lanes:
+        with Program(module, object_code(emit_module(module, target), target), target, 2) as program:
+            np.testing.assert_allclose(np.asarray(program(*inputs)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_wide_windows_leave_registers_for_sums() -> None:
+    """With 16 registers a window of 7 x 7 whose inputs are kept leaves room for one sum, which waits for itself."""
+    assert sums(depthwise((7, 7)), "x86-64-v3") >= 8
+    assert sums(depthwise((5, 5), stride=2), "x86-64-v3") >= 8
+    assert sums(depthwise((3, 3)), "x86-64-v3") == 5
+    assert sums(depthwise((7, 7)), "x86-64-v4") == 8
