@@ -26,6 +26,7 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         pause="call void @llvm.x86.sse2.pause()",
         dot_product=DotProduct.WORDS,
         longest_epilogue=400,
+        reads_operands=True,
         attributes=wide,
     )
     extensions = changes.get("extensions", ())

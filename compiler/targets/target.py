@@ -109,6 +109,8 @@ class Target:
     streams_slowly: bool = False
     """Reading a weight from memory takes a core as long as multiplying it by dozens of pixels: it has two units for
     vectors of 512 bits, or shares its memory with many other cores."""
+    reads_operands: bool = False
+    """Vector instructions take an operand from memory, so that a constant needs no register."""
     loads_ahead: bool = False
     """What runs the code moves the loads of a loop's body to its front, so that each of them needs a register."""
     longest_epilogue: int = 2000

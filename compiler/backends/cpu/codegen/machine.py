@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 
@@ -26,7 +27,8 @@ the pass, which took a fifth of LLVM's time for networks of integers, code is as
 
 
 AT_WORK = threading.RLock()
-"""Held while LLVM works without llvmlite's lock; whoever needs both takes this one first."""
+"""Held while LLVM works without llvmlite's lock, or by settings of the whole process; whoever needs both takes this one
+first."""
 
 
 def _fork_between_calls() -> None:
@@ -135,16 +137,29 @@ def optimized(text: str, target: Target) -> str:
     return str(compile_text(text, target)[0])
 
 
+@contextmanager
+def constants_where_used() -> Iterator[None]:
+    """Meanwhile LLVM leaves constants in loops, as operands in memory, instead of taking them out into registers."""
+    with AT_WORK:
+        llvm.set_option("netc", "-disable-machine-licm=true")
+        try:
+            yield
+        finally:
+            llvm.set_option("netc", "-disable-machine-licm=false")
+
+
 def object_code(text: str, target: Target) -> bytes:
     """The object file of LLVM text."""
     module, machine = compile_text(text, target)
-    return bytes(machine.emit_object(module))
+    with AT_WORK:
+        return bytes(machine.emit_object(module))
 
 
 def assembly(text: str, target: Target) -> str:
     """The assembly of LLVM text."""
     module, machine = compile_text(text, target)
-    return str(machine.emit_assembly(module))
+    with AT_WORK:
+        return str(machine.emit_assembly(module))
 
 
 def fingerprint(target: Target) -> str:

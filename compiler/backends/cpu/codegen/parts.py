@@ -1,7 +1,8 @@
 """A program's code as several objects, which LLVM makes side by side: what is loaded here needn't be one file.
 
 Kernels call nothing but helpers, so they can stand in any object; each has its own copy of the helpers that it needs.
-How they are shared out depends on the text alone, so equal texts give equal bytes on every machine.
+How they are shared out depends on the text alone, so equal texts give equal bytes on every machine. Kernels with tight
+loops are objects of their own, since a setting of LLVM holds for a whole one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ PARTS = 4
 """Objects with kernels, at most."""
 SHORTEST = 1 << 18
 """Characters of a text that is worth it, at least."""
+FEW_REGISTERS = 16
+"""Of which a register tile leaves none for constants."""
+CARRIED = 10
+"""Vectors that a loop carries from one step to the next, at least, where it needs all of them."""
+KEPT_CONSTANTS = range(3, 13)
+"""Of a kernel that is quicker with its constants in registers all the same: those of Winograd's transformations."""
+_CARRIES = re.compile(rf"(?:^ *%\S+ = phi <\d+ x float> .*\n){{{CARRIED},}}", re.MULTILINE)
+_CONSTANT = re.compile(r"splat \(float ([^)]*)\)")
 _MAGIC = b"netc objects\n"
 _KERNEL = re.compile(r'^define internal (void @"kernel\.[^"]*"\()(.*?)\) ', re.MULTILINE)
 _END = "\n}\n"
@@ -30,10 +39,13 @@ _END = "\n}\n"
 
 def code_of(text: str, target: Target) -> bytes:
     """What `load_object` takes for a module's text."""
-    texts = _parts(text, target)
-    if len(texts) == 1:
+    texts, tight = _parts(text, target)
+    if len(texts) == 1 and not tight:
         return machine.object_code(text, target)
     objects = _objects(texts, target)
+    if tight:
+        with machine.constants_where_used():
+            objects += _objects(tight, target)
     sizes = struct.pack(f"<{len(objects) + 1}Q", len(objects), *map(len, objects))
     return b"".join([_MAGIC, sizes, *objects])
 
@@ -51,10 +63,8 @@ def objects_of(code: bytes) -> Sequence[bytes]:
     return objects
 
 
-def _parts(text: str, target: Target) -> list[str]:
-    """The texts of the objects: that of all but the kernels comes first."""
-    if len(text) < SHORTEST:
-        return [text]
+def _parts(text: str, target: Target) -> tuple[list[str], list[str]]:
+    """The texts of the objects, that of all but the kernels first; and those of kernels with tight loops."""
     kernels, others, declared = list[str](), list[str](), list[str]()
     end = 0
     for found in _KERNEL.finditer(text):
@@ -63,17 +73,39 @@ def _parts(text: str, target: Target) -> list[str]:
         kernels.append("define hidden " + text[found.start(1) : end])
         types = ", ".join(parameter.split()[0] for parameter in found[2].split(", "))
         declared.append(f"declare hidden {found[1]}{types})\n")
-    if len(kernels) < 2:
-        return [text]
-    shares: list[list[str]] = [[] for _ in range(min(PARTS, len(kernels)))]
+    tight = [kernel for kernel in kernels if _is_tight(kernel, target)]
+    if not tight and (len(text) < SHORTEST or len(kernels) < 2):
+        return [text], []
+    first = "".join([*others, text[end:], *declared])
+    head = machine.header(target)
+
+    def shared_out(kernels: list[str]) -> list[str]:
+        parts = 1 if len(text) < SHORTEST else PARTS
+        return [machine.with_helpers(head + share, target) for share in _shares(kernels, parts)]
+
+    return [first, *shared_out([k for k in kernels if k not in tight])], shared_out(tight)
+
+
+def _shares(kernels: Sequence[str], parts: int) -> list[str]:
+    """So many texts of about the same length, or as many as there are kernels."""
+    shares: list[list[str]] = [[] for _ in range(min(parts, len(kernels)))]
     lengths = [0] * len(shares)
     for kernel in sorted(kernels, key=len, reverse=True):
         least = lengths.index(min(lengths))
         shares[least].append(kernel)
         lengths[least] += len(kernel)
-    first = "".join([*others, text[end:], *declared])
-    head = machine.header(target)
-    return [first, *(machine.with_helpers(head + "\n".join(share), target) for share in shares)]
+    return ["\n".join(share) for share in shares]
+
+
+def _is_tight(kernel: str, target: Target) -> bool:
+    """True if a loop needs all registers for what it carries from one step to the next.
+
+    LLVM takes constants out of all loops. Those of the code behind this one would lie in registers through it, and one
+    of its sums in memory: gelu behind a dense layer took twice as long as the layer.
+    """
+    if not target.reads_operands or target.vector_registers > FEW_REGISTERS or _CARRIES.search(kernel) is None:
+        return False
+    return len(set(_CONSTANT.findall(kernel))) not in KEPT_CONSTANTS
 
 
 def _objects(texts: Sequence[str], target: Target) -> list[bytes]:

@@ -35,12 +35,15 @@ from ....ops.convolution import Conv2D
 from ....ops.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
 from ....types import DType
+from .epilogue import Finish, epilogue
 from .geometry import Line, Walk, depthwise_walks
 from .storage import as_stored, widened
 from .tiling import LATENCY
 
 MOST_RESULTS = 12
 """Neighbouring results that are kept in registers with their inputs."""
+EXPANDED = 1 << 20
+"""Expressions of an epilogue, at most, that is expanded for all results of a run: as many as there are."""
 _SPARE = 2
 """Registers beside the sums where multiplications take inputs from memory."""
 
@@ -204,28 +207,37 @@ class DepthwiseEmitter:
 
     def _store_all(self, acc: Buffer, run: int, first: tuple[Expr, Expr, Expr], c: Var, lanes: int) -> list[Stmt]:
         (n, oy, ox), (rows, columns) = first, self.walk.results
-        block: list[Stmt] = []
-        constants = self._constants(block, c, lanes)
 
-        def store(s: Expr) -> list[Stmt]:
-            return self._store(acc, s, (n, _at(rows, oy), _at(columns, ox + s), c), c, lanes, constants)
+        def begin(v: Expr) -> tuple[list[Stmt], Finish]:
+            block: list[Stmt] = []
+            constants = self._constants(block, c, lanes)
 
-        return [*block, *loop("s", run, store, LoopKind.UNROLL)]
+            def finish(r: Expr, s: Expr, total: Expr) -> list[Stmt]:
+                return self._store(total, (n, _at(rows, oy), _at(columns, ox + s), c), c, lanes, constants)
+
+            return block, finish
+
+        kind = VectorType(self.dtype, lanes)
+        size = (1, run)
+        return epilogue(1, kind, lambda v, at: Load(acc, at), begin, size, self.names, self._longest_epilogue())
+
+    def _longest_epilogue(self) -> int:
+        """Expressions to which an epilogue is expanded: where sums take all registers, no exponentials side by side."""
+        elementwise = (op.operator for op in self.group.members if op.operator.elementwise)
+        return 0 if self.streams and any(operator.work > 1 for operator in elementwise) else EXPANDED
 
     def _constants(self, block: list[Stmt], c: Var, lanes: int) -> Loaded:
         """What the epilogue loads once for all results of a vector of channels."""
         return {}
 
-    def _store(
-        self, acc: Buffer, s: Expr, index: tuple[Expr, ...], c: Var, lanes: int, constants: Loaded
-    ) -> list[Stmt]:
+    def _store(self, total: Expr, index: tuple[Expr, ...], c: Var, lanes: int, constants: Loaded) -> list[Stmt]:
         elements = Elements(
             self.extras,
             self.group.producers,
             self.group.constants,
             lanes=lanes,
             lane=c,
-            known={self.group.anchor.result: Load(acc, (s,))},
+            known={self.group.anchor.result: total},
             loaded=constants,
         )
         result = elements.element(self.group.result, index)
