@@ -18,7 +18,8 @@ from ....targets.target import Target
 from ....types import DType
 from .contraction import ContractionEmitter
 from .geometry import Walk, walks
-from .micro_kernel import MicroKernel, Step
+from .micro_kernel import MicroKernel
+from .owner import Step
 from .storage import as_stored
 
 PAIR = 2

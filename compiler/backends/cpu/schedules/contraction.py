@@ -22,7 +22,8 @@ from ....targets.target import Target
 from ....types import DType
 from .geometry import Walk, walks
 from .lane_kernel import QUAD, LaneMicroKernel, takes_lanes
-from .micro_kernel import Fetched, MicroKernel
+from .micro_kernel import MicroKernel
+from .owner import Fetched
 from .partition import Shares, largest_share
 from .rescaling import Rescaling
 from .storage import as_stored

@@ -7,8 +7,9 @@ instruction cache. There the sums go through the stack, and loops over vectors o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 from ....graph.ir import Value
 from ....loops.ir import Allocate, Buffer, Const, Expr, FixedMul, Let, Load, LoopKind, Space, Stmt, Store, VectorType
@@ -34,6 +35,18 @@ def loaded_once(
     """The elements at `channel`, one for each lane, of operands with one for each channel: all pixels share them."""
     vectors = [value for value in operands if value.type.shape == (channels,)]
     return {(v, (channel,)): let(block, names.fresh("k"), Load(operands[v], (channel,), lanes)) for v in vectors}
+
+
+def finished_together(widths: Sequence[int], most: int) -> Iterator[tuple[int, int, int, int]]:
+    """How epilogues take vectors of these widths: number of the first, width, how many are joined, and how often."""
+    first = 0
+    for width, same in groupby(widths):
+        count = len(list(same))
+        joined = most if width > 1 else 1
+        for step, units in {joined: count // joined, 1: count % joined if joined > 1 else count}.items():
+            if units:
+                yield first, width, step, units
+                first += units * step
 
 
 def epilogue(

@@ -38,11 +38,10 @@ from ....ops.quantized.contraction import Conv2DSum
 from ....ops.winograd import POINTS, TAPS, TILE
 from ....targets.target import DotProduct, Target
 from ....types import DType
-from .epilogue import loaded_once
+from .epilogue import finished_together, loaded_once
 from .geometry import Walk
 from .integer_contraction import literal_bias
 from .linear import square
-from .micro_kernel import finished_together
 from .signs import Signs
 from .winograd_emitter import WinogradEmitter, inside, winograd_walk
 from .winograd_filters import Chunks

@@ -15,7 +15,8 @@ from ....lowering.kernel import Scheduled, let
 from ....targets.target import DotProduct, Target
 from .geometry import walks
 from .integer_contraction import DotEmitter, DotMicroKernel, serves
-from .micro_kernel import MicroKernel, Step
+from .micro_kernel import MicroKernel
+from .owner import Step
 from .signs import QUAD
 from .tiling import Tile
 

@@ -10,7 +10,8 @@ from ....loops.ir import Const, Expr, Fma, Load, Spread, Stmt, Store
 from ....lowering.kernel import let
 from ....types import DType
 from .geometry import Walk
-from .micro_kernel import MicroKernel, Step
+from .micro_kernel import MicroKernel
+from .owner import Step
 from .storage import widened
 
 QUAD = 4

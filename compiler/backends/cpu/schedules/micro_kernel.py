@@ -6,11 +6,8 @@ vectors of weights and, for each pixel, one input element that is broadcast to a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from itertools import groupby
-from typing import Protocol
 
 from ....graph.ir import Value
 from ....loops.ir import (
@@ -33,65 +30,16 @@ from ....loops.ir import (
     const,
 )
 from ....lowering.elements import Elements, Loaded, physical
-from ....lowering.group import Group
-from ....lowering.kernel import Names, let
+from ....lowering.kernel import let
 from ....lowering.loops import LINE, loop
-from ....types import DType, TensorType
-from .epilogue import epilogue, loaded_once
-from .geometry import Walk
+from ....types import DType
+from .epilogue import epilogue, finished_together, loaded_once
+from .owner import Owner, Step
 from .partial_sums import Cut, cut_of
 from .storage import widened
-from .tiling import Tile
 
 UNROLL_LIMIT = 4
 """Innermost loops up to this length are expanded."""
-
-
-Step = Callable[[Expr, Expr, Expr, Expr, Expr], list[Stmt]]
-"""The multiplications of a step: image, row and element of the buffer where its inputs begin, channel tile, depth."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A tensor of the result's shape whose lines a tile asks for before it needs them."""
-
-    buffer: Buffer
-    type: TensorType
-    writes: bool
-
-
-class Owner(Protocol):
-    """What a micro-kernel needs to know of the kernel that it is part of."""
-
-    group: Group
-    g: Walk
-    tile: Tile
-    dtype: DType
-    names: Names
-    x: Buffer
-    w: Buffer
-    y: Buffer
-    bias: Buffer | None
-    extras: dict[Value, Buffer]
-    longest_epilogue: int
-    joined_vectors: int
-    fetched: Sequence[Fetched]
-
-    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
-        """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
-        ...
-
-
-def finished_together(widths: Sequence[int], most: int) -> Iterator[tuple[int, int, int, int]]:
-    """How epilogues take vectors of these widths: number of the first, width, how many are joined, and how often."""
-    first = 0
-    for width, same in groupby(widths):
-        count = len(list(same))
-        joined = most if width > 1 else 1
-        for step, units in {joined: count // joined, 1: count % joined if joined > 1 else count}.items():
-            if units:
-                yield first, width, step, units
-                first += units * step
 
 
 class MicroKernel:

@@ -16,7 +16,8 @@ from ....loops.ir import Allocate, Buffer, Const, Expr, For, Join, Load, LoopKin
 from ....lowering.kernel import let
 from ....lowering.loops import ceil_div, loop
 from .epilogue import Finish
-from .micro_kernel import MicroKernel, Owner, Step
+from .micro_kernel import MicroKernel
+from .owner import Owner, Step
 from .tile_elements import TileElements
 from .tile_shapes import COLUMNS, ROWS, Steps, held, parts_of
 

@@ -40,7 +40,8 @@ from ....targets.target import DotProduct, Target
 from ....types import DType
 from .geometry import Walk, walks
 from .integer_contraction import DotEmitter, serves
-from .micro_kernel import MicroKernel, Step
+from .micro_kernel import MicroKernel
+from .owner import Step
 from .signs import FLIP
 from .tiling import Tile, split
 

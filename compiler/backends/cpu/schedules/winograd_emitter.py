@@ -27,7 +27,7 @@ from ....targets.target import Target
 from ....types import DType
 from .geometry import Walk, walks
 from .lane_kernel import QUAD
-from .micro_kernel import Fetched
+from .owner import Fetched
 from .tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
 from .winograd_filters import Chunks
 from .winograd_products import Product

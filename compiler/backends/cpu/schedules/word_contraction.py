@@ -18,10 +18,10 @@ from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import kind_for, loop, vector_loop
 from ....targets.target import DotProduct, Target
 from ....types import DType, TensorType
-from .epilogue import Finish, loaded_once
+from .epilogue import Finish, finished_together, loaded_once
 from .geometry import Walk, walks
 from .integer_contraction import DotEmitter, DotMicroKernel, serves
-from .micro_kernel import MicroKernel, finished_together
+from .micro_kernel import MicroKernel
 from .tiling import BROADCAST_CYCLES
 
 PAIR = 2
