@@ -13,7 +13,7 @@ from netc.compiler.graph import evaluate, parse_graph, verify
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
-from netc.picture import best_classes, class_labels, gives_probabilities, load_picture, real_scores
+from netc.picture import as_batch, best_classes, class_labels, gives_probabilities, load_picture, real_scores
 from netc.runtime.data.folder import data_folder
 
 from .make_vectors import answers
@@ -66,7 +66,7 @@ def test_panda() -> None:
     photo = data_folder() / "photos" / "giant_panda.jpg"
     if not photo.is_file():
         pytest.skip(f"there is no {photo}")
-    tensor = load_picture(graph, str(photo)).tensor
+    tensor = as_batch(graph, [load_picture(graph, str(photo)).tensor])
     assert tensor.dtype == np.uint8
     scores = real_scores(graph, evaluate(graph, [tensor])[0])[0]
     assert gives_probabilities(graph)
