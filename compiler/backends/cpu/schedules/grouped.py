@@ -6,11 +6,17 @@ The schedule is that of `contraction`; what differs is which channels a tile of 
 - Narrow groups, of fewer results than half the lanes of a vector: a vector holds the results of several whole groups.
   One vector of input holds all channels that they read; for the i-th channel of each group, its lanes are spread over
   the group's results. So all lanes multiply, and nothing is multiplied by zero.
+
+Tiles of one vector, packed or not, broadcast or spread an element for each multiplication. A core that multiplies two
+vectors in a cycle reads no more than two, so such a tile takes a whole row of the window in a step: what is read of the
+input is multiplied by the weights of all columns of the window that lie over it, for as many pixels side by side.
 """
 
 from __future__ import annotations
 
-from ....loops.ir import Expr, Fma, Load, Spread, Stmt, Store
+from itertools import groupby
+
+from ....loops.ir import Broadcast, Const, Expr, Fma, Load, Spread, Stmt, Store
 from ....lowering.group import Group
 from ....lowering.kernel import Scheduled, let
 from ....lowering.loops import vector_widths
@@ -20,6 +26,7 @@ from ....targets.target import Target
 from .contraction import ContractionEmitter
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
+from .row_tiles import RowTiling
 from .tiling import Tile
 
 WIDEST_INPUT = 2
@@ -28,14 +35,30 @@ SPREAD_COST = 1.0
 """Cycles that a pixel takes in a step beside its multiplications."""
 FEWEST_REGISTERS = 8
 """Left for sums when the weights of a step are kept in registers."""
+FEW_REGISTERS = 16
+"""Of a processor without vectors of 512 bits."""
+WIDEST_ROW = 4
+"""Columns of a window whose weights are held for a step."""
 PREFERRED_VECTORS = 2
 """Of a tile: enough that a broadcast element serves several multiplications."""
 
 
-def is_packed(channels: int, filters: int, lanes: int) -> bool:
-    """True if vectors hold the results of several groups, each of `filters` results over `channels` inputs."""
-    narrow = 2 * filters < lanes and lanes % filters == 0
+def is_packed(channels: int, filters: int, lanes: int, *, halves: bool = False) -> bool:
+    """True if vectors hold the results of several groups, each of `filters` results over `channels` inputs.
+
+    Results that fill half a vector have one of their own, unless `halves` of two groups are to share one.
+    """
+    narrow = (filters if halves else 2 * filters) < lanes and lanes % filters == 0
     return narrow and lanes // filters * channels <= WIDEST_INPUT * lanes
+
+
+def shares_rows(g: Walk, target: Target) -> bool:
+    """True if a step of a tile of one vector takes a whole row of the window.
+
+    Processors with more registers multiply by an element of memory in one instruction, or by a lane of a vector.
+    """
+    few = target.vector_registers <= FEW_REGISTERS and not target.loads_ahead
+    return few and target.float_units > 1 and WIDEST_ROW >= g.window[1] > 1
 
 
 class GroupedEmitter(ContractionEmitter):
@@ -44,16 +67,21 @@ class GroupedEmitter(ContractionEmitter):
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         self.share = group.result.type.shape[-1] // g.groups
         """Results of one group."""
-        self.is_packed = is_packed(g.channels, self.share, target.vector_lanes)
+        self.shares_rows = shares_rows(g, target)
+        self.is_packed = is_packed(g.channels, self.share, target.vector_lanes, halves=self.shares_rows)
         super().__init__(group, g, target, threads)
 
     def _choose_tile(self, target: Target) -> Tile:
         lanes, registers = target.vector_lanes, target.vector_registers
+        channels = min(self.filters, lanes) if self.is_packed else tile_of_group(self.share, lanes, registers)
+        widths = vector_widths(channels, lanes)
+        self.shares_rows = self.shares_rows and len(widths) == 1
+        if self.shares_rows:
+            return RowTiling(self.g, target).decided(self.group, widths)
         if not self.is_packed:
-            return self._tile_of(vector_widths(tile_of_group(self.share, lanes, registers), lanes), target, registers)
+            return self._tile_of(widths, target, registers)
         self.pixel_cost = SPREAD_COST
-        left = max(registers - self.g.channels, FEWEST_REGISTERS)
-        return self._tile_of(vector_widths(min(self.filters, lanes), lanes), target, left)
+        return self._tile_of(widths, target, max(registers - self.g.channels, FEWEST_REGISTERS))
 
     def inputs_of(self, results: int) -> int:
         """Input channels that so many results of whole groups sum over."""
@@ -61,7 +89,13 @@ class GroupedEmitter(ContractionEmitter):
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
+        if self.shares_rows:
+            return _RowKernel(self, rows, columns, widths)
         return (_PackedKernel if self.is_packed else _WideKernel)(self, rows, columns, widths)
+
+    def first_input(self, j: Expr) -> Expr | int:
+        """The first input channel that channel tile j reads."""
+        return j * self.inputs_of(self.tile.channels) if self.is_packed else first_of_group(self, j)
 
 
 def first_of_group(owner: ContractionEmitter, j: Expr) -> Expr | int:
@@ -91,7 +125,7 @@ class _WideKernel(MicroKernel):
         self.grouped = owner
 
     def _first_input(self, j: Expr) -> Expr | int:
-        return first_of_group(self.grouped, j)
+        return self.grouped.first_input(j)
 
 
 class _PackedKernel(_WideKernel):
@@ -101,9 +135,6 @@ class _PackedKernel(_WideKernel):
     def products(self) -> int:  # type: ignore[override]
         """Multiply-adds of one step for each sum: all channels of a group."""
         return self.o.g.channels
-
-    def _first_input(self, j: Expr) -> Expr | int:
-        return j * self.grouped.inputs_of(self.o.tile.channels)
 
     def _extents(self) -> tuple[int, int]:
         return 1, self.o.g.window[1]
@@ -135,6 +166,79 @@ class _PackedKernel(_WideKernel):
             return inside
 
         return [*block, *self._pixels(pixel)]
+
+
+class _RowKernel(_WideKernel):
+    """One register tile whose steps take a row of the window, for one channel of a group, or packed ones' all."""
+
+    @property
+    def _together(self) -> int:
+        """Channels of a group that a step takes."""
+        return self.o.g.channels if self.grouped.is_packed else 1
+
+    @property
+    def products(self) -> int:  # type: ignore[override]
+        """Multiply-adds of one step for each sum."""
+        return self._together * self.o.g.window[1]
+
+    def _extents(self) -> tuple[int, int]:
+        return self.o.g.channels // self._together, 1
+
+    def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+        block: list[Stmt] = []
+        for channel in range(self._together):
+            weights = self._row_of_weights(block, j, depth + channel)
+            for r in range(self.rows):
+                for place, uses in groupby(sorted(self._uses()), key=lambda use: use[0]):
+                    at = (image, y + r * self.o.g.strides[0], x + place * self.o.g.pitch)
+                    self._multiply(block, at, channel, [(r * self.columns + s, kx) for _, kx, s in uses], weights)
+        return block
+
+    def _uses(self) -> list[tuple[int, int, int]]:
+        """Column of the input, that of the window and that of the tile for all sums of a row."""
+        g = self.o.g
+        return [
+            (s * g.strides[1] + kx * g.dilations[1], kx, s) for s in range(self.columns) for kx in range(g.window[1])
+        ]
+
+    def _row_of_weights(self, block: list[Stmt], j: Expr, depth: Expr) -> list[list[Expr]]:
+        """The weights of all columns of the window, for each vector."""
+        g, name = self.o.g, self.o.names.fresh
+        weights: list[list[Expr]] = []
+        offset = 0
+        for width, channel in zip(self.widths, self.channels, strict=True):
+            steps = [depth + kx * (g.taps[1].step * g.channels) for kx in range(g.window[1])]
+            places = [self.o.weight_index(j, step, channel, offset) for step in steps]
+            weights.append([let(block, name("w"), self._loaded_weights(place, width)) for place in places])
+            offset += width
+        return weights
+
+    def _multiply(
+        self,
+        block: list[Stmt],
+        at: tuple[Expr, Expr, Expr],
+        channel: int,
+        uses: list[tuple[int, int]],
+        weights: list[list[Expr]],
+    ) -> None:
+        """Add the products of one input pixel to the sums that use it: pairs of a sum and a column of the window."""
+        offset = 0
+        for accumulator, each, width in zip(self.accumulators, weights, self.widths, strict=True):
+            element = let(block, self.o.names.fresh("a"), self._spread(at, channel, offset, width))
+            for number, kx in uses:
+                place = (Const(number),)
+                block.append(Store(accumulator, place, Fma(element, each[kx], Load(accumulator, place))))
+            offset += width
+
+    def _spread(self, at: tuple[Expr, Expr, Expr], channel: int, offset: int, width: int) -> Expr:
+        """The element of a pixel that multiplies the weights of each result of a vector."""
+        o, (image, row, first) = self.grouped, at
+        if not o.is_packed:
+            element = self._element(at)
+            return Broadcast(element, width) if width > 1 else element
+        inputs = o.inputs_of(width)
+        line = Load(o.x, (image, row, first + o.inputs_of(offset)), inputs)
+        return Spread(line, width, o.share, o.g.channels, channel) if (width, inputs) != (1, 1) else line
 
 
 def schedule_grouped(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
