@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import numpy as np
@@ -128,7 +128,9 @@ class Elements:
         op = self.producers[value]
         element = self.rule(op, index)
         if isinstance(element, Reduction):
-            raise InternalError(f"{op.name} is a reduction and can't be inlined")
+            if self.reducer is None:
+                raise InternalError(f"{op.name} is a reduction and can't be inlined")
+            return self.reducer(self, replace(element, dtype=element.dtype or op.result.type.dtype))
         return self.let(element)
 
     def rule(self, op: Operation, index: tuple[Expr, ...]) -> Element:

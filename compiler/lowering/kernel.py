@@ -56,8 +56,9 @@ class Scheduled:
 
     kernel: Kernel
     arguments: tuple[Argument, ...]
-    multiplies: bool = True
-    """False for a kernel that only prepares or gathers: the operation's multiplications are counted for the others."""
+    multiplies: int = 1
+    """Its part of the operation's multiplications, beside the parts of the other kernels; 0 if it only prepares or
+    gathers."""
 
 
 class Parameters:
@@ -85,7 +86,7 @@ class Parameters:
                 extras[value] = self.add(Buffer(f"e{len(extras)}", value.type.dtype, shape(value)), group.outer[value])
         return extras
 
-    def scheduled(self, body: Sequence[Stmt], *, multiplies: bool = True) -> Scheduled:
+    def scheduled(self, body: Sequence[Stmt], *, multiplies: int = 1) -> Scheduled:
         """The kernel with this body."""
         return Scheduled(Kernel("", tuple(self.buffers), tuple(body)), tuple(self.arguments), multiplies)
 

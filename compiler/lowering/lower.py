@@ -205,7 +205,7 @@ class _Lowering:
         for scheduled in kernels:
             _check_views(scheduled)
             name = self._name(scheduled.kernel, group.anchor.name)
-            macs = group.macs // multiplying if scheduled.multiplies else 0
+            macs = group.macs * scheduled.multiplies // max(1, multiplying)
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
             call = Call(name, (), False, label, macs, op.location)
             self.calls.append(_Call(call, scheduled.arguments, guard, op.results))

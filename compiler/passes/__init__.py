@@ -30,6 +30,7 @@ from .fold_constants import FoldConstants, fold_constants
 from .fold_tables import FoldTables, fold_tables
 from .form_attention import FormAttention, form_attention
 from .fuse import Fuse, fuse
+from .fuse_sums import FuseSums, fuse_sums
 from .fuse_updates import FuseUpdates, fuse_updates
 from .half_constants import HalfConstants, half_constants
 from .jvp import Jvp, jvp
@@ -65,6 +66,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             FoldTables,
             FormAttention,
             Fuse,
+            FuseSums,
             FuseUpdates,
             HalfConstants,
             Jvp,
@@ -115,6 +117,7 @@ __all__ = [
     "FoldTables",
     "FormAttention",
     "Fuse",
+    "FuseSums",
     "FuseUpdates",
     "HalfConstants",
     "Jvp",
@@ -150,6 +153,7 @@ __all__ = [
     "form_attention",
     "format_pipeline",
     "fuse",
+    "fuse_sums",
     "fuse_updates",
     "half_constants",
     "jvp",

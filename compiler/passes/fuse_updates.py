@@ -44,7 +44,7 @@ class FuseUpdates(Pass):
             if len(parts) == 1:
                 rewriter.copy(op)
             else:
-                _emit(rewriter, parts)
+                emit_joined(rewriter, parts)
         return rewriter.close()
 
 
@@ -80,7 +80,7 @@ def _is_elementwise(op: Operation) -> bool:
     return bool(op.operands) and all(m.operator.elementwise or m.name == "constant" for m in members)
 
 
-def _emit(rewriter: Rewriter, parts: Sequence[Operation]) -> None:
+def emit_joined(rewriter: Rewriter, parts: Sequence[Operation]) -> None:
     """Add one fused operation with the results of all parts."""
     results = [r for part in parts for r in part.results]
     outside = [v for v in dict.fromkeys(v for part in parts for v in part.operands) if v not in results]

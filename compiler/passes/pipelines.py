@@ -53,6 +53,7 @@ def training(memory: str = "recompute") -> str:
             *([memory] if memory else []),
             "fuse{rows=false}",
             "fuse-updates",
+            "fuse-sums",
         ]
     )
 

@@ -15,7 +15,7 @@ from netc.compiler.graph.ir import Array, Graph
 from netc.compiler.lowering import Schedules
 from netc.compiler.lowering.generic import schedule_generic
 from netc.compiler.modules.verifier import verify_module
-from netc.compiler.passes import pipelines
+from netc.compiler.passes import FuseSums, pipelines
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
@@ -57,6 +57,34 @@ def test_bits(op: str, shape: tuple[int, ...], alone: bool, monkeypatch: pytest.
     plain, plain_calls = results(graph, 3, inputs)
     np.testing.assert_array_equal(found, plain)
     assert calls == plain_calls + 1
+
+
+def two_sums(shape: tuple[int, ...]) -> Graph:
+    """What the gradients of batch normalisation add up: both read dy."""
+    b = GraphBuilder("net")
+    dy, x = (b.input(name, TensorType(DType.F32, shape)) for name in ("dy", "x"))
+    mean = b.input("mean", TensorType(DType.F32, shape[-1:]))
+    first = b.emit("reduce_sum", dy, axes=(0, 1, 2))
+    second = b.emit("reduce_sum", b.emit("mul", dy, b.emit("sub", x, mean)), axes=(0, 1, 2))
+    return b.finish([first, b.emit("mul", second, mean)])
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 5, 4, 10)], ids=str)
+def test_one_pass_for_two_sums(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    graph = two_sums(shape)
+    inputs: list[Array] = [rng.standard_normal(v.type.shape, np.float32) + 1 for v in graph.inputs]
+    found, calls = results(graph, 3, inputs)
+    for part, expected in zip(found, evaluate(graph, inputs), strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(found, results(graph, 1, inputs)[0])
+    assert calls == (1 if shape[-1] == 10 else 2)
+    monkeypatch.setattr(Cpu, "schedules", Schedules((schedule_generic,)))
+    np.testing.assert_array_equal(found, results(graph, 3, inputs)[0])
+    monkeypatch.setattr(FuseSums, "run", lambda _, graph: graph)
+    apart, more = results(graph, 3, inputs)
+    np.testing.assert_array_equal(found, apart)
+    assert more == 2
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,13 @@ def test_what_is_asked_for_lies_inside() -> None:
     assert not [a for a in facts_of.accesses["x"] if a.writes]
     with pytest.raises(InternalError):
         verify_kernel(parse_kernel(text.format(4)))
+
+
+@pytest.mark.parametrize(("kernel", "parts"), [(1, [1]), (3, [1, 2, 2, 4])])
+def test_multiplications_are_counted_where_they_are_done(kernel: int, parts: list[int]) -> None:
+    b = GraphBuilder("g")
+    window_of = {**window(kernel, 2), "size": (12, 12)}
+    dy, w = (b.input(n, TensorType(DType.F32, s)) for n, s in (("dy", (2, 6, 6, 24)), ("w", (kernel, kernel, 24, 32))))
+    graph = optimize(b.finish([b.emit("transpose_conv2d", dy, w, **window_of)]), pipelines.TRAINING, host_target())
+    counts = [call.macs for call in lower(graph, host_target(), 1).calls if call.macs]
+    assert sorted(counts) == [2 * 36 * 24 * 32 * part for part in parts]

@@ -208,7 +208,7 @@ class _Emitter:
         parameters.add(k, self._outside(self.k))
         parameters.add(packed, self.packed)
         body = loop("i", matrices * panels, panel, kind_for(self.packed.type.size))
-        return parameters.scheduled(body, multiplies=False)
+        return parameters.scheduled(body, multiplies=0)
 
     # ---- blocks of queries ----
 

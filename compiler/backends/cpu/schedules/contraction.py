@@ -230,7 +230,7 @@ class ContractionEmitter:
         default = "channels" if self._prefers_channels() else "bands"
         by_channels = self.group.choose("outer loop", default, lambda: ("channels", "bands")) == "channels"
         body = self._by_channels(self.kind) if by_channels else self._by_bands(self.kind)
-        return self.parameters.scheduled(body)
+        return self.parameters.scheduled(body, multiplies=self.g.multiplications)
 
     def _prefers_channels(self) -> bool:
         """Share out channel tiles (each thread reads its own weights) or bands of pixels (its own input)?"""

@@ -93,6 +93,11 @@ class Walk:
         return self.planes.kernel * self.kernel[0] * self.kernel[1] * self.channels
 
     @property
+    def multiplications(self) -> int:
+        """Of one input channel with one filter."""
+        return self.images * self.height * self.width * math.prod(self.window) * self.planes.window
+
+    @property
     def is_empty(self) -> bool:
         """True if no window element lies over any input: a phase that nothing reaches."""
         return 0 in (*self.window, self.planes.window)

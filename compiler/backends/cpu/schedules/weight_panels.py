@@ -55,7 +55,7 @@ class WeightPanels:
             return [*main, *(move(row, Const(whole), rest) if rest else [])]
 
         body = loop("row", self.depth, row_of, kind_for(self.depth * self.filters))
-        return parameters.scheduled(body, multiplies=False)
+        return parameters.scheduled(body, multiplies=0)
 
 
 def are_copied(weight: Value, pixels: int, width: int, filters: int) -> bool:

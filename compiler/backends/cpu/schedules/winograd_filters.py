@@ -154,5 +154,5 @@ def filter_kernel(weight: Value, points: Value, flip: bool, filters: int, target
     parameters.add(w, weight)
     parameters.add(u, points)
     return parameters.scheduled(
-        loop("channel", channels, channel, kind_for(weight.type.size * f43.POINTS)), multiplies=False
+        loop("channel", channels, channel, kind_for(weight.type.size * f43.POINTS)), multiplies=0
     )

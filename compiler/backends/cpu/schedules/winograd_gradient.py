@@ -253,4 +253,4 @@ class _Emitter:
         def channel(c: Expr) -> list[Stmt]:
             return vector_loop(names, self.filters, self.lanes, lambda f, width: vector(c, f, width))
 
-        return parameters.scheduled(loop("channel", self.channels, channel, kind), multiplies=False)
+        return parameters.scheduled(loop("channel", self.channels, channel, kind), multiplies=0)

@@ -56,7 +56,7 @@ def widening_kernel(x: Value, words: Value, target: Target) -> Scheduled:
 
         return vector_loop(names, shape[1], PAIR * target.vector_lanes, vector)
 
-    return parameters.scheduled(loop("r", rows, row, kind_for(math.prod(shape))), multiplies=False)
+    return parameters.scheduled(loop("r", rows, row, kind_for(math.prod(shape))), multiplies=0)
 
 
 class WordEmitter(DotEmitter):
