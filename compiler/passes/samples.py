@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..graph.ir import Operation, Value
+from ..ops.quantized.activation import ByteFunction
 from ..types import Quantization, TensorType
 
 
@@ -229,10 +230,8 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("q_transpose_conv2d", "max_pool", "avg_pool", "q_avg_pool"), _samples_first),
     **dict.fromkeys(("resize_bilinear", "resize_nearest", "local_response_norm"), _samples_first),
     **dict.fromkeys(("space_to_depth", "depth_to_space", "conv2d_sum", "transpose_conv2d_sum"), _samples_first),
-    **dict.fromkeys(
-        ("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "q_softmax", "q_log_softmax", "dense_sum"),
-        _rows,
-    ),
+    **dict.fromkeys(("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "dense_sum"), _rows),
+    **dict.fromkeys(("q_softmax", "q_log_softmax", "q_l2_normalize"), _rows),
     **dict.fromkeys(
         ("prelu", "q_prelu", "dropout", "alpha_dropout", "fake_quantize", "relayout", "lookup"), _elementwise
     ),
@@ -256,4 +255,4 @@ def _rule(op: Operation) -> _Rule | None:
     if op.name.startswith("reduce_"):
         return _named_axes
     is_elementwise = op.operator.elementwise or op.name in ("quantize", "dequantize", "requantize", "cast")
-    return _elementwise if is_elementwise else None
+    return _elementwise if is_elementwise or isinstance(op.operator, ByteFunction) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
@@ -35,6 +36,15 @@ JOINED = (
 )
 
 
+INTEGERS = (
+    "x |> conv@c(4, 3) |> hard_swish |> reduce_mean(axes = [1, 2], keepdims = true) |> sigmoid",
+    "x |> conv@c(4, 3) |> leaky_relu |> tanh |> abs",
+    "x |> elu |> exp |> l2_normalize(axis = -1)",
+    "x |> gelu |> log_softmax(axis = -1)",
+)
+"""Of which functions of one number are tables, and others count the last dimension."""
+
+
 def net(body: str) -> Graph:
     return load_text(f"net n({IMAGE}) {{ return {body} }}")
 
@@ -47,6 +57,17 @@ def test_each_sample_has_the_results_that_it_has_alone(body: str) -> None:
     (found,) = evaluate(rebatch(one, 3), (x,), weights)
     alone = [evaluate(one, (x[i : i + 1],), weights)[0] for i in range(3)]
     np.testing.assert_allclose(found, np.concatenate(alone), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("body", INTEGERS)
+def test_integers_of_each_sample_are_those_that_it_has_alone(body: str) -> None:
+    rng = np.random.default_rng(2)
+    samples = [rng.normal(1, 1, (1, 4, 6, 3)).astype(np.float32) for _ in range(2)]
+    one = netc.quantize(net(body), calibration=samples, threads=1)
+    x = rng.integers(-128, 127, (3, 4, 6, 3), np.int8, endpoint=True)
+    (found,) = evaluate(rebatch(one, 3), (x,))
+    alone = [evaluate(one, (x[i : i + 1],))[0] for i in range(3)]
+    np.testing.assert_array_equal(found, np.concatenate(alone))
 
 
 @pytest.mark.parametrize("body", JOINED)
