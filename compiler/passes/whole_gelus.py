@@ -13,6 +13,8 @@ from .dce import dce
 
 _STEPS = {DType.F16: 2.0**-10, DType.F32: 2.0**-23, DType.F64: 2.0**-52}
 """From 1 to the next number of a type."""
+_DEEPEST = 4
+"""Products within each other that are looked through: exporters write fewer."""
 
 
 def with_whole_gelus(graph: Graph) -> Graph:
@@ -46,8 +48,11 @@ def _whole(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
     return None
 
 
-def _factors(graph: Graph, op: Operation) -> tuple[list[Value], float]:
-    """The values that a product is made of, and the numbers; products that others read, too, are values."""
+def _factors(graph: Graph, op: Operation, deepest: int = _DEEPEST) -> tuple[list[Value], float]:
+    """The values that a product is made of, and the numbers.
+
+    Products that others read, too, or that lie deeper, are values.
+    """
     factors, scale = list[Value](), 1.0
     for place, value in enumerate(op.operands):
         number, inner = _number(graph, value), graph.producers.get(value)
@@ -55,8 +60,8 @@ def _factors(graph: Graph, op: Operation) -> tuple[list[Value], float]:
             scale = scale / number if op.name == "div" and place == 1 and number else scale * number
         elif op.name == "div" and place == 1:
             return [], 0.0
-        elif inner is not None and inner.name in ("mul", "div") and _is_alone(graph, value):
-            found, times = _factors(graph, inner)
+        elif deepest and inner is not None and inner.name in ("mul", "div") and _is_alone(graph, value):
+            found, times = _factors(graph, inner, deepest - 1)
             factors, scale = [*factors, *found], scale * times
         else:
             factors.append(value)

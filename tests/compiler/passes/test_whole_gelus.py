@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,10 @@ def test_products_in_any_order(lines: tuple[str, ...]) -> None:
 def test_other_numbers_and_values_that_are_read_again_stay(lines: tuple[str, ...]) -> None:
     graph = graph_of_text(HEAD + "  " + "\n  ".join(lines) + "\n  return %y\n}\n", "g")
     assert "gelu" not in [op.name for op in with_whole_gelus(graph).operations]
+
+
+def test_long_products_take_no_long_time() -> None:
+    names = ["%x", *(f"%m{i}" for i in range(3000))]
+    lines = "\n".join(f"  {y} = mul({x}, %h) : f32[2,3]" for x, y in pairwise(names))
+    graph = graph_of_text(f"{HEAD}{lines}\n  return {names[-1]}\n}}\n", "g")
+    assert with_whole_gelus(graph) is graph
