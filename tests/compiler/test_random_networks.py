@@ -125,6 +125,16 @@ def test_rounding_is_found_and_whole_numbers_are_exact() -> None:
     assert 1e-5 < allowed < 1e-2
 
 
+@pytest.mark.parametrize(("normal", "exact"), [(False, True), (True, False)])
+def test_normal_numbers_may_differ_by_their_logarithms(normal: bool, exact: bool) -> None:
+    b = GraphBuilder("drawn")
+    counter = b.constant(np.array(8, np.int64))
+    drawn = b.emit("seeded_numbers", counter, shape=(4, 9), normal=normal, seed=1, seed2=2)
+    network = Network(b.finish([drawn]), {}, {})
+    (allowed,) = tolerances(network, evaluate(network.graph, {}))
+    assert (allowed == 0) is exact
+
+
 def test_most_operators_have_a_reference() -> None:
     plain = [n for n, o in operators().items() if not o.non_differentiable and n in RECIPES]
     without = {n for n in plain if n not in REFERENCES and "gradient" not in n}
