@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from ..loops.ir import Binary, Const, Expr, For, If, LoopKind, Stmt, Var
 from .kernel import Names, let
@@ -32,6 +33,11 @@ def vector_widths(channels: int, lanes: int) -> tuple[int, ...]:
         widths.append(lanes)
         channels -= lanes
     return tuple(widths)
+
+
+def starts_of(widths: Sequence[int]) -> list[int]:
+    """Where each of some vectors begins that lie side by side."""
+    return [end - width for end, width in zip(accumulate(widths), widths, strict=True)]
 
 
 def kind_for(work: int, lines: int = 0) -> LoopKind:

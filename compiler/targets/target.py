@@ -150,6 +150,11 @@ class Target:
         return self.environment is Environment.BARE
 
     @property
+    def has_few_registers(self) -> bool:
+        """The sums of a register tile take nearly all vector registers, as on x86 without vectors of 512 bits."""
+        return self.vector_registers <= 16
+
+    @property
     def has_pairs(self) -> bool:
         """Two products of the halves of words are added by an instruction, as with `PAIRS`."""
         return self.dot_product in (DotProduct.PAIRS, DotProduct.REDUCED)

@@ -25,6 +25,9 @@ from .schedules import SCHEDULES
 TILE_PRODUCTS = 8
 """Products of bfloat16 by tile registers in the time of one of f32; of small layers less than half the machine's."""
 
+BYTES_AT_ONCE = {DotProduct.WORDS: 2, DotProduct.WIDENED: 2, DotProduct.VNNI: 4}
+"""Products of bytes that an instruction adds to a sum, on processors with one that adds two of words."""
+
 
 class Cpu(Backend):
     """The processors of `targets.cpus` and `targets.devices`, and this machine, for which LLVM makes the code."""
@@ -62,9 +65,7 @@ class Cpu(Backend):
         tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "planes": target.streams_slowly}
         if not target.has_byte_tiles:
-            facts["bytes_at_once"] = {DotProduct.WORDS: 2, DotProduct.WIDENED: 2, DotProduct.VNNI: 4}.get(
-                target.dot_product, 0
-            )
+            facts["bytes_at_once"] = BYTES_AT_ONCE.get(target.dot_product, 0)
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2
         algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
         return (*floats, algorithms, *narrow, assign_layouts)

@@ -24,8 +24,6 @@ PARTS = 4
 """Objects with kernels, at most."""
 SHORTEST = 1 << 18
 """Characters of a text that is worth it, at least."""
-FEW_REGISTERS = 16
-"""Of which a register tile leaves none for constants."""
 CARRIED = 10
 """Vectors that a loop carries from one step to the next, at least, where it needs all of them."""
 KEPT_CONSTANTS = range(3, 13)
@@ -103,7 +101,7 @@ def _is_tight(kernel: str, target: Target) -> bool:
     LLVM takes constants out of all loops. Those of the code behind this one would lie in registers through it, and one
     of its sums in memory: gelu behind a dense layer took twice as long as the layer.
     """
-    if not target.reads_operands or target.vector_registers > FEW_REGISTERS or _CARRIES.search(kernel) is None:
+    if not (target.reads_operands and target.has_few_registers) or _CARRIES.search(kernel) is None:
         return False
     return len(set(_CONSTANT.findall(kernel))) not in KEPT_CONSTANTS
 

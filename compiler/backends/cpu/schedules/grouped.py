@@ -35,8 +35,6 @@ SPREAD_COST = 1.0
 """Cycles that a pixel takes in a step beside its multiplications."""
 FEWEST_REGISTERS = 8
 """Left for sums when the weights of a step are kept in registers."""
-FEW_REGISTERS = 16
-"""Of a processor without vectors of 512 bits."""
 WIDEST_ROW = 4
 """Columns of a window whose weights are held for a step."""
 PREFERRED_VECTORS = 2
@@ -57,7 +55,7 @@ def shares_rows(g: Walk, target: Target) -> bool:
 
     Processors with more registers multiply by an element of memory in one instruction, or by a lane of a vector.
     """
-    few = target.vector_registers <= FEW_REGISTERS and not target.loads_ahead
+    few = target.has_few_registers and not target.loads_ahead
     return few and target.float_units > 1 and WIDEST_ROW >= g.window[1] > 1
 
 

@@ -47,9 +47,8 @@ from .winograd_emitter import WinogradEmitter, inside, winograd_walk
 from .winograd_filters import Chunks
 from .winograd_products import CHUNK, Product
 from .winograd_tiles import PRODUCTS, workspace
+from .word_contraction import PAIR
 
-PAIR = 2
-"""Channels that an instruction multiplies at once."""
 BLOCK_TILES = 144
 """Tiles of a block, for which filters are brought to their points anew."""
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate
 
 from ....graph.ir import Value
 from ....loops.ir import (
@@ -36,7 +35,7 @@ from ....loops.ir import (
 )
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
-from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
+from ....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_widths
 from ....ops.convolution_gradients import WeightGradient
 from ....ops.window import Window, window_of
 from ....targets.target import Target
@@ -265,7 +264,7 @@ class _PackedGradient:
         """Copy a row of pixels of one panel."""
         (read, line, start, move), (written, row, place) = source, to
         widths = vector_widths(part.width, self.lanes)
-        offsets = [end - width for end, width in zip(accumulate(widths), widths, strict=True)]
+        offsets = starts_of(widths)
         column = self.names.fresh("x")
 
         def pixel(x: Expr) -> list[Stmt]:
@@ -298,7 +297,7 @@ class _PackedGradient:
         (some, c), (others, f) = channels, filters
         rows, columns = self.axes
         widths = vector_widths(others.width, self.lanes)
-        offsets = [end - width for end, width in zip(accumulate(widths), widths, strict=True)]
+        offsets = starts_of(widths)
         statements, fresh = list[Stmt](), self.names.fresh
         sums = [Buffer(fresh("acc"), self.dtype, (some.width,), Space.REGISTER, lanes=w) for w in widths]
         inputs = let(statements, fresh("xs"), self._inputs_of(p, c))

@@ -25,6 +25,7 @@ from .micro_kernel import MicroKernel
 from .tiling import BROADCAST_CYCLES
 
 PAIR = 2
+"""Neighbours of the sum that an instruction multiplies at once."""
 _WITH_WORDS = (DotProduct.WORDS, DotProduct.WIDENED)
 WIDENING_CYCLES = 0.5
 """What widening a vector of weights takes, in multiplications."""

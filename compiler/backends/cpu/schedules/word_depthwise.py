@@ -13,8 +13,7 @@ from ....lowering.kernel import Packed, Scheduled, packing_step
 from ....targets.target import DotProduct, Target
 from ....types import DType
 from .integer_depthwise import IntegerDepthwise, window_of_depthwise
-
-PAIR = 2
+from .word_contraction import PAIR
 
 
 def schedule_word_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
