@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable
 
 import numpy as np
 
 from ..numerics import repeated_element
-from .ir import Attributes
+from .ir import Array, Attributes
 from .printer import format_attribute
+
+LONGEST = 1 << 12
+"""Bytes of an array that a key holds itself; of more it holds a hash (SHA-256)."""
 
 
 def attributes_key(attributes: Attributes) -> Hashable:
@@ -18,9 +22,21 @@ def attributes_key(attributes: Attributes) -> Hashable:
 
 def _attribute_key(value: object) -> Hashable:
     if isinstance(value, np.ndarray):
-        one = repeated_element(value)
-        data = (value if one is None else one).tobytes()
-        element = data[: value.itemsize]
-        is_one = one is not None or data == element * value.size
-        return value.shape, value.dtype.str, element if is_one else data
+        return value.shape, value.dtype.str, _elements_key(value)
     return format_attribute(value)
+
+
+def _elements_key(array: Array) -> bytes:
+    """All elements, or the one that they all are, by their bits; a hash of many."""
+    one = repeated_element(array)
+    if one is not None:
+        return one.tobytes()
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, array.itemsize)
+    if data.size <= LONGEST or (data[: LONGEST // array.itemsize] == data[0]).all():
+        whole = data.tobytes()
+        element = whole[: array.itemsize]
+        if whole == element * array.size:
+            return element
+        if len(whole) <= LONGEST:
+            return whole
+    return hashlib.sha256(data.data).digest()

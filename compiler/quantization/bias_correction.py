@@ -17,7 +17,7 @@ from ..graph.ir import Array, Operation
 from ..ops.dense import Dense
 from ..ops.window import window_of
 from .layers import IntegerLayer, Rows
-from .scales import BIAS_LIMIT
+from .scales import BIAS_LIMIT, row_blocks
 
 
 def corrected_bias(layer: IntegerLayer, rows: Rows, rounded: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -36,8 +36,8 @@ def shift_of_rounding(op: Operation, error: Array, means: Array) -> NDArray[np.f
     """
     channels: NDArray[np.float64] = np.asarray(means, np.float64)
     if isinstance(op.operator, Dense):
-        shift: NDArray[np.float64] = channels @ error
-        return shift
+        parts = (channels[part] @ error[part].astype(np.float64) for part in row_blocks(error))
+        return sum(parts, np.zeros(error.shape[-1]))
     spatial = op.operands[0].type.shape[1:-1]
     kernel = error.shape[: len(spatial)]
     window = window_of(op.name, spatial, kernel, op.attributes)

@@ -19,7 +19,7 @@ from ..types import DType
 from .calibration import Ranges
 from .methods import LEVELS
 from .quantizer import Quantizer, Scheme
-from .scales import weight_scale
+from .scales import row_blocks, weight_scale
 
 FEW = 16
 """Fewer levels than these lose what an activation says: 4 bits are left."""
@@ -162,10 +162,11 @@ class _Finder:
         bias = self.q.known(op.operands[2]) if len(op.operands) > 2 else None
         each = self.scheme.has_channels(op)
         given = weight_scale(weight, bias, x, y, per_channel=each)
-        sizes = np.abs(weight.reshape(-1, weight.shape[-1]).astype(np.float64))
+        rows = weight.reshape(-1, weight.shape[-1])
+        total = sum((np.abs(rows[part]).sum(axis=0, dtype=np.float64) for part in row_blocks(rows)), np.zeros(1))
         own = self.q.range(op.operands[0])
-        reach = sizes.sum(axis=0) * max(abs(own.low), abs(own.high)) / np.sqrt(len(sizes))
-        few = sizes.max(axis=0) < FEW_OF_WEIGHTS * np.asarray(given.scales)
+        reach = total * max(abs(own.low), abs(own.high)) / np.sqrt(len(rows))
+        few = np.maximum(rows.max(axis=0), -rows.min(axis=0)) < FEW_OF_WEIGHTS * np.asarray(given.scales)
         return np.flatnonzero(few & (reach > y.scale))
 
 

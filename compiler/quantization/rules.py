@@ -40,7 +40,7 @@ from .scales import (
     bias_to_integers,
     covered,
     ends_of,
-    real_weight,
+    rounding_error,
     wide_bias,
 )
 
@@ -87,7 +87,7 @@ def contraction(q: Quantizer, op: Operation) -> Value:
     operands = [q.integer(op.operands[0]), q.constant(rounded, given, op.operands[1].name)]
     means = q.means(op.operands[0]) if has_filters(op) else None
     if means is not None:
-        bias = (0 if bias is None else bias) - shift_of_rounding(op, real_weight(rounded, given) - weight, means)
+        bias = (0 if bias is None else bias) - shift_of_rounding(op, rounding_error(weight, rounded, given), means)
     if bias is not None:
         name = op.operands[2].name if len(op.operands) > 2 else None
         whole = wide_bias(bias, x, given) if q.scheme.short else bias_to_integers(bias, x, given)

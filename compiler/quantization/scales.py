@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,7 +66,7 @@ def weight_scale(
     scale can still be held; `wide` sums have 64 bits.
     """
     axes = tuple(range(weight.ndim - 1)) if per_channel else None
-    largest = np.abs(weight.astype(np.float64)).max(axis=axes)
+    largest = np.maximum(weight.max(axis=axes), -weight.min(axis=axes)).astype(np.float64)
     scales = np.maximum(largest / WEIGHT_LIMIT, y.scale / x.scale * NARROWEST)
     if bias is not None:
         needed = np.abs(bias.astype(np.float64)) / (x.scale * (WIDE_BIAS_LIMIT if wide else BIAS_LIMIT))
@@ -77,7 +79,12 @@ def weight_scale(
 def weight_to_integers(weight: Array, given: Quantization) -> NDArray[np.int8]:
     """The i8 numbers of a weight."""
     scales = np.array(given.scales if not given.is_per_tensor else given.scale, np.float64)
-    return np.clip(_round(weight.astype(np.float64) / scales), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
+    whole = np.empty(weight.shape, np.int8)
+    rows, filters = whole.reshape(-1, weight.shape[-1]), weight.reshape(-1, weight.shape[-1])
+    for part in row_blocks(filters):
+        steps = _round(filters[part].astype(np.float64) / scales)
+        rows[part] = np.clip(steps, -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    return whole
 
 
 def grid_of(weight: Array, zeros: Quantization) -> tuple[Quantization, NDArray[np.int8]] | None:
@@ -117,10 +124,20 @@ def _is_on_grid(row: NDArray[np.float32], scale: np.float32) -> bool:
     return bool((whole >= -128).all() and (whole <= 127).all() and (whole * scale == row).all())
 
 
-def real_weight(integers: NDArray[np.int8], given: Quantization) -> NDArray[np.float64]:
-    """The numbers that the integers of a weight stand for."""
-    numbers: NDArray[np.float64] = integers * np.array(given.scales if not given.is_per_tensor else given.scale)
-    return numbers
+def rounding_error(weight: Array, integers: NDArray[np.int8], given: Quantization) -> NDArray[np.float32]:
+    """What the numbers that the integers of a weight stand for have more than the weight."""
+    scales = np.array(given.scales if not given.is_per_tensor else given.scale)
+    error = np.empty(weight.shape, np.float32)
+    rows, filters, whole = (a.reshape(-1, weight.shape[-1]) for a in (error, weight, integers))
+    for part in row_blocks(filters):
+        rows[part] = whole[part] * scales - filters[part]
+    return error
+
+
+def row_blocks(rows: Array) -> Iterator[slice]:
+    """The rows of a matrix, some million elements at a time: few enough for copies of them in double precision."""
+    count = max(1, (1 << 20) // max(1, rows.shape[1]))
+    return (slice(first, first + count) for first in range(0, len(rows), count))
 
 
 def wide_bias(bias: Array, x: Quantization, weight: Quantization) -> NDArray[np.int64]:

@@ -65,8 +65,8 @@ def _runs(operator: Part, weight: TensorType, attributes: Attributes) -> tuple[i
 
 
 def _signed_runs(weight: Array, attributes: Attributes) -> Array:
-    """The weight as i8 [rows, length, F], less the offset."""
-    signed: Array = (weight.astype(np.int16) - attributes["offset"]).astype(np.int8)
+    """The weight as i8 [rows, length, F], less the offset; differences are those modulo 256."""
+    signed: Array = (weight.view(np.uint8) - np.uint8(attributes["offset"] % 256)).view(np.int8)
     return signed.reshape(attributes["rows"], -1, weight.shape[-1])
 
 
@@ -235,7 +235,8 @@ class RescaleTable(Part):
 
 def _correction(weight: Array, attributes: Attributes) -> Array:
     """What `dot4_correction` gives, as i64."""
-    sums: Array = (weight.astype(np.int64) - attributes["weight_zero"]).sum(axis=tuple(range(weight.ndim - 1)))
+    sums: Array = weight.sum(axis=tuple(range(weight.ndim - 1)), dtype=np.int64)
+    sums -= attributes["weight_zero"] * (weight.size // weight.shape[-1])
     missing: Array = -(attributes["x_offset"] + attributes["x_zero"]) * sums
     return missing
 

@@ -12,7 +12,7 @@ from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Operation
 from netc.compiler.graph.verifier import verify
 from netc.compiler.quantization import METHODS, Ranges, Scheme, quantize
-from netc.compiler.quantization.scales import weight_scale, weight_to_integers
+from netc.compiler.quantization.scales import rounding_error, weight_scale, weight_to_integers
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.names import ACTIVATIONS
 from netc.compiler.tflite.reading import read_model
@@ -113,6 +113,18 @@ def test_concat_widens_the_ranges_of_what_only_it_reads() -> None:
 
     graph = quantized(Net(PICTURE, two))  # type: ignore[arg-type]
     assert [op.name for op in graph.operations if op.name != "constant"] == ["q_conv2d", "q_conv2d", "concat"]
+
+
+def test_weights_of_many_rows_are_rounded_as_those_of_few() -> None:
+    weight = np.random.default_rng(0).standard_normal((3000, 400)).astype(np.float32)
+    given = weight_scale(weight, None, Quantization.of(1), Quantization.of(1), per_channel=True)
+    np.testing.assert_allclose(given.scales, np.abs(weight).max(0) / 127, rtol=1e-6)
+    whole = weight_to_integers(weight, given)
+    parts = [weight_to_integers(weight[rows], given) for rows in (slice(1700), slice(1700, None))]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    error = rounding_error(weight, whole, given)
+    np.testing.assert_allclose(error, whole * np.array(given.scales) - weight, atol=1e-7)
+    assert np.abs(error / given.scales).max() <= 0.5 + 1e-5
 
 
 def test_filters_of_zeros_keep_their_bias() -> None:
