@@ -9,7 +9,7 @@ import numpy as np
 
 from ..types import DType
 from .buffers import VectorType
-from .expressions import Expr, types_of
+from .expressions import Expr, Load, types_of
 from .operations import OPERATIONS, Number
 from .spelling import spelled
 
@@ -161,7 +161,10 @@ TABLE = 256
 @spelled("pick")
 @dataclass(frozen=True, slots=True)
 class Pick(Expr):
-    """Lanes of a vector of 256 bytes: lane i is lane `places[i]` of the table. Places are u8, so all lie inside."""
+    """Lanes of a vector of 256: lane i is lane `places[i]` of the table. Places are u8, so all lie inside.
+
+    The table has bytes, or words of four bytes, which must lie in memory.
+    """
 
     table: Expr
     places: Expr
@@ -171,7 +174,8 @@ class Pick(Expr):
 
     def fault(self) -> str:
         table, places = self.table.type, self.places.type
-        fits = table.lanes == TABLE and table.dtype in (DType.I8, DType.U8) and places.dtype is DType.U8
+        is_table = table.dtype in (DType.I8, DType.U8) or (table.dtype is DType.I32 and isinstance(self.table, Load))
+        fits = table.lanes == TABLE and is_table and places.dtype is DType.U8
         return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
 
     def meaning(self) -> Callable[..., Number]:

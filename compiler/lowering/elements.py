@@ -241,8 +241,9 @@ class OperandView:
         """The entry of a table for each number."""
         table, lowest = self.operation.operands[operand], int(np.iinfo(str(x.type.dtype.numpy)).min)
         buffer = self.elements.buffers.get(table)
-        sizes = x.type.dtype.itemsize, table.type.dtype.itemsize
-        if self.elements.byte_tables and buffer is not None and x.type.lanes > 1 and sizes == (1, 1):
+        are_vectors = self.elements.lane is not None and x.type.dtype.itemsize == 1
+        are_picked = table.type.dtype is DType.I32 or (self.elements.byte_tables and table.type.dtype.itemsize == 1)
+        if are_vectors and are_picked and buffer is not None:
             sign = Const(lowest, x.type.dtype, x.type.lanes)
             places = Bitcast(Binary("xor", x, sign), DType.U8) if lowest else x
             return Pick(Load(buffer, (Const(0),), TABLE), places)

@@ -126,7 +126,23 @@ def over_rows(m: Maker, name: str) -> Value:
     return m.emit(name, x, y=Quantization.of(scale, zero + 128 + lowest), **given)
 
 
-@recipe("softmax_share", "log_share", "l2_share")
+@recipe("softmax_share")
+def softmax_share(m: Maker, name: str) -> Value:
+    shape, dtype = m.shape((2, 1, 3), end=(m.choice((4, 1, 7, 19)),)), m.choice(("i8", "u8", "i16"))
+    total = _total(m, (*shape[:-1], 1))
+    factor = (m.emit(part, total, dtype=dtype) for part in ("softmax_reciprocal", "softmax_exponent"))
+    x = m.leaf(DType.I32, shape, str((1 << 31) - 1))
+    return m.emit(name, x, *factor, y=quantization(m, DType.I8), dtype=dtype)
+
+
+def _total(m: Maker, shape: Shape) -> Value:
+    """Sums of exponentials, of which one is 1."""
+    return m.emit(
+        "add", m.leaf(DType.I32, shape, str(m.choice((1 << 21, (1 << 31) - (1 << 20))))), m.scalar(1 << 19, DType.I32)
+    )
+
+
+@recipe("log_share", "l2_share")
 def share(m: Maker, name: str) -> Value:
     """The last steps of operators over rows, on numbers such as the steps before them give."""
     shape = m.shape((2, 1, 3), end=(m.choice((4, 1, 7)),))
@@ -135,20 +151,15 @@ def share(m: Maker, name: str) -> Value:
         given: dict[str, Any] = {"x": quantization_of(x)}
         total = m.leaf(DType.I64, (*shape[:-1], 1), "100000")
     else:
-        low = name == "log_share"
-        x = m.leaf(DType.I64, shape, str((1 << 31) - 1))
-        given = {"dtype": m.choice(("i8", "u8") if low else ("i8", "u8", "i16"))}
-        x = m.emit("neg", x) if low else x
+        x = m.emit("neg", m.leaf(DType.I64, shape, str((1 << 31) - 1)))
+        given = {"dtype": m.choice(("i8", "u8"))}
         total = m.emit("add", m.leaf(DType.I64, (*shape[:-1], 1), str(1 << 21)), m.scalar(1 << 18, DType.I64))
-    if name == "softmax_share":
-        total = m.emit("softmax_reciprocal", total)
     return m.emit(name, x, total, y=quantization(m, DType.I8), **given)
 
 
-@recipe("softmax_reciprocal")
-def softmax_reciprocal(m: Maker, name: str) -> Value:
-    total = m.leaf(DType.I64, m.shape((2, 1, 3)), str(1 << 21))
-    return m.emit(name, m.emit("add", total, m.scalar(1 << 18, DType.I64)))
+@recipe("softmax_reciprocal", "softmax_exponent")
+def softmax_factor(m: Maker, name: str) -> Value:
+    return m.emit(name, _total(m, m.shape((2, 1, 3))), dtype=m.choice(("i8", "u8", "i16")))
 
 
 def _weight(m: Maker, shape: Shape, dtype: DType) -> tuple[Value, Quantization]:

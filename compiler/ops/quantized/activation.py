@@ -12,7 +12,7 @@ from ...errors import ScaleError, ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute
-from ...loops.ir import Expr, binary, minimum
+from ...loops.ir import Binary, Expr, FixedMul, Select, binary, const, maximum, minimum
 from ...types import DType, Quantization, TensorType
 from ..reduction import check_some
 from ..rounding import rounded
@@ -210,8 +210,9 @@ DIFFERENCE_BITS = 5
 """Integer bits of the differences whose exponentials softmax adds up."""
 SUM_BITS = 12
 """Integer bits of the sum of exponentials. LiteRT gives up (aborts) where a sum reaches 512; here it goes on."""
-_WORD_BITS = 32
-_WORD = (1 << _WORD_BITS) - 1
+_WORD = (1 << 32) - 1
+_LEAST_SHIFT = 31
+"""By a larger shift to the right no exponential's share reaches one half."""
 
 
 @register
@@ -266,7 +267,7 @@ class QSoftmax(QuantizedOperator):
             return (short_softmax.softmax(x, attributes),)
         e = self.exponentials(attributes)[x.max(axis=-1, keepdims=True).astype(np.int64) - x]
         total = fp.shift_right(e, SUM_BITS).sum(axis=-1, keepdims=True)
-        return (softmax_share(e, packed_reciprocal(total), dtype),)
+        return (softmax_share(e, share_factor(total, dtype), dtype),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
@@ -277,78 +278,107 @@ class QSoftmax(QuantizedOperator):
         difference = b.emit("cast", b.emit("sub", top, wide), dtype="u8")
         table = self.exponentials(attributes).astype(np.int32)
         terms = b.emit("lookup", difference, b.constant(fp.shift_right(table, SUM_BITS).astype(np.int32)))
-        total = b.emit("reduce_sum", b.emit("cast", terms, dtype="i64"), axes=(-1,), keepdims=True)
-        exponentials = b.emit("cast", b.emit("lookup", difference, b.constant(table)), dtype="i64")
-        reciprocals = b.emit("softmax_reciprocal", total)
-        return b.emit("softmax_share", exponentials, reciprocals, dtype=attributes["dtype"], y=attributes["y"])
+        total = b.emit("reduce_sum", terms, axes=(-1,), keepdims=True)
+        exponentials = b.emit("lookup", difference, b.constant(table))
+        dtype = attributes["dtype"]
+        factor = (b.emit(f"softmax_{part}", total, dtype=dtype) for part in ("reciprocal", "exponent"))
+        return b.emit("softmax_share", exponentials, *factor, dtype=dtype, y=attributes["y"])
 
 
-@register
-class SoftmaxReciprocal(Part):
-    """The reciprocals of totals (i64), of which 32 bits count.
+class _OfTotals(Part):
+    """What the shares of rows are multiplied with, of their totals (i32, of which all bits count, modulo 2^32)."""
 
-    They are fractions of 31 bits, and 32 bits higher stand their exponents.
-    """
-
-    name = "softmax_reciprocal"
     operands = ("total",)
+    attributes = {"dtype": AttributeSpec(str, "element type of the shares")}
     elementwise = True
     non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (total,) = operands
-        if total.dtype is not DType.I64:
-            raise ShapeError(f"softmax_reciprocal takes i64, not {total}")
+        named_integer(self, attributes)
+        if total.dtype is not DType.I32:
+            raise ShapeError(f"{self.name} takes i32, not {total}")
         return (total.dense(),)
 
+
+@register
+class SoftmaxReciprocal(_OfTotals):
+    """The reciprocals of totals as fractions of 31 bits; 0 where no share is as large as one half."""
+
+    name = "softmax_reciprocal"
+
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return (packed_reciprocal(operands[0]),)
+        return (share_factor(operands[0], DType(attributes["dtype"]))[0].astype(np.int32),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        scale, bits = reciprocal_expr(c.let, c.let(binary("and", c.load(0, index), _WORD)), SUM_BITS)
-        return binary("or", scale, binary("shl", bits, _WORD_BITS))
+        fraction, bits = _reciprocal_expr(c, index)
+        vanishes = Binary("lt", const(_bits_of(attributes), bits.type), bits)
+        return fp.narrow(Select(vanishes, const(0, fraction.type), fraction))
 
 
-def packed_reciprocal(total: Array) -> Array:
-    """The reciprocals of totals, as `SoftmaxReciprocal` gives them."""
-    scale, bits = reciprocal(total & _WORD, SUM_BITS)
-    packed: Array = scale | (bits << _WORD_BITS)
-    return packed
+@register
+class SoftmaxExponent(_OfTotals):
+    """The powers of two of the factors whose fractions `softmax_reciprocal` gives: -31 to -1."""
+
+    name = "softmax_exponent"
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (share_factor(operands[0], DType(attributes["dtype"]))[1].astype(np.int32),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        _, bits = _reciprocal_expr(c, index)
+        shift = binary("sub", _bits_of(attributes) - 31, bits)
+        return fp.narrow(maximum(minimum(shift, -1), -_LEAST_SHIFT))
+
+
+def _bits_of(attributes: Attributes) -> int:
+    """Of a share."""
+    return 8 * DType(attributes["dtype"]).itemsize
+
+
+def _reciprocal_expr(c: Compute, index: tuple[Expr, ...]) -> tuple[Expr, Expr]:
+    total = c.let(binary("and", fp.wide(c.load(0, index)), _WORD))
+    fraction, bits = reciprocal_expr(c.let, total, SUM_BITS)
+    return fraction, c.let(bits)
+
+
+def share_factor(total: Array, dtype: DType) -> tuple[Array, Array]:
+    """The factor by which an exponential becomes its share in a total: fraction of 31 bits and power of two (i64)."""
+    fraction, bits = reciprocal(total.astype(np.int64) & _WORD, SUM_BITS)
+    shift = 8 * dtype.itemsize - 31 - bits
+    return np.where(shift < -_LEAST_SHIFT, 0, fraction), np.clip(shift, -_LEAST_SHIFT, -1)
 
 
 @register
 class SoftmaxShare(Part):
-    """The share of each exponential (i64 fractions of 31 bits) in its row's total: the last step of q_softmax.
+    """The share of each exponential (i32 fractions of 31 bits) in its row's total: the last step of q_softmax.
 
-    The totals come as `softmax_reciprocal` gives them.
+    The totals come as `softmax_reciprocal` and `softmax_exponent` give them.
     """
 
     name = "softmax_share"
-    operands = ("x", "reciprocal")
+    operands = ("x", "reciprocal", "exponent")
     attributes = {"y": quantization("the result"), "dtype": AttributeSpec(str, "element type of the result")}
     elementwise = True
     non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        x, total = operands
-        if x.rank < 1 or x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
-            raise ShapeError(f"softmax_share can't divide {x} by {total}")
+        x, *factor = operands
+        row = TensorType(DType.I32, (*x.shape[:-1], 1)) if x.rank else None
+        if x.dtype is not DType.I32 or any(f != row for f in factor):
+            raise ShapeError(f"softmax_share can't divide {x} by {' and '.join(map(str, factor))}")
         return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        x, packed = operands
-        return (softmax_share(x, packed, DType(attributes["dtype"])),)
+        x, fraction, shift = operands
+        return (softmax_share(x, (fraction, shift), DType(attributes["dtype"])),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = DType(attributes["dtype"])
-        packed = c.let(c.load_broadcast(1, index))
-        share = fp.high_multiply_expr(c.load(0, index), binary("and", packed, _WORD))
-        exponent = minimum(fp.shr(packed, _WORD_BITS) + (31 - 8 * dtype.itemsize), 62)
-        return fp.saturate_expr(fp.shift_right_by(c.let, share, exponent) + int(np.iinfo(str(dtype.numpy)).min), dtype)
+        share = FixedMul(c.load(0, index), c.load_broadcast(1, index), c.load_broadcast(2, index), halves_up=True)
+        return fp.saturate_expr(share + int(np.iinfo(str(dtype.numpy)).min), dtype)
 
 
-def softmax_share(x: Array, packed: Array, dtype: DType) -> Array:
-    """The share of exponentials in their totals, whose reciprocals are given, on the scale that softmax has."""
-    exponent = np.minimum((packed >> _WORD_BITS) + 31 - 8 * dtype.itemsize, 62)
-    share = fp.shift_right(FixedPoint(32).times(x, packed & _WORD), exponent)
-    return fp.saturate(share + int(np.iinfo(str(dtype.numpy)).min), dtype)
+def softmax_share(x: Array, factor: tuple[Array, Array], dtype: DType) -> Array:
+    """The shares of exponentials in their totals, whose factors are given, on the scale that softmax has."""
+    return fp.saturate(fp.multiply(x, *factor) + int(np.iinfo(str(dtype.numpy)).min), dtype)

@@ -222,6 +222,17 @@ def test_bytes_from_tables(lanes: int, dtype: str, cpu: str) -> None:
     np.testing.assert_array_equal(compiled, table[places])
 
 
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32])
+def test_words_from_tables(lanes: int, cpu: str) -> None:
+    rng = np.random.default_rng(lanes)
+    table, places = rng.integers(-(1 << 31), 1 << 31, 256).astype(np.int32), rng.permutation(256).astype(np.uint8)
+    text = table_kernel(lanes, "i32").replace("u8x1 ", "u8 ")
+    interpreted, compiled = both(text, [places, table, np.zeros_like(table)], cpu)
+    np.testing.assert_array_equal(interpreted, table[places])
+    np.testing.assert_array_equal(compiled, table[places])
+
+
 def test_tables_are_looked_up_in_parts_of_sixteen() -> None:
     text = assembly(kernel_text(parse_kernel(table_kernel(32, "i8")), target := find_target("haswell")), target)
     assert text.count("\tvpshufb\t") == 16

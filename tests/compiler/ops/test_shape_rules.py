@@ -27,8 +27,14 @@ REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("dequantize", ("i8[4]",), {"x": HALF}, r"i8\[4\] doesn't say so"),
     ("q_softmax", ("i8[3,0]<0.5:-5>",), {"x": HALF, "y": SHARE, "dtype": "i8"}, r"has no elements along \[-1\]"),
     ("q_log_softmax", ("i8[3,0]<0.5:-5>",), {"x": HALF, "y": Quantization.of(1 / 16, 127)}, r"has no elements"),
-    ("softmax_share", ("i64[2]", "i64[1]"), {"y": SHARE, "dtype": "f32"}, "softmax_share gives i8, u8, i16, not f32"),
-    ("softmax_share", ("i64[]", "i64[1]"), {"y": SHARE, "dtype": "i8"}, r"can't divide i64\[\]"),
+    (
+        "softmax_share",
+        ("i32[2]", "i32[1]", "i32[1]"),
+        {"y": SHARE, "dtype": "f32"},
+        "softmax_share gives i8, u8, i16, not f32",
+    ),
+    ("softmax_share", ("i32[]", "i32[1]", "i32[1]"), {"y": SHARE, "dtype": "i8"}, r"can't divide i32\[\]"),
+    ("softmax_exponent", ("i64[3,1]",), {"dtype": "i8"}, "softmax_exponent takes i32, not i64"),
     (
         "lstm_gate",
         ("i32[2]", "i32[2]"),

@@ -61,7 +61,7 @@ CASES: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
     ("q_softmax", ("i8[0,5]<0.5:-5>",), {"x": X, "y": Quantization.of(1 / 256, -128), "dtype": "i8"}),
     ("q_log_softmax", ("i8[2,0,5]<0.5:-5>",), {"x": X, "y": Quantization.of(1 / 16, 127)}),
     ("q_l2_normalize", ("i8[3,0]<0.5:-5>",), {"x": X, "y": Quantization.of(1 / 128, 0)}),
-    ("softmax_share", ("i64[3,0]", "i64[3,1]"), {"y": Quantization.of(1 / 256, -128), "dtype": "i8"}),
+    ("softmax_share", ("i32[3,0]", "i32[3,1]", "i32[3,1]"), {"y": Quantization.of(1 / 256, -128), "dtype": "i8"}),
     ("lstm_gate", ("i32[0,3]", "i32[0,3]"), {"total": (1 << 30, -3), "fed_back": (0, 0)}),
     ("q_mean", ("i8[0,4]<0.5:-5>",), {"axes": (1,), "x": X, "y": Y}),
     ("q_avg_pool", ("i8[0,4,4,3]<0.5:-5>",), {"size": (2, 2), "strides": (2, 2), "padding": "same"}),

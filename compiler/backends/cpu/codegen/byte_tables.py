@@ -1,4 +1,7 @@
-"""Bytes from tables of 256: by instructions that take bytes from one register or two, or one byte after the other."""
+"""Entries of tables of 256: bytes by instructions that take them from one register or two, or one after the other.
+
+Words of four bytes are gathered from memory, by LLVM's intrinsic, which becomes single loads where a machine has none.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,33 @@ def pick(emitter: Nested, expr: Pick) -> Value:
     """The node `Pick`."""
     source, places = emitter.target.byte_tables, emitter.value(expr.places)
     kind = llvm_type(expr.table.type.dtype, places.type.lanes)
+    if isinstance(expr.table, Load) and kind.lanes == 1:
+        return _loaded(emitter, expr.table, places, kind)
+    if isinstance(expr.table, Load) and kind.dtype is DType.I32:
+        return _gathered(emitter, expr.table, places, kind)
     if source is ByteTables.SIXTEENS and 1 < kind.lanes <= _SHORT:
         return _among_sixteens(emitter, expr.table, places, kind)
     table = emitter.value(expr.table)
     if source is ByteTables.PAIRS_OF_64 and 1 < kind.lanes <= _REGISTER:
         return _among_pairs(emitter, table, places, kind)
     return _one_by_one(emitter, table, places, kind)
+
+
+def _loaded(emitter: Nested, table: Load, places: Value, kind: LLVMType) -> Value:
+    """One entry from memory."""
+    out, pointer = emitter.out, emitter.address(table.buffer, table.indices)
+    place = out.emit(f"getelementptr inbounds {kind.text}, ptr {pointer}, i64 {out.emit(f'zext {places} to i64')}")
+    return Value(kind, out.emit(f"load {kind.text}, ptr {place}, align {kind.dtype.itemsize}"))
+
+
+def _gathered(emitter: Nested, table: Load, places: Value, kind: LLVMType) -> Value:
+    """Words from memory."""
+    out, lanes, pointer = emitter.out, kind.lanes, emitter.address(table.buffer, table.indices)
+    wide = out.emit(f"zext {places} to <{lanes} x i32>")
+    pointers = out.emit(f"getelementptr inbounds i32, ptr {pointer}, <{lanes} x i32> {wide}")
+    true, operands = constant(1, llvm_type(DType.BOOL, lanes)), f"<{lanes} x ptr> {pointers}, i32 4"
+    intrinsic = f"@llvm.masked.gather.{kind.suffix}.v{lanes}p0"
+    return Value(kind, out.emit(f"call {kind.text} {intrinsic}({operands}, <{lanes} x i1> {true}, {kind.text} poison)"))
 
 
 def _among_sixteens(emitter: Nested, table: Expr, places: Value, kind: LLVMType) -> Value:

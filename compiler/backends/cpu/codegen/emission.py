@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ....loops.ir import Expr
+from ....loops.ir import Buffer, Expr
 from ....targets.target import Target
 from .reach import Reach
 from .text import LLVMType, Value
@@ -42,4 +42,8 @@ class Nested(Emission, Protocol):
 
     def let(self, expr: Expr) -> Expr:
         """Emit an expression under a name that no program can write, and return the variable."""
+        ...
+
+    def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
+        """Pointer to an element."""
         ...
