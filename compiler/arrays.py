@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,34 @@ ALIGNMENT = 64
 """Of arena and weights, in bytes."""
 
 
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+"""Memory of this process alone: `mmap` shares it otherwise, which takes small pages and keeps what is given back."""
+
+
 def aligned_bytes(size: int) -> np.ndarray[Any, Any]:
-    """Zeroed memory that starts at a multiple of `ALIGNMENT`."""
+    """Zeroed memory that starts at a multiple of `ALIGNMENT`.
+
+    Much of it lies in huge pages where Linux gives them to those who ask: in virtual machines, where finding a small
+    page reads two tables of four levels each, memory is read several times as fast.
+    """
+    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        raw = np.frombuffer(_huge_pages(size + _HUGE), np.uint8)
+        start = -raw.ctypes.data % _HUGE
+        return raw[start : start + size]
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]
+
+
+def _huge_pages(size: int) -> mmap.mmap:
+    """Zeroed memory, in huge pages if the system has some."""
+    try:
+        memory = mmap.mmap(-1, size, **_PRIVATE)
+    except OSError as e:
+        raise MemoryError(f"no {size:,} bytes of memory: {e.strerror}") from None
+    with suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def row_major(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -41,7 +65,7 @@ class Scratch(mmap.mmap):
     @staticmethod
     def of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """A zeroed array in such memory, which must not be empty."""
-        return np.frombuffer(Scratch(-1, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+        return np.frombuffer(Scratch(-1, math.prod(shape) * dtype.itemsize, **_PRIVATE), dtype).reshape(shape)
 
 
 def move(source: np.ndarray[Any, Any], goal: np.ndarray[Any, Any]) -> None:
@@ -86,6 +110,8 @@ def _outermost(array: np.ndarray[Any, Any]) -> int | None:
     return axis if others + array.itemsize <= array.strides[axis] else None
 
 
+_HUGE = 1 << 21
+"""Bytes of a huge page (x86-64, and AArch64 with small pages of 4 KiB)."""
 _PART = 1 << 24
 """Bytes after which memory is given back."""
 _LINE = 64

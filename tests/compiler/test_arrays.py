@@ -9,7 +9,45 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netc.compiler.arrays import Scratch, move
+from netc.compiler.arrays import ALIGNMENT, Scratch, aligned_bytes, move
+
+SIZES = (1, 63, 4096, (1 << 21) - 1, 1 << 21, (1 << 22) + 5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_memory_is_aligned_and_zero(size: int) -> None:
+    memory = aligned_bytes(size)
+    assert memory.shape == (size,)
+    assert memory.ctypes.data % ALIGNMENT == 0
+    assert not memory.any()
+    memory[:] = 7
+    assert not aligned_bytes(size).any()
+
+
+def test_memory_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(MemoryError):
+        aligned_bytes(1 << 62)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says how its pages are")
+def test_large_memory_lies_in_huge_pages() -> None:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not setting.exists() or "[never]" in setting.read_text(encoding="ascii"):
+        pytest.skip("this system has no huge pages")
+    memory = aligned_bytes(1 << 26)
+    memory[:] = 1
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="ascii").splitlines():
+        name, *words = line.split()
+        if not name.endswith(":"):
+            first, last = (int(number, 16) for number in name.split("-"))
+            inside = first <= memory.ctypes.data < last
+        elif name == "AnonHugePages:" and inside:
+            found = int(words[0]) * 1024
+    if not found:
+        pytest.skip("this system gave none")
+    assert found >= memory.size // 2
+
 
 ROWS, COLUMNS = 4096, 8192
 BYTES = ROWS * COLUMNS * 4
