@@ -147,6 +147,19 @@ class Elements:
         finally:
             self.statements, self._memo = saved
 
+    @contextmanager
+    def vectors(self, lane: Var, lanes: int) -> Iterator[list[Stmt]]:
+        """The same for vectors along a loop of its own, where single elements are computed outside."""
+        saved = self.lane, self.lanes, self.known
+        self.lane, self.lanes = lane, lanes
+        self.known = {value: Broadcast(known, lanes) for value, known in self.known.items()}
+        try:
+            with self.nested() as statements:
+                self._memo = {}
+                yield statements
+        finally:
+            self.lane, self.lanes, self.known = saved
+
     def let(self, value: Expr) -> Expr:
         """Name a value that may be used more than once."""
         if isinstance(value, (Var, Const)):

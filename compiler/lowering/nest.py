@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..loops.ir import (
     Kernel,
     Load,
     LoopKind,
+    Reduce,
     Space,
     Stmt,
     Store,
@@ -34,11 +36,11 @@ from ..loops.ir import (
 )
 from ..targets.target import ByteTables, MinMax, Target
 from ..types import DType, TensorType
-from .elements import Elements
+from .elements import Elements, NotVectorizableError
 from .extremum import reduce_in_loops, reduce_window
 from .group import Group
 from .kernel import Names, Scheduled
-from .loops import LINE, loop
+from .loops import LINE, loop, vector_loop
 
 UNROLLED_WINDOW = 9
 """Reductions over at most this many elements are expanded."""
@@ -147,6 +149,10 @@ class Nest(ABC):
         if rule.op in ("max", "min") and type_.dtype.is_float and self.min_max is MinMax.SELECT:
             found = self._extremum(elements, rule, start)
             return elements.let(rule.finish(found)) if rule.finish else found
+        last = rule.extents[-1] if rule.extents else 1
+        if elements.lanes == 1 < self.lanes <= last and not type_.dtype.is_float:
+            with suppress(NotVectorizableError):
+                return self._in_vectors(elements, rule, type_.dtype)
         here = (Const(0),)
         kind = LoopKind.UNROLL if math.prod(rule.extents) <= UNROLLED_WINDOW else LoopKind.SERIAL
         nested = rule.op == "add" and type_.dtype.is_float and kind is LoopKind.SERIAL
@@ -184,6 +190,42 @@ class Nest(ABC):
         elements.statements += statements
         total = elements.let(Load(accumulator, here))
         return elements.let(rule.finish(total)) if rule.finish else total
+
+    def _in_vectors(self, elements: Elements, rule: Reduction, dtype: DType) -> Expr:
+        """A reduction of integers, whose order says nothing, a vector along the last dimension at a time.
+
+        Raises `NotVectorizableError` where elements don't lie so.
+        """
+        *outer, extent = rule.extents
+        total = Buffer(self.names.fresh("acc"), dtype, (1,), Space.REGISTER)
+        parts = Buffer(self.names.fresh("acc"), dtype, (1,), Space.REGISTER, lanes=self.lanes)
+        starts = [
+            Store(b, (Const(0),), const(start_of(rule.op, dtype), VectorType(dtype, b.lanes))) for b in (total, parts)
+        ]
+        found: Expr = Reduce(rule.op, Load(parts, (Const(0),)))
+
+        def combine(into: Buffer, term: Expr) -> Stmt:
+            return Store(into, (Const(0),), binary(rule.op, Load(into, (Const(0),)), term))
+
+        def step(r: tuple[Expr, ...], lane: Var, width: int) -> list[Stmt]:
+            self.ranges[lane.name] = (0, extent - 1)
+            with elements.vectors(lane, width) as statements:
+                term = elements.let(rule.body((*r, lane)))
+                if width == self.lanes:
+                    return [*statements, combine(parts, term)]
+                return [*statements, combine(total, Reduce(rule.op, term) if width > 1 else term)]
+
+        def nest(r: tuple[Expr, ...]) -> list[Stmt]:
+            if len(r) == len(outer):
+                return vector_loop(self.names, extent, self.lanes, partial(step, r))
+            name = self.names.fresh("r")
+            self.ranges[name] = (0, outer[len(r)] - 1)
+            return loop(name, outer[len(r)], lambda i: nest((*r, i)))
+
+        body = nest(())
+        elements.statements += [Allocate(total), Allocate(parts), *starts, *body, combine(total, found)]
+        value = elements.let(Load(total, (Const(0),)))
+        return elements.let(rule.finish(value)) if rule.finish else value
 
     def _extremum(self, elements: Elements, rule: Reduction, start: Const) -> Expr:
         """The largest or smallest float where one instruction would lose NaNs."""

@@ -262,5 +262,6 @@ class RescaleReal(Part):
         return (fp.saturate(scaled, named_integer(self, attributes), attributes["low"], attributes["high"]),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        scaled = fp.multiply_real_expr(c.let, c.load(0, index), c.load_broadcast(1, index)) + attributes["y"].zero_point
-        return fp.saturate_expr(scaled, named_integer(self, attributes), attributes["low"], attributes["high"])
+        scaled = fp.multiply_real_expr(c.let, c.load(0, index), c.load_broadcast(1, index))
+        zero_point, dtype = attributes["y"].zero_point, named_integer(self, attributes)
+        return fp.saturate_beside_expr(scaled, zero_point, dtype, attributes["low"], attributes["high"])

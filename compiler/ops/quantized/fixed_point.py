@@ -208,9 +208,9 @@ def multiply_by_operands(let: Let, x: Expr, multiplier: Expr, shift: Expr) -> Ex
 
 
 def multiply_real_expr(let: Let, x: Expr, factor: Expr) -> Expr:
-    """`multiply_real` of an i32 or i64 expression, giving i64."""
+    """`multiply_real` of an i32 or i64 expression, of the same type."""
     if x.type.dtype is DType.I32:
-        return Cast(RealMul(x, factor), DType.I64)
+        return RealMul(x, factor)
     product = rounded_expr(let, Cast(x, DType.F64) * factor)
     return Cast(Cast(product, DType.I32), DType.I64)
 
@@ -227,3 +227,12 @@ def saturate_expr(x: Expr, dtype: DType, low: int | None = None, high: int | Non
     info = np.iinfo(str(dtype.numpy))
     clipped = maximum(minimum(x, info.max if high is None else high), info.min if low is None else low)
     return Cast(clipped, dtype)
+
+
+def saturate_beside_expr(
+    x: Expr, zero_point: int, dtype: DType, low: int | None = None, high: int | None = None
+) -> Expr:
+    """`saturate` of the sum of an i32 or i64 expression and a zero point, which has no overflow."""
+    info = np.iinfo(str(dtype.numpy))
+    least, most = info.min if low is None else low, info.max if high is None else high
+    return Cast(maximum(minimum(x, most - zero_point), least - zero_point) + zero_point, dtype)

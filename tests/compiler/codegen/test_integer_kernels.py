@@ -185,6 +185,24 @@ def test_factors_without_double_precision_give_the_same_integers() -> None:
     assert (compiled[0] != 0).mean() > 0.5
 
 
+@pytest.mark.parametrize("lanes", [1, 8, 16])
+@pytest.mark.parametrize("factor", [1.0, -1.0, 0.5, -0.25, 0.3, 2.0**-31, 1.5, 0.0])
+def test_known_factors_round_halves_away_from_zero(factor: float, lanes: int) -> None:
+    x = np.array([*LIMITS, LIMITS[1] - 1, 0, *range(-9, 10), *(5 * np.arange(-20, 21))], np.int32)
+    x = np.pad(x, (0, -x.size % 16))
+    y = np.zeros_like(x)
+    text = f"""kernel @real(%x: i32[{x.size}], %y: out i32[{x.size}]) {{
+  for %i = 0 to {x.size // lanes} {{
+    %y[%i * {lanes}] = real_mul(load i32x{lanes} %x[%i * {lanes}], {factor}: f64x{lanes})
+  }}
+}}
+""".replace("x1 ", " ").replace("x1)", ")")
+    load_kernel(parse_kernel(text)).run([x, y])
+    exact = x * np.float64(factor)
+    whole = np.trunc(exact) + np.where(np.abs(exact - np.trunc(exact)) >= 0.5, np.sign(exact), 0)
+    np.testing.assert_array_equal(y, np.clip(whole, *LIMITS).astype(np.int32))
+
+
 FLIPPED = """\
 kernel @flipped(%x: i8[4], %w: i8[64], %y: out i32[16]) {
   %a = bitcast<u8>(xor(load i8x4 %x[0], -128: i8x4))

@@ -47,7 +47,6 @@ from ....loops.ir import (
     Var,
 )
 from ....loops.operations import COMPARISONS
-from ....loops.rounding import rounded_expr
 from ....targets.target import DotProduct, Target
 from ....types import DType
 from . import text
@@ -346,10 +345,8 @@ class ExpressionEmitter(IndexEmitter):
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
 
     def _real_mul(self, expr: RealMul) -> Value:
-        if self.target.has_double:
-            product = rounded_expr(self.let, Cast(self.let(expr.x), DType.F64) * expr.factor)
-            return self.value(Cast(product, DType.I32))
-        return real_mul(self, self.value(expr.x), self.value(expr.factor))
+        factor = expr.factor.value if isinstance(expr.factor, Const) else math.inf
+        return real_mul(self, self.value(expr.x), self.value(expr.factor), is_small=-1 < factor <= 1)
 
     def _pick(self, expr: Pick) -> Value:
         return pick(self, expr)

@@ -8,12 +8,15 @@ floor((x * m + 2^30 + 2^(e+30) - n * 2^31) / 2^(e+31)). The product's sign may s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
 from .text import LLVMType, Value, constant, literal, llvm_type, mask
+
+_BEFORE_HALF = math.nextafter(0.5, 0.0)
 
 
 def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
@@ -43,8 +46,28 @@ def high_product(emitter: Emission, x: Value, y: Value, addend: Value) -> Value:
     return Value(kind, out.emit(f"trunc {wide.text} {high} to {kind.text}"))
 
 
-def real_mul(emitter: Emission, x: Value, factor: Value) -> Value:
-    """The node `RealMul` without double precision: lane by lane, in integers."""
+def real_mul(emitter: Emission, x: Value, factor: Value, *, is_small: bool) -> Value:
+    """The node `RealMul`; `is_small`: the factor is known to lie in (-1, 1], so that all results are 32-bit numbers.
+
+    Halves are rounded away from zero by adding the number before 1/2 with the product's sign, which makes whole numbers
+    of them, and of nothing below them, as the sum is rounded to even; then the rest is cut off.
+    """
+    if not emitter.target.has_double:
+        return _real_products(emitter, x, factor)
+    out, kind, wide = emitter.out, x.type, factor.type
+    product = out.emit(f"fmul {wide.text} {out.emit(f'sitofp {x} to {wide.text}')}, {factor.name}")
+    half = out.call(
+        wide.text, f"llvm.copysign.{wide.suffix}", (wide.text, constant(_BEFORE_HALF, wide)), (wide.text, product)
+    )
+    total = Value(wide, out.emit(f"fadd {wide.text} {product}, {half}"))
+    if not is_small:
+        total = emitter.pick("fcmp olt", total, constant(float((1 << 31) - 1), wide))
+        total = emitter.pick("fcmp ogt", total, constant(-float(1 << 31), wide))
+    return Value(kind, out.emit(f"fptosi {total} to {kind.text}"))
+
+
+def _real_products(emitter: Emission, x: Value, factor: Value) -> Value:
+    """Without double precision: lane by lane, in integers."""
     out, kind, lanes = emitter.out, x.type, x.type.lanes
     result = "poison"
     for lane in range(lanes):
