@@ -94,8 +94,14 @@ _INTEL_SERVERS = (
 
 
 def with_core(target: Target) -> Target:
-    """A target with what is known of its core by name."""
-    return replace(target, float_units=2, streams_slowly=True) if target.cpu in _INTEL_SERVERS else target
+    """A target with what is known of its core, by name or by instruction sets that only these cores have.
+
+    A virtual machine may give its processor the number of another model, and LLVM that model's name.
+    """
+    has_halves = "+avx512fp16" in target.features and "+sse4a" not in target.features
+    if target.cpu not in _INTEL_SERVERS and not has_halves:
+        return target
+    return replace(target, float_units=2, streams_slowly=True)
 
 
 CPUS: Mapping[str, Target] = {
