@@ -138,6 +138,8 @@ class Prefetch(Stmt):
     indices: tuple[Expr, ...]
     writes: bool = False
     """The element is written next."""
+    ahead: int = 0
+    """So many elements behind it in memory is what is asked for, which may lie beyond the buffer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,8 @@ class KernelReader(TokenReader):
             return If(condition, then, self.block(scope.inner()) if self.skip("else") else ())
         if self.skip("prefetch"):
             writes = self.skip("out")
-            return Prefetch(*self.access(self.name("%"), scope), writes)
+            place = self.access(self.name("%"), scope)
+            return Prefetch(*place, writes, self.integer() if self.skip("ahead") else 0)
         name = self.name("%")
         if self.token == "[":
             buffer, indices = self.access(name, scope)

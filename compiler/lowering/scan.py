@@ -265,7 +265,7 @@ class _Inlining:
             buffer, index = self._access(s.buffer, s.indices)
             return Store(buffer, index, self.expr(s.value))
         if isinstance(s, Prefetch):
-            return Prefetch(*self._access(s.buffer, s.indices), s.writes)
+            return Prefetch(*self._access(s.buffer, s.indices), s.writes, s.ahead)
         if isinstance(s, For):
             kind = LoopKind.SERIAL if s.kind is LoopKind.PARALLEL else s.kind
             body = self.block(s.body)

@@ -96,7 +96,7 @@ def convolution(filters: int, stride: int) -> Graph:
 @pytest.mark.parametrize(
     ("filters", "stride", "is_copied"),
     [
-        pytest.param(48, 2, True, id="whole panels"),
+        pytest.param(96, 2, True, id="whole panels"),
         pytest.param(60, 2, True, id="narrow last panel"),
         pytest.param(16, 2, False, id="one panel"),
     ],
@@ -128,6 +128,25 @@ def test_what_is_asked_for_lies_inside() -> None:
     assert not [a for a in facts_of.accesses["x"] if a.writes]
     with pytest.raises(InternalError):
         verify_kernel(parse_kernel(text.format(4)))
+
+
+def test_weights_are_asked_for_ahead_where_memory_is_slow() -> None:
+    """Whatever lies behind them: nothing is read beyond the buffer, and the text has it."""
+    b = GraphBuilder("g")
+    x, w = (
+        b.input("x", TensorType(DType.F32, (1, 6, 6, 24))),
+        b.emit("param", shape=(1, 1, 24, 40), dtype="f32", name="w"),
+    )
+    graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
+    for slow in (True, False):
+        target = replace(host_target(), streams_slowly=slow, multiplies_by_lane=False)
+        module = lower(optimize(graph, pipelines.INFERENCE, target), target, 1)
+        verify_module(module)
+        asked = {
+            (s.buffer.name, s.ahead) for k in module.kernels for s in statements(k.body) if isinstance(s, Prefetch)
+        }
+        assert asked == ({("w", 1024)} if slow else set())
+        assert all(parse_kernel(print_kernel(kernel)) == kernel for kernel in module.kernels)
 
 
 @pytest.mark.parametrize(("kernel", "parts"), [(1, [1]), (3, [1, 2, 2, 4])])

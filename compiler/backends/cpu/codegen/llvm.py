@@ -179,6 +179,9 @@ class KernelEmitter(ExpressionEmitter):
 
     def _prefetch(self, stmt: Prefetch) -> None:
         pointer = self.address(stmt.buffer, stmt.indices)
+        if stmt.ahead:  # not `inbounds`, as what is never read may lie anywhere
+            behind = stmt.ahead * stmt.buffer.dtype.itemsize
+            pointer = self.out.emit(f"getelementptr i8, ptr {pointer}, i{self.pointer_bits} {behind}")
         self.out.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(stmt.writes)}, i32 3, i32 1)")
 
     def _tile(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:

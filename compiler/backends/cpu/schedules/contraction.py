@@ -32,6 +32,9 @@ from .weight_panels import WeightPanels, are_copied
 
 KEPT_SHARE = 0.5
 """Part of the L2 cache that the weights of a channel tile may fill to stay there."""
+AHEAD_BYTES = 4096
+"""So far ahead weights are asked for that come from beyond the L2 cache: what Intel's cores foresee by themselves ends
+with a page of memory, and leaves them waiting. Twice and half of it do as well."""
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
 LOAD_COST = 0.5
@@ -82,6 +85,9 @@ class ContractionEmitter:
         self.last_widths = vector_widths(rest, lanes)
         self.names = Names()
         self._declare()
+        comes_slowly = target.streams_slowly and self.packed and not self.copied
+        self.ahead = AHEAD_BYTES // self.w.dtype.itemsize if comes_slowly else 0
+        """Elements of weights that steps of tiles ask for early."""
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
@@ -212,7 +218,9 @@ class ContractionEmitter:
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
         kind = LaneMicroKernel if self.by_lanes else MicroKernel
-        return kind(self, rows, columns, widths)
+        kernel = kind(self, rows, columns, widths)
+        kernel.ahead = self.ahead
+        return kernel
 
     def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
         """Byte offsets of the input pixels that a tile reads in one step."""

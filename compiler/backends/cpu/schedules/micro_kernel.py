@@ -51,6 +51,8 @@ class MicroKernel:
     """Multiply-adds of one step for each sum."""
     cuts_sums = True
     """Long sums in single precision are made of parts (see `partial_sums`)."""
+    ahead = 0
+    """Elements of weights behind those of a step that it asks for; 0: none."""
 
     def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         self.o = owner
@@ -244,6 +246,8 @@ class MicroKernel:
         for width, channel in zip(self.widths, self.channels, strict=True):
             place = o.weight_index(j, depth, channel, offset)
             weights.append(let(block, o.names.fresh("w"), self._loaded_weights(place, width)))
+            if self.ahead:
+                block.append(Prefetch(o.w, place, ahead=self.ahead))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:

@@ -158,11 +158,18 @@ class Tiling:
         def bands(vectors: int, threads: int) -> float:
             return self._bands(rows, columns, vectors, threads) if vectors else 0.0
 
-        cost = tiles * bands(vectors, self.threads) + bands(tail, self.threads)
+        awaited = self._awaited(rows * columns, vectors)
+        cost = tiles * (bands(vectors, self.threads) + awaited) + bands(tail, self.threads)
         if self.threads > 1:
-            by_channels = largest_share(tiles, bands(vectors, 1), bands(tail, 1), self.threads)
+            by_channels = largest_share(tiles, bands(vectors, 1) + awaited, bands(tail, 1), self.threads)
             cost = min(cost, by_channels + self.shared_input)
         return cost
+
+    def _awaited(self, pixels: int, vectors: int) -> float:
+        """What the first tile of some channels waits for weights, where they stay in the L2 cache from then on."""
+        if vectors > self.most_kept_vectors or math.isinf(self.most_kept_vectors):
+            return 0.0
+        return vectors * max(0.0, STREAMED_CYCLES - pixels)
 
     def _bands(self, rows: int, columns: int, vectors: int, threads: int) -> float:
         """Of the busiest thread, which computes some of the bands of the grid."""
