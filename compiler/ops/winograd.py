@@ -33,6 +33,8 @@ TAPS = 3
 """Filter elements along each side."""
 POINTS = TILE + TAPS - 1
 """Inputs along each side of a tile, and products."""
+FEW_TILES = 8
+"""For so many, filters may come to their points anew for each few: that takes less time than keeping them there."""
 
 
 def _rows(text: str) -> Matrix:

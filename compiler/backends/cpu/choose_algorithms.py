@@ -16,7 +16,7 @@ from ...ops.convolution_gradients import Conv2DWeightGradient
 from ...ops.quantized.contraction import Conv2DSum
 from ...ops.transpose_convolution import TransposeConv2D
 from ...ops.window import window_of, with_whole_tiles
-from ...ops.winograd import TILE, is_served
+from ...ops.winograd import FEW_TILES, TILE, is_served, tiles_of
 from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from .cycles import Cycles, cycles_of
@@ -66,7 +66,7 @@ class ChooseAlgorithms(Pass):
     """Products of bfloat16 that take the time of one of f32."""
 
     planes: bool = False
-    """Convolutions of three dimensions may be computed so, too."""
+    """Convolutions of three dimensions may be computed so, too, and filters come to their points in each run."""
 
     bytes_at_once: int = 0
     """Products of bytes that an instruction adds to a sum, where one adds two of words, too; 0: elsewhere."""
@@ -90,7 +90,9 @@ class ChooseAlgorithms(Pass):
         if isinstance(anchor.operator, Conv2DSum):
             parts = parts_of(channels, x.dtype, weight.dtype, anchor.attributes["weight_zero"])
             return cycles.is_faster_in_words(*sizes, parts, self.bytes_at_once)
-        return cycles.is_faster(*sizes, products_at_once=self.at_once if known and self.pairs else 1)
+        few = known and self.planes and sizes[0] * tiles_of(height) * tiles_of(width) <= FEW_TILES
+        is_faster = cycles.is_faster_in_registers if few else cycles.is_faster
+        return is_faster(*sizes, products_at_once=self.at_once if known and self.pairs else 1)
 
     def choosing(self, group: Group) -> Group:
         """The group with what decides in place of the cycles."""

@@ -79,6 +79,18 @@ def test_filters_that_are_transformed_chunk_by_chunk(size: tuple[int, ...], op: 
     assert "f" in parameters, "expected filters as they are"
 
 
+@pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
+@pytest.mark.parametrize(
+    "size", [(1, 7, 7, 64, 48, 1), (1, 8, 12, 72, 37, 2), (2, 4, 8, 68, 20, 3)], ids=lambda s: "x".join(map(str, s))
+)
+def test_filters_that_come_to_their_points_in_registers(size: tuple[int, ...], op: str) -> None:
+    """Where weights come from memory slowly and tiles are few: whole chunks of channels, others, and fewer."""
+    target = replace(host_target(), streams_slowly=True)
+    parameters = check(convolution(op, size, static=True), target, size[-1])
+    assert {"f", "v", "m"} <= parameters
+    assert "w" not in parameters
+
+
 @pytest.mark.parametrize("l2_bytes", [640 * 1024, 64 * 1024 * 1024], ids=["chunks", "before"])
 @pytest.mark.parametrize(
     "size", [(1, 4, 14, 15, 16, 130, 2), (2, 3, 9, 8, 32, 60, 1)], ids=lambda s: "x".join(map(str, s))

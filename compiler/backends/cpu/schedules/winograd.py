@@ -1,7 +1,8 @@
 """Schedule for 3x3 convolutions of stride 1 in single precision by Winograd's filtering; see `ops.winograd`.
 
-Weights known at load time are packed at their points, [panel][36][channel][filter]; others are brought there by a
-kernel of their own. The loops are those of `winograd_emitter`.
+Weights known at load time are packed at their points, [panel][36][channel][filter], or brought there in each run (see
+`winograd_filters` and, for very few tiles, `winograd_rows`); others are brought there by a kernel of their own. The
+loops are those of `winograd_emitter`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from ....types import DType, TensorType
 from .epilogue import loaded_once
 from .geometry import Line
 from .linear import square
+from .tiling import Tile, Tiling
 from .winograd_emitter import MOST_VECTORS, STREAMED_TILES, TILE, WinogradEmitter, inside, winograd_walk
 from .winograd_filters import Chunks, chunk_of, filter_kernel, packed_at_points
 from .winograd_products import CHUNK, LaneProduct, Product
+from .winograd_rows import TILES, RowProducts
 from .winograd_tiles import PRODUCTS, workspace
 
 POINTS = f43.POINTS
@@ -51,11 +54,18 @@ class _Emitter(WinogradEmitter):
             return False
         if self.group.outer[self.group.anchor.operands[1]] not in self.group.static:
             return False
+        if total <= f43.FEW_TILES:
+            return True
         widest = min(MOST_VECTORS * self.target.vector_lanes, self.filters)
         if chunk_of(self.channels, widest, self.target) is None:
             return False
         at_points = PRODUCTS * self.channels * self.filters * self.dtype.itemsize
         return 2 * at_points > self.target.l2_bytes
+
+    @property
+    def in_registers(self) -> bool:
+        """Do filters come to their points in registers?"""
+        return self.transforms and self.total <= f43.FEW_TILES
 
     @property
     def flip(self) -> bool:
@@ -76,12 +86,25 @@ class _Emitter(WinogradEmitter):
     def _declare_chunks(self, weight: Value) -> None:
         """The filters in panels, and a place for a chunk of them at its points."""
         width = self.tile.channels
+        if self.in_registers:
+            self.filters_in_panels = Buffer("f", self.dtype, (self.panels, self.channels, f43.TAPS**2, width))
+            self.parameters.add(self.filters_in_panels, Chunks.packed(weight, self.panels, width))
+            return
         channels = chunk_of(self.channels, width, self.target)
         assert channels is not None, "narrower panels have longer chunks"
         source = Buffer("f", self.dtype, (self.panels, self.channels, f43.TAPS**2, width))
         self.parameters.add(source, Chunks.packed(weight, self.panels, width))
         self.w = workspace(self.parameters, "w", self.points, self.shares, channels * width)
         self.chunks = Chunks(channels, source, self.w, width, self.flip)
+
+    def _decided_tile(self, tiling: Tiling) -> Tile:
+        return Tile(1, TILES, (self.target.vector_lanes,)) if self.in_registers else super()._decided_tile(tiling)
+
+    def _products(self, p: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        if not self.in_registers:
+            return super()._products(p, j, widths)
+        rows = RowProducts(self.filters_in_panels, self.x, self.y, self.pitch, self.flip, self.names)
+        return rows.of_panel(j, p * PRODUCTS, self.blocks.size)
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of channel `depth` at the present point."""

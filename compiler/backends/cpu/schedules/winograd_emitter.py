@@ -96,7 +96,8 @@ class WinogradEmitter(ABC):
         self.share: Expr = Const(0)
         self.chunks: Chunks | None = None
         tiles = (walk.images, f43.tiles_of(walk.height), f43.tiles_of(walk.width))
-        self.transforms = self._transforms(math.prod(tiles))
+        self.total = math.prod(tiles)
+        self.transforms = self._transforms(self.total)
         self.pitch = pitch_of(self.channels, self.points, target)
         self.by_lanes = self._takes_lanes(target)
         self.tile, self.blocks = self._choose_blocks(tiles, target)
@@ -142,9 +143,13 @@ class WinogradEmitter(ABC):
             pixel_registers=int(self.by_lanes),
             pixel_cost=BROADCAST_CYCLES / (QUAD if self.by_lanes else 1),
         )
-        tile = decided_tile(self.group, tiling)
+        tile = self._decided_tile(tiling)
         # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
+
+    def _decided_tile(self, tiling: Tiling) -> Tile:
+        """Image tiles by vectors of filters that are multiplied at a time."""
+        return decided_tile(self.group, tiling)
 
     def _largest_block(self, target: Target) -> int:
         """Tiles of a block."""
@@ -256,14 +261,18 @@ class WinogradEmitter(ABC):
         return [If(test, tuple(whole), tuple(last))] if self.panels > 1 else last
 
     def _by_widths(self, p: Expr, b: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        products = self._products(p, j, widths)
+        return [*products, *self.blocks.each(b, lambda t, number: self._results(p, j, t, number, widths))]
+
+    def _products(self, p: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        """The products of a block by a panel."""
         self.point, self.share = Var("q"), p
 
         def tiles(i: Expr) -> list[Stmt]:
             return self._product(widths).emit(p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j)
 
         count = self.blocks.size // self.tile.columns
-        products = self._by_parts(p, j, loop("q", PRODUCTS, lambda q: loop("i", count, tiles)))
-        return [*products, *self.blocks.each(b, lambda t, number: self._results(p, j, t, number, widths))]
+        return self._by_parts(p, j, loop("q", PRODUCTS, lambda q: loop("i", count, tiles)))
 
     @abstractmethod
     def _product(self, widths: tuple[int, ...]) -> Product:
