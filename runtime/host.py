@@ -86,6 +86,7 @@ def runs_here(target: Target) -> bool:
         and target.vector_lanes <= host.vector_lanes
         and target.has_fma <= host.has_fma
         and target.has_half <= host.has_half
+        and target.has_rounding <= host.has_rounding
         and target.dot_product in (DotProduct.NONE, DotProduct.WORDS, host.dot_product)
         and {f"+{name}" for name in target.extensions} <= set(host.features.split(","))
     )

@@ -56,9 +56,10 @@ def needed_features(target: Target) -> tuple[str, ...]:
     if not target.triple.startswith("x86_64"):
         return ()
     told = {name[1:] for name in target.features.split(",") if name.startswith("+")}
-    stated = {*_BY_LANES.get(target.vector_lanes, ()), *target.extensions, *told}
-    if target.dot_product.value == "vnni" and not stated & {"avx512vnni", "avxvnni"}:
-        stated.add("avx512vnni")
+    level = _BY_LANES.get(target.vector_lanes, _V2 if target.has_rounding else ())
+    stated = {*level, *target.extensions, *told}
+    if target.dot_product.value == "vnni":
+        stated.add("avx512vnni" if target.vector_lanes == 16 else "avxvnni")
     return tuple(sorted(stated & _NAMES.keys()))
 
 

@@ -85,5 +85,6 @@ def test_what_runs_here() -> None:
     assert runs_here(host)
     assert runs_here(replace(host, dot_product=DotProduct.NONE, has_fma=False, vector_lanes=4))
     assert not runs_here(replace(host, vector_lanes=2 * host.vector_lanes))
+    assert runs_here(replace(host, has_rounding=False))
     assert not runs_here(replace(host, triple="riscv64-unknown-linux-gnu"))
     assert not runs_here(replace(host, triple=host.triple.split("-")[0] + "-pc-windows-msvc"))

@@ -19,6 +19,7 @@ from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.targets.cpus import with_core
 from netc.compiler.targets.target import Environment, MinMax, Target
 from netc.runtime.host import runs_here
+from netc.runtime.processor import needed_features
 
 from ..loops.test_text import module
 
@@ -138,3 +139,21 @@ def test_code_for_a_processor_runs_where_its_instruction_sets_are(monkeypatch: p
         "skylake-avx512",
         "znver2",
     ]
+
+
+def test_what_code_needs_of_a_processor() -> None:
+    """Instructions for dot products of bytes come with the width of vectors, whatever else the processor has."""
+    dots = {"avx512vnni", "avxvnni"}
+    needed = {name: dots & set(needed_features(find_target(name))) for name in target_names() if name != "host"}
+    assert needed["cascadelake"] == {"avx512vnni"}
+    assert needed["sapphirerapids"] == needed["znver5"] == dots
+    assert needed["alderlake"] == {"avxvnni"}
+    assert needed["x86-64-v4"] == set()
+    assert "sse4.1" in needed_features(find_target("x86-64-v2"))
+    assert not needed_features(find_target("x86-64"))
+
+
+def test_rounding_is_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codegen_host, "host_target", lambda: find_target("x86-64"))
+    assert runs_here(find_target("x86-64"))
+    assert not runs_here(find_target("x86-64-v2"))
