@@ -49,7 +49,8 @@ def import_command(
     """
     path = Path(output)
     if path.suffix != ".net":
-        raise NetcError(f"-o {output}: the file is a .net file", hint=f"call it {path.with_suffix('.net')}")
+        name = path.with_suffix(".net") if path.name.strip(".") else path / "imported.net"
+        raise NetcError(f"-o {output or '.'}: the file is a .net file", hint=f"call it {name}")
     for taken in (model, weights):
         if taken and _is_same(taken, path):
             raise NetcError(f"{output} would replace what it is made from", hint="give -o another name")

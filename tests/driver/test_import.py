@@ -81,6 +81,9 @@ def test_weights_that_are_given_get_the_names_of_the_text(netc: Call, small: Pat
     ("arguments", "message"),
     [
         (["-o", "mine.txt"], "the file is a .net file"),
+        (["-o", "."], "call it imported.net"),
+        (["-o", ""], "call it imported.net"),
+        (["-o", "/"], "call it /imported.net"),
         (["-o", "small.net"], "would replace what it is made from"),
         (["-o", "mine.net", "--weights", "none.safetensors"], "none.safetensors"),
         (["-o", "no/such/folder.net"], "can't write"),
