@@ -35,6 +35,8 @@ CASES = {
     "a shorter last step": (2, 5, 6, 76, 33, 1, 1, 1, 1, "i8", "i8"),
     "a run to fill up": (1, 21, 10, 3, 20, 7, 2, 1, 1, "i8", "i8"),
     "groups": (1, 7, 8, 64, 64, 3, 1, 1, 2, "i8", "i8"),
+    "groups of three tiles": (1, 4, 6, 64, 96, 5, 1, 1, 2, "i8", "i8"),
+    "groups of five tiles": (1, 4, 6, 160, 640, 5, 1, 1, 8, "i8", "i8"),
     "one row": (1, 7, 7, 128, 160, 1, 1, 1, 1, "u8", "u8"),
     "images": (3, 6, 5, 32, 24, 3, 1, 1, 1, "i8", "i8"),
     "dense": (49, 0, 0, 100, 50, 0, 1, 1, 1, "i8", "i8"),
@@ -131,3 +133,22 @@ def test_what_is_chosen_fits_the_registers() -> None:
         assert registers(pixels, tiles, shapes.steps) <= REGISTERS
         assert held(pixels, tiles)[0].total() >= 1
         assert cycles > width * channels * filters / 1024
+
+
+@pytest.mark.parametrize("filters", [48, 80, 112, 128])
+def test_no_tile_belongs_to_two_groups(filters: int) -> None:
+    walk = Walk(images=1, height=4, width=6, channels=20, pitch=160, buffer=(1, 4, 960), groups=8)
+    shapes = Shapes(
+        g=walk,
+        filters=filters,
+        steps=Steps.of(20),
+        runs=9,
+        gathering=0.0,
+        threads=1,
+        residuals=(),
+        itemsize=1,
+        result_bytes=1,
+        l1_bytes=48 << 10,
+        l2_bytes=2 << 20,
+    )
+    assert {filters % (16 * cut.channels) for cut in shapes.cuts()} == {0}

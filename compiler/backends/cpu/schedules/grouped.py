@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from ....errors import InternalError
 from ....loops.ir import Broadcast, Const, Expr, Fma, Load, Spread, Stmt, Store
 from ....lowering.group import Group
 from ....lowering.kernel import Scheduled, let
@@ -100,8 +101,10 @@ def first_of_group(owner: ContractionEmitter, j: Expr) -> Expr | int:
     """The first input channel of the group that channel tile j is a part of."""
     if owner.g.groups == 1:
         return 0
-    tiles = owner.filters // owner.g.groups // owner.tile.channels
-    return j // tiles * owner.g.channels
+    share, channels = owner.filters // owner.g.groups, owner.tile.channels
+    if share % channels:
+        raise InternalError(f"tiles of {channels} channels don't fit groups of {share}")
+    return j // (share // channels) * owner.g.channels
 
 
 def tile_of_group(filters: int, lanes: int, registers: int) -> int:

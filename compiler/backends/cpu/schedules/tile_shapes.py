@@ -171,13 +171,14 @@ class Shapes:
         return sorted(timed, key=lambda tile: timed[tile])[:8]
 
     def cuts(self) -> Iterator[Cut]:
-        """All that fit the registers."""
-        widest = min(6, ceil_div(self.filters, COLUMNS))
+        """All that fit the registers; where there are groups, none whose results belong to two of them."""
+        tiles = ceil_div(self.filters, COLUMNS)
+        counts = [n for n in range(1, min(6, tiles) + 1) if self.g.groups == 1 or tiles % n == 0]
         for columns in range(1, min(self.g.width, 6 * ROWS) + 1):
             parts = parts_of(columns)
             for rows in range(1, min(self.g.height, 6 // len(parts)) + 1):
                 cut = Cut.of(self.g, Tile(rows, columns, (COLUMNS,)))
-                for channels in range(1, widest + 1):
+                for channels in counts:
                     if max(registers(pixels, channels, self.steps) for pixels in cut.kernels) <= REGISTERS:
                         yield replace(cut, tile=Tile(rows, columns, (COLUMNS,) * channels))
 
