@@ -37,7 +37,18 @@ from .dot_nodes import (
 )
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
 from .lane_nodes import Broadcast, Interleave, Join, PairSums, Pick, Reduce, Spread
-from .nodes import Bitcast, Cast, FixedMul, Fma, FromBfloat16, HighProduct, RealMul, Select, ToBfloat16
+from .nodes import (
+    Bitcast,
+    Cast,
+    FixedMul,
+    Fma,
+    FromBfloat16,
+    HighProduct,
+    RealMul,
+    Select,
+    ToBfloat16,
+    UpperProduct,
+)
 
 __all__ = [
     "INDEX",
@@ -83,6 +94,7 @@ __all__ = [
     "TileProduct",
     "ToBfloat16",
     "Unary",
+    "UpperProduct",
     "Var",
     "VectorType",
     "binary",

@@ -126,6 +126,31 @@ class HighProduct(Expr):
         return product
 
 
+@spelled("upper_product")
+@dataclass(frozen=True, slots=True)
+class UpperProduct(Expr):
+    """The upper half of x * y as unsigned numbers, halves up, plus an addend; all are i32, and the sum wraps around."""
+
+    x: Expr
+    y: Expr
+    addend: Expr
+
+    def result(self) -> VectorType:
+        return self.x.type
+
+    def fault(self) -> str:
+        fits = self.x.type.dtype is DType.I32 and self.x.type is self.y.type is self.addend.type
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def product(x: Number, y: Number, addend: Number) -> Number:
+            a, b = (np.asarray(operand, np.int64).astype(np.uint32).astype(np.uint64) for operand in (x, y))
+            upper = ((a * b + np.uint64(1 << 31)) >> np.uint64(32)).astype(np.int64)
+            return (upper + np.asarray(addend, np.int64)).astype(np.int32)
+
+        return product
+
+
 @spelled("real_mul")
 @dataclass(frozen=True, slots=True)
 class RealMul(Expr):

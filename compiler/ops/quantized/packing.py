@@ -186,6 +186,10 @@ class PackWide(Part):
         return (packed.reshape(panels, -1),)
 
 
+FARTHEST_SUM = 1 << 28
+"""Sums of products up to which tables for unsigned products serve."""
+
+
 @register
 class RescaleTable(Part):
     """What a channel's sums start from, and how they are rescaled: i32 [F / width, 4 * width], filled up with zeros.
@@ -193,6 +197,10 @@ class RescaleTable(Part):
     A panel has the starts of its channels, multipliers, addends and places. Start is the bias with what
     `dot4_correction` adds. With p = -shift places, the addend is 2^(p - 1) + zero * 2^p: rounding and zero point. Those
     of bias [F], multiplier and shift (one, or [F]) that aren't attributes are operands, in the order of `fields`.
+
+    For `unsigned` products sums are raised by 2^31, multipliers are doubled, and addends make good what that adds;
+    where halves don't go up, addends lack 1, which is for sums that aren't negative. There starts are limited: sums of
+    products below `FARTHEST_SUM` then stay beyond all results, and the upper half of their product in its range.
     """
 
     name = "rescale_table"
@@ -205,6 +213,8 @@ class RescaleTable(Part):
         "x_offset": AttributeSpec(int, "what is added to x"),
         "weight_zero": AttributeSpec(int, "zero point of the weight"),
         **{name: AttributeSpec((int, NoneType), f"the {name} of all channels", None) for name in fields},
+        "unsigned": AttributeSpec(bool, "for products of unsigned numbers", False),
+        "halves_up": AttributeSpec(bool, "with unsigned: halves need not go away from zero", False),
     }
     non_differentiable = "its operand is made of integers"
 
@@ -227,6 +237,11 @@ class RescaleTable(Part):
         if np.any((shift < -21) | (shift > -1)):
             raise ShapeError("rescale_table takes shifts from -21 to -1")
         addend = (2 * attributes["zero"] + 1) << (-1 - shift)
+        if attributes["unsigned"]:
+            limit = (1 << 30) + FARTHEST_SUM
+            start = np.clip(start, -limit, limit) + (1 << 31)
+            addend = addend - multiplier - (not attributes["halves_up"])
+            multiplier = 2 * multiplier
         table = np.stack([start, multiplier, addend, -shift]).astype(np.int32)
         padded = np.pad(table, ((0, 0), (0, -filters % width)))
         panels: Array = padded.reshape(4, -1, width).transpose(1, 0, 2)

@@ -7,8 +7,10 @@ import math
 import numpy as np
 
 from ....loops.interval import Interval
+from ....loops.ir import Cast, Expr
 from ....types import DType
 from .emission import Emission
+from .narrowing import can_narrow_words, narrowed
 from .text import LLVMType, Value, constant, conversion, llvm_type
 
 
@@ -29,7 +31,7 @@ def convert(emitter: Emission, x: Value, dtype: DType) -> Value:
     operation = conversion(source, goal)
     result = Value(goal, emitter.out.emit(f"{operation} {x} to {goal.text}") if operation else x.name)
     if dtype.is_float:
-        bounds = emitter.reach.of(x.name) if source.dtype.is_float else _all_of(source.dtype)
+        bounds = emitter.reach.of(x.name) if source.dtype.is_float else all_of(source.dtype)
         emitter.reach.record(result.name, bounds, dtype)
     return result
 
@@ -61,16 +63,32 @@ def convert_index(emitter: Emission, x: Value, bounds: Interval, dtype: DType) -
 
 def _is_narrow(emitter: Emission, wide: LLVMType, bounds: Interval | None) -> bool:
     """True where 64 bits aren't needed, and 32-bit machines would call functions to convert them."""
-    low, high = _all_of(DType.I32)
+    low, high = all_of(DType.I32)
     if bounds is None or emitter.target.pointer_bits != 32 or wide.dtype is not DType.I64:
         return False
     return low <= bounds[0] and bounds[1] <= high
 
 
-def _all_of(dtype: DType) -> Interval:
+def all_of(dtype: DType) -> Interval:
     """What integers of a type can be."""
     info = np.iinfo(str(dtype.numpy)) if dtype is not DType.BOOL else None
     return (int(info.min), int(info.max)) if info else (0, 1)
+
+
+def narrowest(expr: Expr) -> DType:
+    """The integer type that holds an expression: where a narrower one was only widened, that one."""
+    dtype = expr.type.dtype
+    if isinstance(expr, Cast) and _widens(expr.value.type.dtype, dtype):
+        return narrowest(expr.value)
+    return dtype
+
+
+def _widens(source: DType, goal: DType) -> bool:
+    """True if all integers of a type are those of another one, too."""
+    if source.is_float or goal.is_float or DType.BOOL in (source, goal):
+        return False
+    (low, high), (lowest, highest) = all_of(source), all_of(goal)
+    return lowest <= low and high <= highest
 
 
 def _needs_single(source: DType, goal: DType) -> bool:
@@ -85,11 +103,20 @@ def _saturated(emitter: Emission, x: Value, goal: LLVMType) -> Value:
     info = np.iinfo(str(goal.dtype.numpy))
     if emitter.reach.is_within(x.name, info.min, info.max):
         return Value(goal, _truncated(emitter, x, goal))
+    if can_narrow_words(emitter.target, goal.lanes) and info.bits == 8 and _is_narrow_number(emitter, x):
+        words = llvm_type(DType.I32, goal.lanes)
+        whole = Value(words, emitter.out.emit(f"fptosi {x} to {words.text}"))
+        return narrowed(emitter, whole, goal.dtype, info.min, info.max)
     if info.bits > (31 if x.type.dtype is DType.F64 else 23):
         return _saturated_after(emitter, x, goal)
     limited = emitter.pick("fcmp olt", x, constant(float(info.max), x.type))
     limited = emitter.pick("fcmp ogt", limited, constant(float(info.min), x.type))
     return Value(goal, _truncated(emitter, limited, goal))
+
+
+def _is_narrow_number(emitter: Emission, x: Value) -> bool:
+    """True if 32 bits hold what is left without the fraction."""
+    return emitter.reach.is_within(x.name, *all_of(DType.I32))
 
 
 def _saturated_after(emitter: Emission, x: Value, goal: LLVMType) -> Value:

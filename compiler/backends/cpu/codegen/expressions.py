@@ -44,6 +44,7 @@ from ....loops.ir import (
     Spread,
     ToBfloat16,
     Unary,
+    UpperProduct,
     Var,
 )
 from ....loops.operations import COMPARISONS
@@ -52,11 +53,11 @@ from ....types import DType
 from . import text
 from .bfloat16 import dot2_bfloat16, from_bfloat16, to_bfloat16
 from .byte_tables import pick
-from .conversion import convert, convert_index
+from .conversion import all_of, convert, convert_index, narrowest
 from .division import divide
 from .dot_product import add_pairs, dot2, dot2_words, dot4, dot_all, halves, quad_of, takes_quads, two_words
 from .extremum import extremum
-from .fixed_point import fixed_mul, high_product, real_mul
+from .fixed_point import fixed_mul, high_product, real_mul, upper_product
 from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
@@ -107,6 +108,7 @@ class ExpressionEmitter(IndexEmitter):
             PairSums: partial(pair_sums, self),
             FixedMul: self._fixed_mul,
             HighProduct: self._of_values(high_product),
+            UpperProduct: self._of_values(upper_product),
             RealMul: self._real_mul,
             Interleave: partial(interleave, self),
             Pick: self._pick,
@@ -328,7 +330,9 @@ class ExpressionEmitter(IndexEmitter):
         if not kind.dtype.is_float or not fuses:  # a library call per lane would be the alternative
             product = self.arithmetic("mul", kind, a, b)
             return Value(kind, self.arithmetic("add", kind, product, c))
-        return Value(kind, self.out.call(t, f"llvm.fma.{kind.suffix}", (t, a), (t, b), (t, c)))
+        result = self.out.call(t, f"llvm.fma.{kind.suffix}", (t, a), (t, b), (t, c))
+        self.reach.add_product(result, (a, b), c, kind.dtype)
+        return Value(kind, result)
 
     def _dot4(self, expr: Dot4) -> Value:
         left, lanes = expr.a, expr.b.type.lanes
@@ -407,7 +411,10 @@ class ExpressionEmitter(IndexEmitter):
             whole, low, high = found
             inner, addend = taken_apart(whole)
             return narrowed(self, self.value(inner), expr.dtype, low, high, addend)
-        return convert(self, self.value(expr.value), expr.dtype)
+        result = convert(self, self.value(expr.value), expr.dtype)
+        if expr.dtype.is_float and (narrow := narrowest(expr.value)) is not expr.value.type.dtype:
+            self.reach.record(result.name, all_of(narrow), expr.dtype)
+        return result
 
     def _bitcast(self, expr: Bitcast) -> Value:
         value = self.value(expr.value)

@@ -46,6 +46,42 @@ def high_product(emitter: Emission, x: Value, y: Value, addend: Value) -> Value:
     return Value(kind, out.emit(f"trunc {wide.text} {high} to {kind.text}"))
 
 
+def upper_product(emitter: Emission, x: Value, y: Value, addend: Value) -> Value:
+    """The node `UpperProduct`; products of lanes with even and with odd numbers apart, as in `_by_halves`."""
+    out, kind, lanes = emitter.out, x.type, x.type.lanes
+    if lanes < 4 or lanes % 2:
+        wide = llvm_type(DType.I64, lanes)
+        a, b = (out.emit(f"zext {v} to {wide.text}") for v in (x, y))
+        total = emitter.arithmetic("add", wide, emitter.arithmetic("mul", wide, a, b), constant(1 << 31, wide))
+        upper = out.emit(f"lshr {wide.text} {total}, {constant(32, wide)}")
+        high = out.emit(f"trunc {wide.text} {upper} to {kind.text}")
+        return Value(kind, emitter.arithmetic("add", kind, high, addend.name))
+    wide = llvm_type(DType.I64, lanes // 2)
+    sides = zip(*(_unsigned_halves(emitter, wide, v) for v in (x, y, addend)), strict=True)
+    totals = []
+    for a, b, high in sides:
+        depth = out.depth_of(high)
+        start = out.pure(depth, f"shl {wide.text} {high}, {constant(32, wide)}")
+        start = out.pure(depth, f"or {wide.text} {start}, {constant(1 << 31, wide)}")
+        totals.append(emitter.arithmetic("add", wide, emitter.arithmetic("mul", wide, a, b), start))
+    return Value(kind, _upper_words(emitter, wide, kind, totals))
+
+
+def _unsigned_halves(emitter: Emission, wide: LLVMType, vector: Value) -> tuple[str, str]:
+    """The even and the odd lanes of an i32 vector, zero-extended."""
+    pure, depth = emitter.out.pure, emitter.out.depth_of(vector.name)
+    pairs = pure(depth, f"bitcast {vector} to {wide.text}")
+    even = pure(depth, f"and {wide.text} {pairs}, {constant((1 << 32) - 1, wide)}")
+    return even, pure(depth, f"lshr {wide.text} {pairs}, {constant(32, wide)}")
+
+
+def _upper_words(emitter: Emission, wide: LLVMType, kind: LLVMType, totals: Sequence[str]) -> str:
+    """The upper halves of the totals of even and of odd lanes, in order."""
+    even, odd = (emitter.out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
+    places = mask(i + 1 if i % 2 == 0 else kind.lanes + i for i in range(kind.lanes))
+    return emitter.out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
+
+
 def real_mul(emitter: Emission, x: Value, factor: Value, *, is_small: bool) -> Value:
     """The node `RealMul`; `is_small`: the factor is known to lie in (-1, 1], so that all results are 32-bit numbers.
 

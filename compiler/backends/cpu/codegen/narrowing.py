@@ -51,7 +51,14 @@ def can_narrow(target: Target, lanes: int, is_stored: bool) -> bool:
 
     Bytes that aren't stored may be widened at once: LLVM leaves out both where it knows the bounds of the sums.
     """
+    if target.vector_lanes == 16:
+        return is_stored and can_narrow_words(target, lanes)
     return (target.has_high_products and lanes in (4, 8, 16)) or (_has_packs(target) and is_stored and lanes in (8, 16))
+
+
+def can_narrow_words(target: Target, lanes: int) -> bool:
+    """True if several vectors of 512 bits are narrowed at once, quarter by quarter."""
+    return target.vector_lanes == 16 and lanes in (32, 64)
 
 
 def _has_packs(target: Target) -> bool:
@@ -61,6 +68,8 @@ def _has_packs(target: Target) -> bool:
 
 def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, addend: int = 0) -> Value:
     """Bytes from `low` to `high` of sums, where `can_narrow` holds; `addend` is that of `taken_apart`."""
+    if can_narrow_words(emitter.target, x.type.lanes):
+        return _packed_wide(emitter, x, dtype, low, high, addend)
     if _has_packs(emitter.target):
         return _packed(emitter, x, dtype, low, high, addend)
     lanes = x.type.lanes
@@ -105,6 +114,28 @@ def _packed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, adde
     whole = _within(emitter, whole, low, high)
     order = [i + j for i in (0, 8, 4, 12) for j in range(4)] if lanes == 16 else list(range(8))
     return Value(llvm_type(dtype, lanes), _part(emitter, whole, order))
+
+
+def _packed_wide(emitter: Emission, x: Value, dtype: DType, low: int, high: int, addend: int) -> Value:
+    """AVX-512: two or four vectors; each quarter of all holds four sums of each, which are put in order last.
+
+    One vector alone takes two instructions, as many as three take for four of them.
+    """
+    out, lanes = emitter.out, x.type.lanes
+    quarter, words, kind = llvm_type(DType.I32, 16), llvm_type(DType.I16, 32), llvm_type(dtype, 64)
+    vectors = [(quarter.text, _part(emitter, x, range(start, start + 16))) for start in range(0, lanes, 16)]
+    pairs = list[tuple[str, str]]()
+    for a, b in zip(vectors[::2], vectors[1::2], strict=True):
+        both = out.call(words.text, "llvm.x86.avx512.packssdw.512", a, b)
+        if addend:
+            added = (words.text, constant(addend, words))
+            both = out.call(words.text, f"llvm.sadd.sat.{words.suffix}", (words.text, both), added)
+        pairs.append((words.text, both))
+    byte = "llvm.x86.avx512.packuswb.512" if kind.is_unsigned else "llvm.x86.avx512.packsswb.512"
+    whole = Value(kind, out.call(kind.text, byte, pairs[0], pairs[-1]))
+    order = [16 * i + 4 * v + j for v in range(len(vectors)) for i in range(4) for j in range(4)]
+    result = Value(llvm_type(dtype, lanes), _part(emitter, whole, order))
+    return _within(emitter, result, low, high)
 
 
 def _first_half(emitter: Emission, eight: Value) -> Value:

@@ -58,6 +58,12 @@ class Reach:
             sums = [p * q if op == "mul" else p + q for p in x for q in signed]
             self.record(name, (min(sums), max(sums)), dtype)
 
+    def add_product(self, name: str, factors: tuple[str, str], c: str, dtype: DType) -> None:
+        """Note the bounds of `name`, the product of two operands plus another one."""
+        product = f"{name} product"
+        self.combine("mul", product, *factors, dtype)
+        self.combine("add", name, product, c, dtype)
+
     def choose(self, name: str, a: str, b: str, dtype: DType) -> None:
         """Note the bounds of `name`, which is one of two operands."""
         x, y = self.of(a), self.of(b)

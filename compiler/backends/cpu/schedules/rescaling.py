@@ -8,14 +8,16 @@ lost by that lies beyond the range of results.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 from ....graph.ir import Operation, Value
-from ....loops.ir import Binary, Buffer, Const, Expr, HighProduct, Stmt
+from ....loops.ir import Binary, Buffer, Const, Expr, HighProduct, Stmt, UpperProduct
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, let, packing_step
 from ....lowering.loops import ceil_div
 from ....ops.quantized import fixed_point as fp
 from ....ops.quantized.conversion import Rescale
+from ....ops.quantized.packing import FARTHEST_SUM
 from ....targets.target import Target
 from ....types import DType
 from .signs import Signs
@@ -33,16 +35,26 @@ class Rescaling:
     operation: Operation
 
     @classmethod
-    def of(cls, group: Group, target: Target) -> Rescaling | None:
+    def of(cls, group: Group, target: Target) -> Self | None:
         """Where the only reader of the sums rescales them, by factors that are neither large nor tiny; else None."""
         readers = [op for op in group.members if group.anchor.result in op.operands]
-        if not target.has_pairs or len(readers) != 1 or group.anchor.result in group.results:
+        if not cls.serves(group, target) or len(readers) != 1 or group.anchor.result in group.results:
             return None
         (reader,) = readers
         given = [*group.anchor.operands[2:], *reader.operands[1:]]
         known = all(v in group.constants or group.outer.get(v) in group.static for v in given)
         fits = isinstance(reader.operator, Rescale) and reader.attributes["saturates"] and known
         return cls(group, reader) if fits else None
+
+    @classmethod
+    def serves(cls, group: Group, target: Target) -> bool:
+        """True where such products are quick."""
+        return target.has_pairs
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the table is made with beside."""
+        return {}
 
     @property
     def result(self) -> Value:
@@ -71,6 +83,7 @@ class Rescaling:
             zero=self.operation.attributes["y"].zero_point,
             **dict(signs.correction.attributes),
             **numbers,
+            **self.options,
         )
         shape = (ceil_div(channels, width), FIELDS * width)
         return Buffer("t", DType.I32, shape), Packed(weight, (step,), beside)
@@ -79,11 +92,48 @@ class Rescaling:
         self, block: list[Stmt], names: Names, total: Expr, multiplier: Expr, addend: Expr, places: Expr
     ) -> Expr:
         """The 8-bit result of a sum; adds statements to the block."""
-        attributes, dtype = self.operation.attributes, self.result.type.dtype
-        if not fp.drops_negative(attributes, dtype):
+        if not self.halves_up:
             # Halves go away from zero: below 0 they go down. The sign of the sum may stand for that of the product.
             total = let(block, names.fresh("t"), total)
             addend = addend + Binary("shr", total, Const(31, DType.I32))
         high = let(block, names.fresh("t"), HighProduct(total, multiplier, addend))
+        return self._saturated(block, names, high, places)
+
+    @property
+    def halves_up(self) -> bool:
+        """Negative results need not be exact."""
+        return fp.drops_negative(self.operation.attributes, self.result.type.dtype)
+
+    def _saturated(self, block: list[Stmt], names: Names, high: Expr, places: Expr) -> Expr:
+        attributes, dtype = self.operation.attributes, self.result.type.dtype
         shifted = let(block, names.fresh("t"), Binary("shr", high, places))
         return let(block, names.fresh("t"), fp.saturate_expr(shifted, dtype, attributes["low"], attributes["high"]))
+
+
+class UnsignedRescaling(Rescaling):
+    """The same by products of unsigned numbers, so that the upper half is that of the doubled product at once.
+
+    Sums are raised by 2^31: those that were not negative have the top bit.
+    """
+
+    @classmethod
+    def serves(cls, group: Group, target: Target) -> bool:
+        """On processors with tiles of bytes; sums of products are below `FARTHEST_SUM`."""
+        x, weight = (v.type for v in group.anchor.operands[:2])
+        largest = 255 if x.dtype is DType.U8 else 128
+        return target.has_byte_tiles and weight.size // weight.shape[-1] * largest * 128 <= FARTHEST_SUM
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the table is made with beside."""
+        return {"unsigned": True, "halves_up": self.halves_up}
+
+    def element(
+        self, block: list[Stmt], names: Names, total: Expr, multiplier: Expr, addend: Expr, places: Expr
+    ) -> Expr:
+        """The 8-bit result of a raised sum; adds statements to the block."""
+        total = let(block, names.fresh("t"), total)
+        high: Expr = UpperProduct(total, multiplier, addend)
+        if not self.halves_up:
+            high = high - Binary("shr", total, Const(31, DType.I32, total.type.lanes))
+        return self._saturated(block, names, let(block, names.fresh("t"), high), places)

@@ -80,6 +80,7 @@ class TileEmitter(ContractionEmitter):
 
     def __init__(self, group: Group, g: Walk, target: Target, threads: int, elements: TileElements) -> None:
         self.elements = elements
+        self.rescaling = elements.rescaling
         self.merges = elements.merges(g)
         self.gathers = _gathers(g, elements)
         self.run = _run(g, elements)

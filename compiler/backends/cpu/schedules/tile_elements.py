@@ -19,6 +19,7 @@ from ....types import DType
 from .bfloat16_contraction import PAIR, merges_rows, packing_of_pairs
 from .geometry import Walk
 from .integer_contraction import literal_bias
+from .rescaling import UnsignedRescaling
 from .signs import QUAD, Signs
 from .tile_shapes import COLUMNS
 
@@ -33,7 +34,12 @@ class TileElements(Protocol):
     fills_up: bool
     """Runs of the sum that are no whole words may be read beyond their end, where weights are zero."""
     joined: int
-    """Vectors of sums that are finished together: the instructions of one fill the waiting times of the other."""
+    """Most vectors of sums that are finished together: the instructions of one fill the waiting times of the other, and
+    results of several are narrowed at once."""
+    rescaling: UnsignedRescaling | None
+    """How sums are rescaled from a table."""
+    table: Buffer
+    """That table: panels of the channels of a tile."""
     products: float
     """Multiply-adds of a cycle without tiles."""
 
@@ -67,7 +73,7 @@ class Bytes:
     word = QUAD
     dtype = DType.I8
     fills_up = True
-    joined = 2
+    joined = 4
     products = 70.0
 
     def __init__(self, group: Group, target: Target) -> None:
@@ -75,6 +81,7 @@ class Bytes:
         self.literal_bias = literal_bias(group)
         signs = Signs.of(target, x, weight, group.anchor.attributes)
         self.signs = replace(signs, left=x)  # each combination of signs has its instruction
+        self.rescaling = UnsignedRescaling.of(group, target)
 
     def merges(self, g: Walk) -> bool:
         """Weights have no rows beside those of the window."""
@@ -85,14 +92,19 @@ class Bytes:
         return not self.signs.needs_input_sums
 
     def pack(self, parameters: Parameters, weight: Value, extent: tuple[int, int, int]) -> Packed:
-        """Signed, and the sums' start values beside them."""
+        """Signed, and the sums' start values beside them, perhaps in a table."""
         runs, _, filters = extent
-        self.correction = self.signs.add_correction(parameters, weight, filters)
+        if self.rescaling is None:
+            self.correction = self.signs.add_correction(parameters, weight, filters)
+        else:
+            self.table = parameters.add(*self.rescaling.table(weight, self.signs, filters, COLUMNS))
         step = packing_step("pack_dot4", rows=runs, width=COLUMNS, offset=self.signs.weight_offset)
         return Packed(weight, (step,))
 
-    def start(self, block: list[Stmt], names: Names, bias: Buffer | None, channel: Expr, width: int) -> Expr:
-        """What makes zero points good, and the bias."""
+    def start(self, block: list[Stmt], names: Names, bias: Buffer | None, channel: Expr, width: int) -> Expr | None:
+        """What makes zero points good, and the bias; sums begin with those of a table."""
+        if self.rescaling is not None:
+            return None
         start: Expr = Load(self.correction, (channel,), width)
         if bias is not None:
             start += Load(bias, (channel,), width)
@@ -111,6 +123,8 @@ class Pairs:
     fills_up = False
     joined = 1
     products = 14.0
+    rescaling = None
+    table: Buffer
 
     def merges(self, g: Walk) -> bool:
         """A phase of a transposed convolution may have a part of the weight's rows."""

@@ -6,20 +6,29 @@ Tiles of inputs are loaded from the input as it lies, or from a copy of what the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby
 from typing import Protocol
 
+from ....graph.ir import Value
 from ....loops.ir import Allocate, Buffer, Const, Expr, For, Join, Load, LoopKind, Space, Stmt, Store
 from ....lowering.kernel import let
 from ....lowering.loops import ceil_div, loop
 from .epilogue import Finish
 from .micro_kernel import MicroKernel
 from .owner import Owner, Step
+from .rescaling import FIELDS, START
 from .tile_elements import TileElements
 from .tile_shapes import COLUMNS, ROWS, Steps, held, parts_of
+
+
+def side_by_side(vectors: Sequence[Expr]) -> Expr:
+    """The lanes of vectors, of which there are a power of two, one after the other."""
+    while len(vectors) > 1:
+        vectors = [Join(a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
 
 
 class TileOwner(Owner, Protocol):
@@ -114,9 +123,16 @@ class TileMicroKernel(MicroKernel):
             for words in self.owner.cut.sizes
         }
         self.block += map(Allocate, (*self.totals.values(), *self.inputs.values(), *self.weights.values()))
+        self.panel = j * (self.owner.tile.channels // COLUMNS)
         for size, buffer in self.totals.items():
-            zero = Const(0, self.owner.dtype, size * COLUMNS)
-            self.block += [Store(buffer, (Const(n),), zero) for n in range(buffer.shape[0])]
+            for n in range(buffer.shape[0]):
+                self.block.append(Store(buffer, (Const(n),), self._first_sums(size, n % self.tiles)))
+
+    def _first_sums(self, size: int, tile: int) -> Expr:
+        """What a tile of sums begins with: a row of the table for each pixel, or zeros."""
+        if self.owner.elements.rescaling is None:
+            return Const(0, self.owner.dtype, size * COLUMNS)
+        return Load(self.owner.elements.table, (self.panel + tile, Const(START * COLUMNS)), COLUMNS, size)
 
     def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
         return self._products(self.owner.cut.words, (image, y, x), j, depth)
@@ -139,9 +155,8 @@ class TileMicroKernel(MicroKernel):
 
         def load_weight(tile: int) -> Load:
             buffer, at = self.weights[words], Const(slots[tile])
-            panel = j * (self.owner.tile.channels // COLUMNS) + tile
             row = self.owner.elements.word * COLUMNS
-            block.append(Store(buffer, (at,), Load(self.owner.w, (panel, depth * row), words * row)))
+            block.append(Store(buffer, (at,), Load(self.owner.w, (self.panel + tile, depth * row), words * row)))
             return Load(buffer, (at,))
 
         def multiply(part: Part, a: Load, tile: int, b: Load) -> None:
@@ -184,13 +199,13 @@ class TileMicroKernel(MicroKernel):
         for width, same in groupby(self.widths):
             count = len(list(same))
             joined = self.owner.elements.joined if width == COLUMNS else 1
-            for step, units in ((joined, count // joined), (1, count % joined)):
-                if units:
-                    vector = partial(self._vector, (image, row, column), first, offset, (width, step))
-                    self.block += loop(self.owner.names.fresh("v"), units, vector)
-                first, offset = first + units * step, offset + units * step * width
-                if joined == 1:
-                    break
+            while count:
+                joined = min(joined, 1 << count.bit_length() - 1)
+                units = count // joined
+                vector = partial(self._vector, (image, row, column), first, offset, (width, joined))
+                self.block += loop(self.owner.names.fresh("v"), units, vector)
+                first, offset = first + units * joined, offset + units * joined * width
+                count -= units * joined
 
     def _vector(
         self, tile: tuple[Expr, Expr, Expr], first: int, offset: int, extent: tuple[int, int], v: Expr
@@ -210,9 +225,8 @@ class TileMicroKernel(MicroKernel):
 
         def total(part: Expr, s: Expr) -> Expr:
             place = part * self.tiles + number
-            sums: list[Expr] = [Load(self.finished, (place + i, s * COLUMNS + lane), single) for i in range(step)]
-            joined = Join(*sums) if step > 1 else sums[0]
-            return joined if initial is None else joined + initial
+            sums = side_by_side([Load(self.finished, (place + i, s * COLUMNS + lane), single) for i in range(step)])
+            return sums if initial is None else sums + initial
 
         column, n = 0, 0
         for size, same in groupby(self.sizes):
@@ -220,6 +234,36 @@ class TileMicroKernel(MicroKernel):
             block += self._parts(finish, total, (n, count), column, size)
             column, n = column + count * size, n + count
         return [*before, *block]
+
+    def _begin(
+        self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr
+    ) -> tuple[list[Stmt], Finish]:
+        block, store = super()._begin(tile, first, single, step, v)
+        names, elements = self.owner.names, self.owner.elements
+        rescaling = elements.rescaling
+        if rescaling is None:
+            return block, store
+        offset = sum(self.widths[:first])
+        panel = self.panel + v * step + offset // COLUMNS
+
+        def field(number: int) -> Expr:
+            place = Const(number * COLUMNS + offset % COLUMNS)
+            parts = [Load(elements.table, (panel + i, place), single) for i in range(step)]
+            return let(block, names.fresh("f"), side_by_side(parts))
+
+        multiplier, addend, places = (field(number) for number in range(1, FIELDS))
+
+        def finish(r: Expr, s: Expr, total: Expr) -> list[Stmt]:
+            inside: list[Stmt] = []
+            result = rescaling.element(inside, names, total, multiplier, addend, places)
+            return [*inside, *store(r, s, result)]
+
+        return block, finish
+
+    @property
+    def _summed(self) -> Value:
+        rescaling = self.owner.elements.rescaling
+        return rescaling.result if rescaling else super()._summed
 
     def _idle_product(self, size: int) -> Stmt:
         """A product that nobody reads: sums of tiles are stored by now.

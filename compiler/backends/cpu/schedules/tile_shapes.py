@@ -200,7 +200,7 @@ class Shapes:
     def _tile(self, pixels: tuple[int, ...], channels: int, channels_outside: bool) -> float:
         """Of one micro-kernel."""
         inputs, weights = self._line_costs(sum(pixels), channels, channels_outside)
-        lines = [max(1.0, channels * COLUMNS * size / LINE) for size in (self.result_bytes, *self.residuals)]
+        lines = [ceil_div(channels * COLUMNS * size, LINE) for size in (self.result_bytes, *self.residuals)]
         written = sum(lines) * RESULT_LINE
         total = OVERHEAD + SUMS * len(pixels) * channels + (written + self.gathering) * sum(pixels)
         for words, times in ((self.steps.words, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
