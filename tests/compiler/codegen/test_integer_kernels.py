@@ -275,7 +275,7 @@ kernel @narrow(%x: i32[4800], %y: out {dtype}[4800]) {{
     ("dtype", "zero", "low", "high"),
     [("i8", -128, -128, 127), ("i8", 5, -20, 90), ("u8", 131, 0, 255), ("u8", 0, 7, 200), ("i8", 30000, -128, 127)],
 )
-@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.parametrize("lanes", [8, 16, 32, 64])
 def test_sums_become_bytes(lanes: int, dtype: str, zero: int, low: int, high: int, cpu: str) -> None:
     rng = np.random.default_rng(lanes)
     x = rng.integers(*LIMITS, 4800, endpoint=True) >> rng.integers(0, 32, 4800)
@@ -294,3 +294,43 @@ def test_zero_points_are_added_to_packed_words() -> None:
     assert "\tvpackssdw\t" in text
     assert "\tvpaddsw\t" in text
     assert "\tvpminsd\t" not in text
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+@pytest.mark.parametrize("factor", [0.25, 1e-7, 300.0])
+@pytest.mark.parametrize("lanes", [16, 32, 64])
+def test_floats_become_bytes(lanes: int, factor: float, dtype: str, cpu: str) -> None:
+    """Bytes times a factor are known to fit 32 bits, any floats aren't."""
+    text = f"""\
+kernel @narrow(%x: i8[4800], %f: f32[4800], %y: out {dtype}[2,4800]) {{
+  for %i = 0 to {4800 // lanes} {{
+    %b = cast<f32>(cast<i32>(load i8x{lanes} %x[%i * {lanes}]))
+    %y[0, %i * {lanes}] = cast<{dtype}>(fma(%b, {factor}: f32x{lanes}, 0.5: f32x{lanes}))
+    %y[1, %i * {lanes}] = cast<{dtype}>(load f32x{lanes} %f[%i * {lanes}])
+  }}
+}}
+"""
+    rng = np.random.default_rng(lanes)
+    x = rng.integers(-128, 127, 4800, endpoint=True).astype(np.int8)
+    f = (rng.standard_normal(4800) * 10.0 ** rng.integers(-1, 12, 4800)).astype(np.float32)
+    f[:6] = (np.nan, np.inf, -np.inf, 2.0**31, -(2.0**31), -0.5)
+    y = np.zeros((2, 4800), "i1" if dtype == "i8" else "u1")
+    interpreted, compiled = both(text, [x, f, y], cpu)
+    np.testing.assert_array_equal(compiled, interpreted)
+    exact = np.trunc(x.astype(np.float32) * np.float32(factor) + np.float32(0.5))
+    np.testing.assert_array_equal(compiled[0], np.clip(exact, np.iinfo(y.dtype).min, np.iinfo(y.dtype).max))
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 16, 64])
+def test_upper_halves_of_unsigned_products(lanes: int, cpu: str) -> None:
+    rng = np.random.default_rng(lanes)
+    x, y, addend = rng.integers(*LIMITS, (3, 4800), endpoint=True)
+    x[:4], y[:4] = (0, -1, -1, 1), (-1, -1, 1 << 30, 1 << 30)
+    arrays = [a.astype(np.int32) for a in (x, y, addend, np.zeros(4800))]
+    interpreted, compiled = both(fixed_mul(lanes, 4800, "upper_product"), arrays, cpu)
+    words = [int(a) % (1 << 32) for a in x], [int(b) % (1 << 32) for b in y]
+    exact = [((a * b + (1 << 31)) >> 32) + int(c) for a, b, c in zip(*words, addend, strict=True)]
+    np.testing.assert_array_equal(interpreted, np.array(exact, np.int64).astype(np.int32))
+    np.testing.assert_array_equal(compiled, interpreted)

@@ -16,6 +16,7 @@ from netc.compiler.backends.cpu.schedules.tile_shapes import REGISTERS, Shapes, 
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
+from netc.compiler.loops.ir import Prefetch, Store, statements
 from netc.compiler.modules.printer import print_module
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.modules.verifier import verify_module
@@ -82,12 +83,64 @@ def test_sums_are_exact(case: str, threads: int, monkeypatch: pytest.MonkeyPatch
     verify_module(module)
     text = print_module(module)
     assert "tile_dot4" in text
+    assert ("upper_product" in text) == (case != "dense")  # which has real factors
     assert print_module(parse_module(text)) == text
     if not has_tiles:
         pytest.skip("this machine has no tile registers, or the process may not use them")
     (expected,) = evaluate(graph, [x])
     with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
         np.testing.assert_array_equal(program(x), expected)
+
+
+@pytest.mark.parametrize("low", [None, 3])
+@pytest.mark.parametrize("bits", [2, 9, 20])
+def test_halves_and_far_sums_are_exact(bits: int, low: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Factors that are powers of two give many exact halves; biases go beyond all results of other factors."""
+    monkeypatch.setattr(tile_contraction, "GAIN", np.inf)
+    target = host_target() if (has_tiles := host_target().has_byte_tiles) else find_target("sapphirerapids")
+    assert target is not None
+    rng, one = np.random.default_rng(bits), Quantization.of(1.0, 0)
+    b = GraphBuilder("halves")
+    value = b.input("x", TensorType(DType.I8, (1, 10, 20, 64), None, one))
+    weight = rng.integers(-2, 2, (64, 80), endpoint=True)
+    weight[:, ::2] *= 60
+    bias = (rng.integers(-300, 300, 80) << bits) // 2
+    bias[:40] = rng.integers(-(1 << 31) + (1 << 22), (1 << 31) - (1 << 22), 40) >> rng.integers(0, 6, 40)
+    attributes = {"weight": Quantization((1.0,) * 80, (0,) * 80, 3), "y": Quantization.of(2.0**bits, 3)}
+    attributes |= {"strides": (1, 1), "padding": ((0, 0), (0, 0)), "dilations": (1, 1), "groups": 1}
+    operands = (b.constant(weight[np.newaxis, np.newaxis].astype(np.int8)), b.constant(bias.astype(np.int32)))
+    result = b.emit("q_conv2d", value, *operands, x=one, **attributes, low=low)
+    graph, x = b.finish([result]), rng.integers(-128, 127, (1, 10, 20, 64), endpoint=True).astype(np.int8)
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 1)
+    assert "upper_product" in print_module(module)
+    if not has_tiles:
+        pytest.skip("this machine has no tile registers, or the process may not use them")
+    (expected,) = evaluate(graph, [x])
+    assert len(np.unique(expected)) > 20
+    with Program(module, object_code(emit_module(module, target), target), target, 1) as program:
+        np.testing.assert_array_equal(program(x), expected)
+
+
+def test_bands_ask_for_all_weights_of_the_next_channels() -> None:
+    """Each line of them in one of the bands."""
+    target = find_target("sapphirerapids")
+    assert target is not None
+    b = GraphBuilder("case")
+    value = b.input("x", TensorType(DType.I8, (1, 14, 14, 256), None, Quantization.of(0.02, 0)))
+    weight = b.constant(np.ones((1, 1, 256, 512), np.int8))
+    kinds = {
+        "x": Quantization.of(0.02, 0),
+        "weight": Quantization((0.01,) * 512, (0,) * 512, 3),
+        "y": Quantization.of(1.0, 0),
+    }
+    window = {"strides": (1, 1), "padding": ((0, 0), (0, 0)), "dilations": (1, 1), "groups": 1}
+    graph = b.finish([b.emit("q_conv2d", value, weight, b.constant(np.zeros(512, np.int32)), **kinds, **window)])
+    (kernel,) = lower(optimize(graph, pipelines.INFERENCE, target), target, 1).kernels
+    asked = [s for s in statements(kernel.body) if isinstance(s, Prefetch)]
+    loads = [s for s in statements(kernel.body) if isinstance(s, Store) and s.buffer.name.startswith("right")]
+    assert asked
+    assert {s.buffer.name for s in asked} == {"w"}
+    assert len(asked) % len(loads) == 0
 
 
 def test_code_for_other_programs_has_no_tiles() -> None:
@@ -122,6 +175,7 @@ def test_what_is_chosen_fits_the_registers() -> None:
             runs=1,
             gathering=0.0,
             threads=1,
+            joined=4,
             residuals=(),
             itemsize=1,
             result_bytes=1,

@@ -11,7 +11,7 @@ from ....loops.ir import Cast, Expr
 from ....types import DType
 from .emission import Emission
 from .narrowing import can_narrow_words, narrowed
-from .text import LLVMType, Value, constant, conversion, llvm_type
+from .text import LLVMType, Value, constant, conversion, llvm_type, mask
 
 
 def convert(emitter: Emission, x: Value, dtype: DType) -> Value:
@@ -103,10 +103,8 @@ def _saturated(emitter: Emission, x: Value, goal: LLVMType) -> Value:
     info = np.iinfo(str(goal.dtype.numpy))
     if emitter.reach.is_within(x.name, info.min, info.max):
         return Value(goal, _truncated(emitter, x, goal))
-    if can_narrow_words(emitter.target, goal.lanes) and info.bits == 8 and _is_narrow_number(emitter, x):
-        words = llvm_type(DType.I32, goal.lanes)
-        whole = Value(words, emitter.out.emit(f"fptosi {x} to {words.text}"))
-        return narrowed(emitter, whole, goal.dtype, info.min, info.max)
+    if can_narrow_words(emitter.target, goal.lanes) and (x.type.dtype, info.bits) == (DType.F32, 8):
+        return narrowed(emitter, _whole_words(emitter, x, info.max), goal.dtype, info.min, info.max)
     if info.bits > (31 if x.type.dtype is DType.F64 else 23):
         return _saturated_after(emitter, x, goal)
     limited = emitter.pick("fcmp olt", x, constant(float(info.max), x.type))
@@ -114,9 +112,23 @@ def _saturated(emitter: Emission, x: Value, goal: LLVMType) -> Value:
     return Value(goal, _truncated(emitter, limited, goal))
 
 
-def _is_narrow_number(emitter: Emission, x: Value) -> bool:
-    """True if 32 bits hold what is left without the fraction."""
-    return emitter.reach.is_within(x.name, *all_of(DType.I32))
+def _whole_words(emitter: Emission, x: Value, largest: int) -> Value:
+    """Single precision to i32, for bytes up to `largest`: what is too small for i32 becomes the smallest number."""
+    words = llvm_type(DType.I32, x.type.lanes)
+    if emitter.reach.is_within(x.name, *all_of(DType.I32)):
+        return Value(words, emitter.out.emit(f"fptosi {x} to {words.text}"))
+    limited, quarter = emitter.pick("fcmp olt", x, constant(float(largest), x.type)), llvm_type(DType.I32, 16)
+    whole = list[Value]()
+    for start in range(0, words.lanes, 16):
+        part = emitter.out.emit(f"shufflevector {limited}, {x.type.text} poison, {mask(range(start, start + 16))}")
+        given = (("<16 x float>", part), (quarter.text, "zeroinitializer"), ("i16", "-1"), ("i32", "4"))
+        whole.append(Value(quarter, emitter.out.call(quarter.text, "llvm.x86.avx512.mask.cvttps2dq.512", *given)))
+    while len(whole) > 1:
+        double = llvm_type(DType.I32, 2 * whole[0].type.lanes)
+        pairs = zip(whole[::2], whole[1::2], strict=True)
+        every = mask(range(double.lanes))
+        whole = [Value(double, emitter.out.emit(f"shufflevector {a}, {b}, {every}")) for a, b in pairs]
+    return whole[0]
 
 
 def _saturated_after(emitter: Emission, x: Value, goal: LLVMType) -> Value:

@@ -98,6 +98,7 @@ class TileEmitter(ContractionEmitter):
             runs=self.runs,
             gathering=GATHERING * self.g.depth / self.run if self.gathers else 0.0,
             threads=self.threads,
+            joined=self.elements.joined,
             residuals=tuple(v.type.dtype.itemsize for v in self.group.epilogue_inputs if v.type.shape == result.shape),
             itemsize=itemsize,
             result_bytes=result.dtype.itemsize,

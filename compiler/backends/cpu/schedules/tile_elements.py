@@ -123,7 +123,7 @@ class Pairs:
     fills_up = False
     joined = 1
     products = 14.0
-    rescaling = None
+    rescaling: UnsignedRescaling | None = None
     table: Buffer
 
     def merges(self, g: Walk) -> bool:

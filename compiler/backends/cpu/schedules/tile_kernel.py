@@ -13,7 +13,21 @@ from itertools import accumulate, groupby
 from typing import Protocol
 
 from ....graph.ir import Value
-from ....loops.ir import Allocate, Buffer, Const, Expr, For, Join, Load, LoopKind, Space, Stmt, Store
+from ....loops.ir import (
+    Allocate,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Join,
+    Load,
+    LoopKind,
+    Prefetch,
+    Space,
+    Stmt,
+    Store,
+    minimum,
+)
 from ....lowering.kernel import let
 from ....lowering.loops import ceil_div, loop
 from .epilogue import Finish
@@ -21,7 +35,8 @@ from .micro_kernel import MicroKernel
 from .owner import Owner, Step
 from .rescaling import FIELDS, START
 from .tile_elements import TileElements
-from .tile_shapes import COLUMNS, ROWS, Steps, held, parts_of
+from .tile_shapes import COLUMNS, ROWS, Steps, finished_at_once, held, parts_of
+from .tiling import Grid
 
 
 def side_by_side(vectors: Sequence[Expr]) -> Expr:
@@ -40,6 +55,8 @@ class TileOwner(Owner, Protocol):
     """A row of the window is one run of the sum, in the input as in the weight."""
     run: int
     """Elements of the sum that are contiguous in the input."""
+    grid: Grid
+    """The bands of an image."""
 
     def first_input(self, j: Expr) -> Expr | int:
         """The first input channel that the results of channel tile j sum over."""
@@ -84,6 +101,8 @@ class TileMicroKernel(MicroKernel):
 
     def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
         """The statements, as a block of their own, with which the tiles end."""
+        first = column // self.columns if self.owner.g.flat else row // self.owner.grid.band.rows
+        self.band = image * self.owner.grid.count + first
         body = tuple(super().emit(image, row, column, j))
         return [For(self.owner.names.fresh("once"), Const(0), Const(1), body, LoopKind.UNROLL)]
 
@@ -157,6 +176,7 @@ class TileMicroKernel(MicroKernel):
             buffer, at = self.weights[words], Const(slots[tile])
             row = self.owner.elements.word * COLUMNS
             block.append(Store(buffer, (at,), Load(self.owner.w, (self.panel + tile, depth * row), words * row)))
+            block.extend(self._ask_ahead(tile, depth, words))
             return Load(buffer, (at,))
 
         def multiply(part: Part, a: Load, tile: int, b: Load) -> None:
@@ -176,6 +196,19 @@ class TileMicroKernel(MicroKernel):
             for tile, b in enumerate(weights):
                 multiply(part, a, tile, b)
         return block
+
+    def _ask_ahead(self, tile: int, depth: Expr, words: int) -> list[Stmt]:
+        """Ask for a part of the weights of the channel tiles that come next: all bands together ask for all of them."""
+        bands = self.owner.grid.count * self.owner.g.images
+        if bands == 1 or self.owner.w.shape[0] <= self.tiles:
+            return []
+        share = ceil_div(words, bands)
+        turns, row = ceil_div(words, share), self.owner.elements.word * COLUMNS
+        panel = minimum(self.panel + (self.tiles + tile), self.owner.w.shape[0] - 1)
+        lines: list[Expr] = [self.band % turns * share + i for i in range(share)]
+        if turns * share > words:
+            lines = [minimum(line, words - 1) for line in lines]
+        return [Prefetch(self.owner.w, (panel, (depth + line) * row)) for line in lines]
 
     def _numbered_parts(self) -> Iterator[tuple[int, Part]]:
         """Parts and their places among those of their size."""
@@ -197,15 +230,12 @@ class TileMicroKernel(MicroKernel):
                 self.block.append(Store(self.finished, (Const(n * self.tiles + tile), Const(0)), total))
         first, offset = 0, 0
         for width, same in groupby(self.widths):
-            count = len(list(same))
-            joined = self.owner.elements.joined if width == COLUMNS else 1
-            while count:
-                joined = min(joined, 1 << count.bit_length() - 1)
-                units = count // joined
-                vector = partial(self._vector, (image, row, column), first, offset, (width, joined))
+            most = self.owner.elements.joined if width == COLUMNS else 1
+            for step, equal in groupby(finished_at_once(len(list(same)), most)):
+                units = len(list(equal))
+                vector = partial(self._vector, (image, row, column), first, offset, (width, step))
                 self.block += loop(self.owner.names.fresh("v"), units, vector)
-                first, offset = first + units * joined, offset + units * joined * width
-                count -= units * joined
+                first, offset = first + units * step, offset + units * step * width
 
     def _vector(
         self, tile: tuple[Expr, Expr, Expr], first: int, offset: int, extent: tuple[int, int], v: Expr

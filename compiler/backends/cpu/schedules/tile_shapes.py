@@ -36,6 +36,8 @@ SUMS = 20.0
 """Clearing and storing a tile of sums."""
 RESULT_LINE = 4.0
 """For each pixel a line of the result, or of what its end reads, of which vectors write parts."""
+GROUP = 4.0
+"""For each pixel vectors that are finished together, in which few of them wait for each other."""
 CONFIGURING = 300.0
 """Giving registers other shapes."""
 FIRST_CACHE_SHARE = 0.6
@@ -48,6 +50,14 @@ def parts_of(columns: int) -> tuple[int, ...]:
     count = ceil_div(columns, ROWS)
     size, more = divmod(columns, count)
     return (size + 1,) * more + (size,) * (count - more)
+
+
+def finished_at_once(vectors: int, most: int) -> Iterator[int]:
+    """How many of so many vectors are finished together, one time after the other: powers of two, the largest first."""
+    while vectors:
+        most = min(most, 1 << vectors.bit_length() - 1)
+        yield most
+        vectors -= most
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +160,8 @@ class Shapes:
     gathering: float
     """Cycles, for each pixel of a micro-kernel, of gathering what it reads."""
     threads: int
+    joined: int
+    """Most vectors that are finished together."""
     residuals: tuple[int, ...]
     """Bytes of an element of each tensor of the result's size that its end reads."""
     itemsize: int
@@ -201,7 +213,7 @@ class Shapes:
         """Of one micro-kernel."""
         inputs, weights = self._line_costs(sum(pixels), channels, channels_outside)
         lines = [ceil_div(channels * COLUMNS * size, LINE) for size in (self.result_bytes, *self.residuals)]
-        written = sum(lines) * RESULT_LINE
+        written = sum(lines) * RESULT_LINE + GROUP * sum(1 for _ in finished_at_once(channels, self.joined))
         total = OVERHEAD + SUMS * len(pixels) * channels + (written + self.gathering) * sum(pixels)
         for words, times in ((self.steps.words, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
             products = channels * sum(max(float(m), LEAST_PRODUCT) for m in pixels)
