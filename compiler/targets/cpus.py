@@ -93,6 +93,14 @@ _INTEL_SERVERS = (
 """LLVM's names of cores with two units for vectors of 512 bits."""
 
 
+def core_name(cpu: str, features: Mapping[str, bool]) -> str:
+    """The name of a core that LLVM calls `cpu`, by what it can do.
+
+    Virtual machines show model numbers of other processors, but only Intel's servers multiply tiles.
+    """
+    return "sapphirerapids" if features.get("amx-tile") and cpu not in _INTEL_SERVERS else cpu
+
+
 def with_core(target: Target) -> Target:
     """A target with what is known of its core, by name or by instruction sets that only these cores have.
 

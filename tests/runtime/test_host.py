@@ -7,12 +7,28 @@ from pathlib import Path
 import pytest
 
 from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.targets.cpus import core_name
 from netc.compiler.targets.target import DotProduct
 from netc.runtime.host import available_cores, physical_memory, runs_here
 
 
 def test_a_process_has_a_core() -> None:
     assert available_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("cpu", "features", "name"),
+    [
+        ("rocketlake", {"avx512f": True, "amx-tile": True}, "sapphirerapids"),
+        ("rocketlake", {"avx512f": True, "amx-tile": False}, "rocketlake"),
+        ("graniterapids", {"avx512f": True, "amx-tile": True}, "graniterapids"),
+        ("znver4", {"avx512f": True}, "znver4"),
+    ],
+)
+def test_servers_that_show_another_model_number_are_known_by_their_tiles(
+    cpu: str, features: dict[str, bool], name: str
+) -> None:
+    assert core_name(cpu, features) == name
 
 
 def test_there_is_memory() -> None:

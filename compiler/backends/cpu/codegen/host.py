@@ -9,7 +9,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from ....permission import TILE_FEATURES, tiles_are_permitted
-from ....targets.cpus import by_features, with_core
+from ....targets.cpus import by_features, core_name, with_core
 from ....targets.target import Target
 
 
@@ -18,6 +18,7 @@ def host_target() -> Target:
     """The machine that this process runs on."""
     triple = str(llvm.get_process_triple())
     features = dict(llvm.get_host_cpu_features())
+    cpu = core_name(str(llvm.get_host_cpu_name()), features)
     if any(features.get(name) for name in TILE_FEATURES) and not tiles_are_permitted():
         features |= {name: False for name in features if name.startswith("amx-")}
     base = by_features(triple, features)  # not by name: virtual machines hide features of their processors
@@ -25,7 +26,7 @@ def host_target() -> Target:
     target = replace(
         base,
         triple=triple,
-        cpu=str(llvm.get_host_cpu_name()),
+        cpu=cpu,
         features=",".join(("+" if features[f] else "-") + f for f in sorted(features)),
         l1_bytes=l1 or base.l1_bytes,
         l2_bytes=l2 or base.l2_bytes,
