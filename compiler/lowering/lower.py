@@ -7,6 +7,7 @@ region (see `state`); everything else that is neither input nor output shares th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -100,6 +101,8 @@ class _Lowering:
         self.guards = dict(guards_of(graph, self.state))
         plain = not self.guards and not any(op.operator.regions and op.name != "map" for op in graph.operations)
         self.may_overwrite = target.is_scarce and plain
+        self.least_overwriting = (0 if target.is_scarce else target.l2_bytes) if plain else math.inf
+        """Bytes of a result from which on it is written in the memory of what is read for the last time."""
         self.region = WeightRegion(graph, target.alignment)
         self.weights = self.region.static
         self.producers = self.region.producers
@@ -113,6 +116,8 @@ class _Lowering:
         """Values among turns that lie in a part of others."""
         self.shared: dict[Value, Value] = {}
         """Results that are written in the memory of others."""
+        self.done: set[Operation] = set()
+        """Operations that have been lowered: updates come in another order than the graph's."""
         self.inputs_in_arena = inputs_in_arena
         inputs = () if inputs_in_arena else graph.inputs
         self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(inputs)}
@@ -193,13 +198,15 @@ class _Lowering:
         """Schedule an operation, and the clearing of its results' margins beside it."""
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.producers, self.weights)
-        group = replace(group, in_place=self._in_place(group) or self._overwritten(group))
+        group = replace(group, in_place=self._in_place(group))
         problem = problem_of(group) if self.choices is not None else ""
         if self.choices is not None:
             group = replace(group, picker=self.choices.of(problem, label_of(group)))
         first = len(self.calls)
-        kernels = (self.alone if self.control.are_shared else self.reused).kernels(group)
-        if not self.may_overwrite:
+        kernels = () if group.in_place else self._overwriting(group)
+        kernels = kernels or self._scheduled(group)
+        late = self.may_overwrite or op.results[0] in self.shared  # until then an operand may lie there
+        if not late:
             self._clear_margins(op, guard)
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
         for scheduled in kernels:
@@ -209,8 +216,9 @@ class _Lowering:
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
             call = Call(name, (), False, label, macs, op.location)
             self.calls.append(_Call(call, scheduled.arguments, guard, op.results))
-        if self.may_overwrite:  # until then an operand may lie there
+        if late:
             self._clear_margins(op, guard)
+        self.done.add(op)
         if self.choices is not None:
             self.choices.called(problem, len(self.calls) - first)
 
@@ -260,18 +268,30 @@ class _Lowering:
                     in_place[inner] = old
         return in_place
 
-    def _overwritten(self, group: Group) -> Mapping[Value, Value]:
-        """The result and the temporary in whose memory it is written, where memory is scarce."""
+    def _scheduled(self, group: Group) -> tuple[Scheduled, ...]:
+        return (self.alone if self.control.are_shared else self.reused).kernels(group)
+
+    def _overwriting(self, group: Group) -> tuple[Scheduled, ...]:
+        """The kernels of a group whose result is written in the memory of a temporary; empty where it is not.
+
+        That spares memory, and, beyond the caches, the reading of what is about to be overwritten.
+        """
         result = group.operation.results[0]
-        if not self.may_overwrite or result in self.state.results or self.control.are_shared:
-            return {}
+        small = result.type.bytes < self.least_overwriting
+        if small or result in self.state.results or self.control.are_shared:
+            return ()
         for old in overwritable(group.operation, self.graph, self.weights):
             free = all(v not in self.aliases and v not in self.aliases.values() for v in (result, old))
             viewed = any(op.operator.view for op in self.graph.users[result])
-            if free and not viewed and old.type.margins == result.type.margins and old not in self.places:
+            read = all(user in self.done or user is group.operation for user in self.graph.users[old])
+            if free and read and not viewed and old.type.margins == result.type.margins and old not in self.places:
+                inner = next(v for v, outer in group.outer.items() if outer is old)
+                kernels = self._scheduled(replace(group, in_place={group.result: inner}))
+                if any(old in scheduled.arguments for scheduled in kernels):  # its schedule reads it apart
+                    continue
                 self.shared[result] = self.shared.get(old, old)
-                return {group.result: next(v for v, outer in group.outer.items() if outer is old)}
-        return {}
+                return kernels
+        return ()
 
     def _is_last_reader(self, op: Operation, param: Value) -> bool:
         """True if all other operations that read `param` have been lowered, and no output is its old value."""
