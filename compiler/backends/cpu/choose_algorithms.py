@@ -68,20 +68,24 @@ class ChooseAlgorithms(Pass):
     planes: bool = False
     """Convolutions of three dimensions may be computed so, too, and filters come to their points in each run."""
 
+    units: int = 1
+    """Vectors that the core multiplies in a cycle."""
+
     bytes_at_once: int = 0
     """Products of bytes that an instruction adds to a sum, where one adds two of words, too; 0: elsewhere."""
 
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
+        changing = cycles_of(self.lanes, changing=True) if self.units > 1 else cycles
         where_possible = ((Conv3D, self.planes), (Conv2DSum, self.bytes_at_once))
         kinds = (Conv2D, TransposeConv2D, *(kind for kind, possible in where_possible if possible))
-        saves_time = partial(self._saves_time, cycles)
+        saves_time = partial(self._saves_time, cycles, changing)
         tiled = _decided(graph, kinds, lambda group: _for_convolution(group, saves_time, static, self.choosing))
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
 
-    def _saves_time(self, cycles: Cycles, anchor: Operation, known: bool) -> bool:
+    def _saves_time(self, cycles: Cycles, changing: Cycles, anchor: Operation, known: bool) -> bool:
         """Is Winograd's filtering estimated to be faster, for a weight that is known when it is loaded or isn't?"""
         x, weight = (v.type for v in anchor.operands[:2])
         *outer, height, width = anchor.result.type.shape[:-1]
@@ -90,9 +94,11 @@ class ChooseAlgorithms(Pass):
         if isinstance(anchor.operator, Conv2DSum):
             parts = parts_of(channels, x.dtype, weight.dtype, anchor.attributes["weight_zero"])
             return cycles.is_faster_in_words(*sizes, parts, self.bytes_at_once)
-        few = known and self.planes and sizes[0] * tiles_of(height) * tiles_of(width) <= FEW_TILES
+        if not known:
+            return changing.is_faster(*sizes)
+        few = self.planes and sizes[0] * tiles_of(height) * tiles_of(width) <= FEW_TILES
         is_faster = cycles.is_faster_in_registers if few else cycles.is_faster
-        return is_faster(*sizes, products_at_once=self.at_once if known and self.pairs else 1)
+        return is_faster(*sizes, products_at_once=self.at_once if self.pairs else 1)
 
     def choosing(self, group: Group) -> Group:
         """The group with what decides in place of the cycles."""

@@ -27,7 +27,7 @@ class Cycles:
     """Of a tile's results, for one vector of filters, stores of the products included."""
     sum: int
     """Of a vector of a partial sum, from its first value to the end."""
-    bytes: int
+    bytes: float
     """Of weights from memory, in one cycle."""
 
     def is_faster(
@@ -96,7 +96,16 @@ MEASURED: Mapping[int, Cycles] = {16: Cycles(16, transform=330, result=480, sum=
 MEASURED_WITH_PAIRS = Cycles(16, transform=330, result=480, sum=8, bytes=14)
 """Of a core that multiplies pairs of bfloat16 (Zen 4): its caches and its memory serve weights faster."""
 
+MEASURED_CHANGING = Cycles(16, transform=660, result=960, sum=16, bytes=0.5)
+"""Of a core that multiplies two vectors in a cycle (Emerald Rapids), in multiplications, where weights change with each
+run: they are brought to their points, written and read from beyond the L2 cache."""
 
-def cycles_of(lanes: int, *, pairs: bool = False) -> Cycles:
-    """The cycles of a core with vectors of so many f32; where nobody measured, those of one with 16."""
+
+def cycles_of(lanes: int, *, pairs: bool = False, changing: bool = False) -> Cycles:
+    """The cycles of a core with vectors of so many f32; where nobody measured, those of one with 16.
+
+    `changing`: for weights that change with each run, on a core that multiplies two vectors in a cycle.
+    """
+    if changing:
+        return MEASURED_CHANGING
     return MEASURED_WITH_PAIRS if pairs else MEASURED.get(lanes, MEASURED[16])
