@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import netc
 from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
@@ -75,6 +76,21 @@ def test_gradients_of_any_number_of_threads_are_equal(x: Shape, filters: int, ke
     assert np.array_equal(found[0], found[2])
 
 
+@pytest.mark.parametrize(("x", "filters", "kernel", "stride"), SHAPES[2:])
+def test_larger_blocks_where_the_result_lies_beyond_the_cache(x: Shape, filters: int, kernel: int, stride: int) -> None:
+    graph, dy = gradient(x, filters, kernel, stride)
+    operands = drawn(x, dy)
+    (exact,) = evaluate(graph, operands, {})
+    slow = replace(host_target(), l2_bytes=2048, l1_bytes=16 * 1024, streams_slowly=True)
+    shapes = []
+    for target in (slow, replace(slow, streams_slowly=False)):
+        module = lower(optimize(graph, pipelines.TRAINING, target), target, 2)
+        shapes.append({p.name: p.bytes for k in module.kernels for p in k.params})
+        with Program(module, object_code(emit_module(module, target), target), target, 2) as program:
+            assert np.abs(program(*operands) - exact).max() < 1e-5 * math.sqrt(math.prod(dy[:-1]))
+    assert shapes[0]["dys"] > shapes[1]["dys"]
+
+
 def test_gradients_in_double_precision() -> None:
     graph, dy = gradient((2, 14, 14, 20), 24, 3, 2, DType.F64)
     operands = [a.astype(np.float64) for a in drawn((2, 14, 14, 20), dy)]
@@ -82,6 +98,15 @@ def test_gradients_in_double_precision() -> None:
     with netc.compile(graph, threads=2) as program:
         assert panels(program) == {"xs", "dys"}
         assert np.abs(program(*operands) - exact).max() < 1e-12
+
+
+def test_a_gradient_of_one_known_element() -> None:
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.F32, (1, 1, 1)))
+    dy = b.emit("constant", value=np.full((1, 1, 1), 3, np.float32))
+    dw = b.emit("conv1d_weight_gradient", x, dy, kernel=(3,), strides=(1,), padding="same", dilations=(1,))
+    with netc.compile(b.finish([dw]), threads=1) as program:
+        assert program(np.full((1, 1, 1), 2, np.float32)).ravel().tolist() == [0, 6, 0]
 
 
 def convolution(filters: int, stride: int) -> Graph:
@@ -96,7 +121,7 @@ def convolution(filters: int, stride: int) -> Graph:
 @pytest.mark.parametrize(
     ("filters", "stride", "is_copied"),
     [
-        pytest.param(96, 2, True, id="whole panels"),
+        pytest.param(128, 2, True, id="whole panels"),
         pytest.param(60, 2, True, id="narrow last panel"),
         pytest.param(16, 2, False, id="one panel"),
     ],

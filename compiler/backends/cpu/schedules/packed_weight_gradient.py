@@ -47,7 +47,9 @@ from .tiling import BROADCAST_CYCLES, Tile, Tiling
 LEAST_USES = 16
 """Multiplications of each element that is copied."""
 PANEL_SHARE = 0.75
-"""Part of the L1 cache that a panel of the input and one of dy may fill."""
+"""Part of the L1 cache that a panel of the input and one of dy may fill ..."""
+SPILLED_SHARE = 2.5
+"""... and that of a processor that reads slowly from beyond the L2 cache, where the result lies there."""
 BLOCK_SHARE = 0.4
 """Part of the L2 cache that the input's panels may fill."""
 
@@ -107,7 +109,9 @@ class _PackedGradient:
         rows, columns = self.axes
         width = columns.extent(columns.size)
         line = columns.size * self.filters.width + rows.step * width * self.channels.width
-        fitting = max(1, int(target.l1_bytes * PANEL_SHARE) // (line * self.dtype.itemsize))
+        is_spilled = self.group.result.type.bytes > target.l2_bytes
+        share = SPILLED_SHARE if is_spilled and target.streams_slowly else PANEL_SHARE
+        fitting = max(1, int(target.l1_bytes * share) // (line * self.dtype.itemsize))
         self.block_rows = ceil_div(rows.size, ceil_div(rows.size, fitting))
         self.block_images = max(1, min(self.images, fitting // rows.size))
         self.block_images = ceil_div(self.images, ceil_div(self.images, self.block_images))
@@ -202,13 +206,15 @@ class _PackedGradient:
             source = let(inside, self.names.fresh("from"), minimum(row, last))
             place = let(inside, self.names.fresh("to"), (i * self.input_rows + r) * self.input_columns)
 
-            def panel(q: Expr) -> list[Stmt]:
-                start = part.element(q) + columns.origin * self.pitch
-                move = columns.copied * self.pitch
-                to = (self._inputs_of(p, q), place * part.width)
-                return self._copy((self.x, (image, source), start, move), (self.inputs, *to), self.input_columns, part)
+            def pixel(x: Expr) -> list[Stmt]:
+                def panel(q: Expr) -> list[Stmt]:
+                    start = part.element(q) + (x * columns.copied + columns.origin) * self.pitch
+                    to = (self.inputs, self._inputs_of(p, q), (place + x) * part.width)
+                    return self._copy((self.x, image, source, start), to, part)
 
-            return [*inside, *self._each_panel(part, panel)]
+                return self._each_panel(part, panel)
+
+            return [*inside, *loop(self.names.fresh("x"), self.input_columns, pixel)]
 
         return self._lines(block.images, height, self.input_rows, line)
 
@@ -223,10 +229,12 @@ class _PackedGradient:
             place = let(inside, self.names.fresh("to"), (i * self.block_rows + r) * columns.size)
 
             def panel(q: Expr) -> list[Stmt]:
-                start = part.element(q) + left * self.dy_pitch
-                to = (self._gradients_of(p, part, q), place * part.width)
-                read = (self.dy, (image, source), start, self.dy_pitch)
-                return self._copy(read, (self.gradients, *to), columns.size, part)
+                def pixel(x: Expr) -> list[Stmt]:
+                    start = part.element(q) + (x + left) * self.dy_pitch
+                    to = (self.gradients, self._gradients_of(p, part, q), (place + x) * part.width)
+                    return self._copy((self.dy, image, source, start), to, part)
+
+                return loop(self.names.fresh("x"), columns.size, pixel)
 
             return [*inside, *self._each_panel(part, panel)]
 
@@ -254,30 +262,14 @@ class _PackedGradient:
         q = self.names.fresh("q")
         return [For(q, part.start, part.stop, tuple(body(Var(q))))]
 
-    def _copy(
-        self,
-        source: tuple[Buffer, tuple[Expr, Expr], Expr, int],
-        to: tuple[Buffer, Expr, Expr],
-        columns: int,
-        part: Panels,
-    ) -> list[Stmt]:
-        """Copy a row of pixels of one panel."""
-        (read, line, start, move), (written, row, place) = source, to
+    def _copy(self, source: tuple[Buffer, Expr, Expr, Expr], to: tuple[Buffer, Expr, Expr], part: Panels) -> list[Stmt]:
+        """Copy what one panel holds of a pixel."""
+        (read, image, row, start), (written, panel, place) = source, to
         widths = vector_widths(part.width, self.lanes)
-        offsets = starts_of(widths)
-        column = self.names.fresh("x")
-
-        def pixel(x: Expr) -> list[Stmt]:
-            return [
-                Store(
-                    written,
-                    (row, place + x * part.width + offset),
-                    Load(read, (*line, start + x * move + offset), width),
-                )
-                for offset, width in zip(offsets, widths, strict=True)
-            ]
-
-        return loop(column, columns, pixel)
+        return [
+            Store(written, (panel, place + offset), Load(read, (image, row, start + offset), width))
+            for offset, width in zip(starts_of(widths), widths, strict=True)
+        ]
 
     def _products(self, p: Expr, block: Block, channels: Panels, filters: Panels) -> list[Stmt]:
         """Bring all register tiles of some panels up to date."""

@@ -56,6 +56,8 @@ def schedule_weight_gradient(group: Group, target: Target, threads: int) -> tupl
     anchor = group.anchor
     if not isinstance(anchor.operator, WeightGradient) or len(group.members) != 1:
         return ()
+    if any(v not in group.outer for v in anchor.operands):  # one element that is known at compile time
+        return ()
     x, dy = (v.type for v in anchor.operands)
     if group.result.type.layout is not None or not x.dtype.is_float:  # the result is written as it lies without margins
         return ()
