@@ -96,20 +96,16 @@ _INTEL_SERVERS = (
 def core_name(cpu: str, features: Mapping[str, bool]) -> str:
     """The name of a core that LLVM calls `cpu`, by what it can do.
 
-    Virtual machines show model numbers of other processors, but only Intel's servers multiply tiles.
+    Virtual machines show model numbers of other processors, but of Intel's only the servers compute with halves in
+    vectors of 512 bits.
     """
-    return "sapphirerapids" if features.get("amx-tile") and cpu not in _INTEL_SERVERS else cpu
+    is_server = features.get("avx512fp16") and not features.get("sse4a") and cpu not in _INTEL_SERVERS
+    return "sapphirerapids" if is_server else cpu
 
 
 def with_core(target: Target) -> Target:
-    """A target with what is known of its core, by name or by instruction sets that only these cores have.
-
-    A virtual machine may give its processor the number of another model, and LLVM that model's name.
-    """
-    has_halves = "+avx512fp16" in target.features and "+sse4a" not in target.features
-    if target.cpu not in _INTEL_SERVERS and not has_halves:
-        return target
-    return replace(target, float_units=2, streams_slowly=True)
+    """A target with what is known of its core by name."""
+    return replace(target, float_units=2, streams_slowly=True) if target.cpu in _INTEL_SERVERS else target
 
 
 CPUS: Mapping[str, Target] = {

@@ -19,13 +19,14 @@ def test_a_process_has_a_core() -> None:
 @pytest.mark.parametrize(
     ("cpu", "features", "name"),
     [
-        ("rocketlake", {"avx512f": True, "amx-tile": True}, "sapphirerapids"),
-        ("rocketlake", {"avx512f": True, "amx-tile": False}, "rocketlake"),
-        ("graniterapids", {"avx512f": True, "amx-tile": True}, "graniterapids"),
+        ("rocketlake", {"avx512f": True, "avx512fp16": True, "sse4a": False}, "sapphirerapids"),
+        ("rocketlake", {"avx512f": True, "avx512fp16": False}, "rocketlake"),
+        ("graniterapids", {"avx512f": True, "avx512fp16": True}, "graniterapids"),
         ("znver4", {"avx512f": True}, "znver4"),
+        ("znver9", {"avx512f": True, "avx512fp16": True, "sse4a": True}, "znver9"),
     ],
 )
-def test_servers_that_show_another_model_number_are_known_by_their_tiles(
+def test_servers_that_show_another_model_number_are_known_by_what_only_they_can_do(
     cpu: str, features: dict[str, bool], name: str
 ) -> None:
     assert core_name(cpu, features) == name

@@ -16,7 +16,6 @@ from netc.compiler.backends.cpu.codegen.jit import load_kernel
 from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.errors import NetcError
 from netc.compiler.loops.parser import parse_kernel
-from netc.compiler.targets.cpus import with_core
 from netc.compiler.targets.target import Environment, MinMax, Target
 from netc.runtime.host import runs_here
 from netc.runtime.processor import needed_features
@@ -34,19 +33,6 @@ def test_host_is_this_machine() -> None:
     assert host.vector_lanes in (4, 8, 16)
     assert 4096 <= host.l1_bytes <= host.l2_bytes
     assert find_target("host") == host
-
-
-@pytest.mark.parametrize(
-    ("features", "units"),
-    [
-        pytest.param("+amx-tile,+avx512fp16,-sse4a", 2, id="under another model's name"),
-        pytest.param("+avx512f,-avx512fp16,-sse4a", 1, id="another model"),
-        pytest.param("+avx512fp16,+sse4a", 1, id="another maker's"),
-    ],
-)
-def test_cores_are_known_by_what_only_they_can_do(features: str, units: int) -> None:
-    target = with_core(replace(host_target(), cpu="rocketlake", features=features, float_units=1, streams_slowly=False))
-    assert (target.float_units, target.streams_slowly) == (units, units == 2)
 
 
 @pytest.mark.parametrize("name", target_names())
