@@ -27,6 +27,9 @@ class Reduction:
     finish: Callable[[Expr], Expr] | None = None
     dtype: DType | None = None
     """Element type in which they are combined; that of the result, if none is given."""
+    takes_vectors: bool = False
+    """`body` is made of what it loads alone, of nothing that was loaded for the result's element before, so that it
+    also gives vectors along the last extent."""
 
 
 Element = Expr | Reduction

@@ -149,8 +149,8 @@ class Nest(ABC):
         if rule.op in ("max", "min") and type_.dtype.is_float and self.min_max is MinMax.SELECT:
             found = self._extremum(elements, rule, start)
             return elements.let(rule.finish(found)) if rule.finish else found
-        last = rule.extents[-1] if rule.extents else 1
-        if elements.lanes == 1 < self.lanes <= last and not type_.dtype.is_float:
+        may = rule.takes_vectors and rule.extents and not type_.dtype.is_float
+        if may and elements.lanes == 1 < self.lanes <= rule.extents[-1]:
             with suppress(NotVectorizableError):
                 return self._in_vectors(elements, rule, type_.dtype)
         here = (Const(0),)

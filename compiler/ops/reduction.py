@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -91,7 +92,8 @@ class Reduce(Operator):
                 place = [next(reduced) if d in axes else next(kept) for d in range(len(shape))]
             return c.load(0, tuple(place))
 
-        return Reduction(self.loop_op, extents, element, lambda total: self.finish(total, math.prod(extents)))
+        count = math.prod(extents)
+        return Reduction(self.loop_op, extents, element, lambda t: self.finish(t, count), takes_vectors=True)
 
     def kept(self, b: Builder, op: Operation, value: Value) -> Value:
         """A value of the result's shape with the reduced dimensions back, of size 1."""
@@ -144,8 +146,8 @@ class ReduceMean(Reduce):
         if dtype.is_float or rule.finish is None:
             return rule
         mean = rule.finish
-        return Reduction(
-            "add", rule.extents, lambda r: Cast(rule.body(r), DType.I64), lambda t: Cast(mean(t), dtype), DType.I64
+        return replace(
+            rule, body=lambda r: Cast(rule.body(r), DType.I64), finish=lambda t: Cast(mean(t), dtype), dtype=DType.I64
         )
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:

@@ -401,6 +401,7 @@ def rescale_table(m: Maker, name: str) -> Value:
     bias = None if others else m.choice((0, 100))
     given = {"multiplier": m.choice((1 << 30, 0, 1500000000)), "shift": m.choice((-1, -9, -21))}
     zeros = {"x_zero": m.choice((0, -7)), "x_offset": m.choice((0, 128)), "weight_zero": m.choice((0, 3))}
+    form = {"unsigned": m.flag(), "halves_up": m.flag()}
     return m.emit(
-        name, weight, *others, bias=bias, width=m.choice((1, 2, 4)), zero=m.choice((0, -128)), **zeros, **given
+        name, weight, *others, bias=bias, width=m.choice((1, 2, 4)), zero=m.choice((0, -128)), **zeros, **given, **form
     )

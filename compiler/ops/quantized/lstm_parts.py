@@ -52,7 +52,7 @@ class LstmGate(_Part):
     """A gate before its function: sums over input and state (i32), scaled and saturated to 16 bits one by one."""
 
     name = "lstm_gate"
-    operands = ("total", "fed_back")
+    operands = ("input_sum", "state_sum")
     attributes = {
         "total": AttributeSpec(tuple, "multiplier and shift of the sum over the input"),
         "fed_back": AttributeSpec(tuple, "multiplier and shift of the sum over the state"),

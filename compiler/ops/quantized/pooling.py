@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -161,4 +162,4 @@ class QMean(QuantizedOperator):
             scaled = fp.multiply_expr(c.let, offset, *self.factor(count, attributes)) + attributes["y"].zero_point
             return fp.saturate_expr(scaled, x.dtype)
 
-        return Reduction("add", inner.extents, lambda r: Cast(inner.body(r), DType.I32), finish, DType.I32)
+        return replace(inner, op="add", body=lambda r: Cast(inner.body(r), DType.I32), finish=finish, dtype=DType.I32)

@@ -199,6 +199,7 @@ def test_no_tile_belongs_to_two_groups(filters: int) -> None:
         runs=9,
         gathering=0.0,
         threads=1,
+        joined=4,
         residuals=(),
         itemsize=1,
         result_bytes=1,

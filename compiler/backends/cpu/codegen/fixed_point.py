@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from ....targets.target import DotProduct
 from ....types import DType
+from .conversion import convert
 from .emission import Emission
 from .text import LLVMType, Value, constant, literal, llvm_type, mask
 
@@ -90,16 +91,16 @@ def real_mul(emitter: Emission, x: Value, factor: Value, *, is_small: bool) -> V
     """
     if not emitter.target.has_double:
         return _real_products(emitter, x, factor)
-    out, kind, wide = emitter.out, x.type, factor.type
-    product = out.emit(f"fmul {wide.text} {out.emit(f'sitofp {x} to {wide.text}')}, {factor.name}")
-    half = out.call(
-        wide.text, f"llvm.copysign.{wide.suffix}", (wide.text, constant(_BEFORE_HALF, wide)), (wide.text, product)
-    )
+    out, wide, limits = emitter.out, factor.type, (-(1 << 31), (1 << 31) - 1)
+    product = out.emit(f"fmul {convert(emitter, x, DType.F64)}, {factor.name}")
+    signed = (wide.text, constant(_BEFORE_HALF, wide)), (wide.text, product)
+    half = out.call(wide.text, f"llvm.copysign.{wide.suffix}", *signed)
     total = Value(wide, out.emit(f"fadd {wide.text} {product}, {half}"))
     if not is_small:
-        total = emitter.pick("fcmp olt", total, constant(float((1 << 31) - 1), wide))
-        total = emitter.pick("fcmp ogt", total, constant(-float(1 << 31), wide))
-    return Value(kind, out.emit(f"fptosi {total} to {kind.text}"))
+        total = emitter.pick("fcmp olt", total, constant(float(limits[1]), wide))
+        total = emitter.pick("fcmp ogt", total, constant(float(limits[0]), wide))
+    emitter.reach.record(total.name, limits, DType.F64)
+    return convert(emitter, total, DType.I32)
 
 
 def _real_products(emitter: Emission, x: Value, factor: Value) -> Value:
