@@ -32,11 +32,7 @@ def _elements_key(array: Array) -> bytes:
     if one is not None:
         return one.tobytes()
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, array.itemsize)
-    if data.size <= LONGEST or (data[: LONGEST // array.itemsize] == data[0]).all():
-        whole = data.tobytes()
-        element = whole[: array.itemsize]
-        if whole == element * array.size:
-            return element
-        if len(whole) <= LONGEST:
-            return whole
-    return hashlib.sha256(data.data).digest()
+    first, few = data[:1], data[: LONGEST // array.itemsize]  # few tell, most of the time
+    if (few == first).all() and (data == first).all():
+        return first.tobytes()
+    return data.tobytes() if data.size <= LONGEST else hashlib.sha256(data.data).digest()

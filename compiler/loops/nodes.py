@@ -67,6 +67,13 @@ class Select(Expr):
         return lambda condition, then, otherwise: np.where(condition, then, otherwise)
 
 
+def _words_fault(*operands: Expr) -> str:
+    """What is wrong with operands that should be i32 of the same number of lanes; nothing: an empty text."""
+    first = operands[0].type
+    fits = first.dtype is DType.I32 and all(operand.type is first for operand in operands)
+    return "" if fits else f"operands don't fit: {types_of(*operands)}"
+
+
 @spelled("fixed_mul_up", halves_up=True)
 @spelled("fixed_mul", halves_up=False)
 @dataclass(frozen=True, slots=True)
@@ -86,8 +93,7 @@ class FixedMul(Expr):
         return self.x.type
 
     def fault(self) -> str:
-        fits = self.x.type.dtype is DType.I32 and self.x.type is self.multiplier.type is self.shift.type
-        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
+        return _words_fault(self.x, self.multiplier, self.shift)
 
     def meaning(self) -> Callable[..., Number]:
         def product(*operands: Number) -> Number:
@@ -115,8 +121,7 @@ class HighProduct(Expr):
         return self.x.type
 
     def fault(self) -> str:
-        fits = self.x.type.dtype is DType.I32 and self.x.type is self.y.type is self.addend.type
-        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
+        return _words_fault(self.x, self.y, self.addend)
 
     def meaning(self) -> Callable[..., Number]:
         def product(*operands: Number) -> Number:
@@ -139,8 +144,7 @@ class UpperProduct(Expr):
         return self.x.type
 
     def fault(self) -> str:
-        fits = self.x.type.dtype is DType.I32 and self.x.type is self.y.type is self.addend.type
-        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
+        return _words_fault(self.x, self.y, self.addend)
 
     def meaning(self) -> Callable[..., Number]:
         def product(x: Number, y: Number, addend: Number) -> Number:

@@ -18,7 +18,7 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..passes.dce import dce
 from ..types import DType, Quantization
-from .scales import WEIGHT_LIMIT, weight_to_integers
+from .scales import WEIGHT_LIMIT, largest_size, weight_to_integers
 
 SMALLEST = 1024
 """Constants of fewer elements stay floats of 32 bits: they make a file hardly larger."""
@@ -54,8 +54,7 @@ def _weight(b: Rewriter, op: Operation, place: int, smallest: int) -> Array | No
 
 
 def _scale(weight: Array, *, per_channel: bool) -> Quantization:
-    axes = tuple(range(weight.ndim - 1)) if per_channel else None
-    largest = np.abs(weight.astype(np.float64)).max(axis=axes)
+    largest = largest_size(weight, per_channel=per_channel)
     scales = np.where(largest / WEIGHT_LIMIT > np.finfo(np.float32).tiny, largest / WEIGHT_LIMIT, 1.0)
     if not per_channel:
         return Quantization.of(float(scales))

@@ -19,7 +19,7 @@ from ..types import DType
 from .calibration import Ranges
 from .methods import LEVELS
 from .quantizer import Quantizer, Scheme
-from .scales import row_blocks, weight_scale
+from .scales import largest_size, row_blocks, weight_scale
 
 FEW = 16
 """Fewer levels than these lose what an activation says: 4 bits are left."""
@@ -166,7 +166,7 @@ class _Finder:
         total = sum((np.abs(rows[part]).sum(axis=0, dtype=np.float64) for part in row_blocks(rows)), np.zeros(1))
         own = self.q.range(op.operands[0])
         reach = total * max(abs(own.low), abs(own.high)) / np.sqrt(len(rows))
-        few = np.maximum(rows.max(axis=0), -rows.min(axis=0)) < FEW_OF_WEIGHTS * np.asarray(given.scales)
+        few = largest_size(weight, per_channel=True) < FEW_OF_WEIGHTS * np.asarray(given.scales)
         return np.flatnonzero(few & (reach > y.scale))
 
 

@@ -65,15 +65,19 @@ def weight_scale(
     A filter of zeros, or of next to nothing, gets the smallest scale with which its bias and the factor to the result's
     scale can still be held; `wide` sums have 64 bits.
     """
-    axes = tuple(range(weight.ndim - 1)) if per_channel else None
-    largest = np.maximum(weight.max(axis=axes), -weight.min(axis=axes)).astype(np.float64)
-    scales = np.maximum(largest / WEIGHT_LIMIT, y.scale / x.scale * NARROWEST)
+    scales = np.maximum(largest_size(weight, per_channel=per_channel) / WEIGHT_LIMIT, y.scale / x.scale * NARROWEST)
     if bias is not None:
         needed = np.abs(bias.astype(np.float64)) / (x.scale * (WIDE_BIAS_LIMIT if wide else BIAS_LIMIT))
         scales = np.maximum(scales, needed if per_channel else needed.max())
     if not per_channel:
         return Quantization.of(float(scales))
     return Quantization(tuple(scales.tolist()), (0,) * len(scales), weight.ndim - 1)
+
+
+def largest_size(weight: Array, *, per_channel: bool) -> NDArray[np.float64]:
+    """The largest absolute value of a weight, for each filter [F] or of all, without a copy of the weight."""
+    axes = tuple(range(weight.ndim - 1)) if per_channel else None
+    return np.asarray(np.maximum(weight.max(axis=axes), -weight.min(axis=axes)), np.float64)
 
 
 def weight_to_integers(weight: Array, given: Quantization) -> NDArray[np.int8]:

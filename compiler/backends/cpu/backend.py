@@ -63,8 +63,8 @@ class Cpu(Backend):
             return (*narrow, AssignLayouts(pitch=False, shares=True), order_operations)
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
         tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
-        facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "planes": target.streams_slowly}
-        facts["units"] = target.float_units
+        facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "units": target.float_units}
+        facts["streams_slowly"] = target.streams_slowly
         if not target.has_byte_tiles:
             facts["bytes_at_once"] = BYTES_AT_ONCE.get(target.dot_product, 0)
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2

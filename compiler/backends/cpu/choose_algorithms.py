@@ -65,8 +65,9 @@ class ChooseAlgorithms(Pass):
     at_once: int = 2
     """Products of bfloat16 that take the time of one of f32."""
 
-    planes: bool = False
-    """Convolutions of three dimensions may be computed so, too, and filters come to their points in each run."""
+    streams_slowly: bool = False
+    """Weights come slowly from memory: filters come to their points in each run, and convolutions of three dimensions
+    may be computed so, too."""
 
     units: int = 1
     """Vectors that the core multiplies in a cycle."""
@@ -78,7 +79,7 @@ class ChooseAlgorithms(Pass):
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
         changing = cycles_of(self.lanes, changing=True) if self.units > 1 else cycles
-        where_possible = ((Conv3D, self.planes), (Conv2DSum, self.bytes_at_once))
+        where_possible = ((Conv3D, self.streams_slowly), (Conv2DSum, self.bytes_at_once))
         kinds = (Conv2D, TransposeConv2D, *(kind for kind, possible in where_possible if possible))
         saves_time = partial(self._saves_time, cycles, changing)
         tiled = _decided(graph, kinds, lambda group: _for_convolution(group, saves_time, static, self.choosing))
@@ -96,7 +97,7 @@ class ChooseAlgorithms(Pass):
             return cycles.is_faster_in_words(*sizes, parts, self.bytes_at_once)
         if not known:
             return changing.is_faster(*sizes)
-        few = self.planes and sizes[0] * tiles_of(height) * tiles_of(width) <= FEW_TILES
+        few = self.streams_slowly and sizes[0] * tiles_of(height) * tiles_of(width) <= FEW_TILES
         is_faster = cycles.is_faster_in_registers if few else cycles.is_faster
         return is_faster(*sizes, products_at_once=self.at_once if self.pairs else 1)
 

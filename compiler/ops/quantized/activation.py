@@ -29,7 +29,7 @@ from .base import (
     per_tensor,
     quantization,
 )
-from .functions import FixedPoint, reciprocal, reciprocal_expr
+from .functions import FixedPoint, headroom_expr, reciprocal, reciprocal_expr
 from .shorts import interpolated, sigmoid
 
 
@@ -311,7 +311,7 @@ class SoftmaxReciprocal(_OfTotals):
         return (share_factor(operands[0], DType(attributes["dtype"]))[0].astype(np.int32),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        fraction, bits = _reciprocal_expr(c, index)
+        fraction, bits = reciprocal_expr(c.let, _total_expr(c, index), SUM_BITS)
         vanishes = Binary("lt", const(_bits_of(attributes), bits.type), bits)
         return fp.narrow(Select(vanishes, const(0, fraction.type), fraction))
 
@@ -326,8 +326,7 @@ class SoftmaxExponent(_OfTotals):
         return (share_factor(operands[0], DType(attributes["dtype"]))[1].astype(np.int32),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        _, bits = _reciprocal_expr(c, index)
-        shift = binary("sub", _bits_of(attributes) - 31, bits)
+        shift = headroom_expr(c.let, _total_expr(c, index)) + (_bits_of(attributes) - 31 - SUM_BITS)
         return fp.narrow(maximum(minimum(shift, -1), -_LEAST_SHIFT))
 
 
@@ -336,10 +335,8 @@ def _bits_of(attributes: Attributes) -> int:
     return 8 * DType(attributes["dtype"]).itemsize
 
 
-def _reciprocal_expr(c: Compute, index: tuple[Expr, ...]) -> tuple[Expr, Expr]:
-    total = c.let(binary("and", fp.wide(c.load(0, index)), _WORD))
-    fraction, bits = reciprocal_expr(c.let, total, SUM_BITS)
-    return fraction, c.let(bits)
+def _total_expr(c: Compute, index: tuple[Expr, ...]) -> Expr:
+    return c.let(binary("and", fp.wide(c.load(0, index)), _WORD))
 
 
 def share_factor(total: Array, dtype: DType) -> tuple[Array, Array]:

@@ -165,10 +165,15 @@ def one_over_one_plus_expr(let: Let, a: Expr) -> Expr:
     return _raised(x, 1)
 
 
+def headroom_expr(let: Let, x: Expr) -> Expr:
+    """Zeros above the uppermost bit of a number of 32 bits, by which `reciprocal` raises it."""
+    return binary("sub", 32, bit_length_expr(let, x))
+
+
 def reciprocal_expr(let: Let, x: Expr, integer_bits: int) -> tuple[Expr, Expr]:
     """`reciprocal` as an expression."""
     x = let(x)
-    headroom = let(binary("sub", 32, bit_length_expr(let, x)))
+    headroom = let(headroom_expr(let, x))
     raised = shr(Binary("shl", x, maximum(headroom, 0)), maximum(binary("sub", 0, headroom), 0))
     return one_over_one_plus_expr(let, raised - (1 << 31)), binary("sub", integer_bits, headroom)
 

@@ -165,23 +165,28 @@ def test_steps_cover_a_run(run: int) -> None:
     assert 0 <= steps.rest < 16
 
 
+def shapes_of(walk: Walk, filters: int, runs: int) -> Shapes:
+    """Of bytes, on a core of Intel's."""
+    return Shapes(
+        g=walk,
+        filters=filters,
+        steps=Steps.of(walk.channels),
+        runs=runs,
+        gathering=0.0,
+        threads=1,
+        joined=4,
+        residuals=(),
+        itemsize=1,
+        result_bytes=1,
+        l1_bytes=48 << 10,
+        l2_bytes=2 << 20,
+    )
+
+
 def test_what_is_chosen_fits_the_registers() -> None:
     for width, channels, filters in [(17, 12, 37), (49, 76, 160), (289, 64, 20)]:
         walk = Walk(images=1, height=1, width=width, channels=channels, pitch=channels, buffer=(1, 1, width * channels))
-        shapes = Shapes(
-            g=replace(walk, flat=True),
-            filters=filters,
-            steps=Steps.of(channels),
-            runs=1,
-            gathering=0.0,
-            threads=1,
-            joined=4,
-            residuals=(),
-            itemsize=1,
-            result_bytes=1,
-            l1_bytes=48 << 10,
-            l2_bytes=2 << 20,
-        )
+        shapes = shapes_of(replace(walk, flat=True), filters, 1)
         tile, _, cycles = shapes.best()
         pixels, tiles = parts_of(tile.columns) * tile.rows, len(tile.widths)
         assert registers(pixels, tiles, shapes.steps) <= REGISTERS
@@ -192,18 +197,5 @@ def test_what_is_chosen_fits_the_registers() -> None:
 @pytest.mark.parametrize("filters", [48, 80, 112, 128])
 def test_no_tile_belongs_to_two_groups(filters: int) -> None:
     walk = Walk(images=1, height=4, width=6, channels=20, pitch=160, buffer=(1, 4, 960), groups=8)
-    shapes = Shapes(
-        g=walk,
-        filters=filters,
-        steps=Steps.of(20),
-        runs=9,
-        gathering=0.0,
-        threads=1,
-        joined=4,
-        residuals=(),
-        itemsize=1,
-        result_bytes=1,
-        l1_bytes=48 << 10,
-        l2_bytes=2 << 20,
-    )
+    shapes = shapes_of(walk, filters, 9)
     assert {filters % (16 * cut.channels) for cut in shapes.cuts()} == {0}

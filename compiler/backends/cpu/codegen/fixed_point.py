@@ -65,7 +65,8 @@ def upper_product(emitter: Emission, x: Value, y: Value, addend: Value) -> Value
         start = out.pure(depth, f"shl {wide.text} {high}, {constant(32, wide)}")
         start = out.pure(depth, f"or {wide.text} {start}, {constant(1 << 31, wide)}")
         totals.append(emitter.arithmetic("add", wide, emitter.arithmetic("mul", wide, a, b), start))
-    return Value(kind, _upper_words(emitter, wide, kind, totals))
+    even, odd = (out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
+    return Value(kind, _in_order(emitter, kind, even, odd, 1))
 
 
 def _unsigned_halves(emitter: Emission, wide: LLVMType, vector: Value) -> tuple[str, str]:
@@ -76,10 +77,9 @@ def _unsigned_halves(emitter: Emission, wide: LLVMType, vector: Value) -> tuple[
     return even, pure(depth, f"lshr {wide.text} {pairs}, {constant(32, wide)}")
 
 
-def _upper_words(emitter: Emission, wide: LLVMType, kind: LLVMType, totals: Sequence[str]) -> str:
-    """The upper halves of the totals of even and of odd lanes, in order."""
-    even, odd = (emitter.out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
-    places = mask(i + 1 if i % 2 == 0 else kind.lanes + i for i in range(kind.lanes))
+def _in_order(emitter: Emission, kind: LLVMType, even: str, odd: str, half: int) -> str:
+    """The lower (0) or upper (1) words of the totals of even and of odd lanes, in the order of the lanes."""
+    places = mask(i + half if i % 2 == 0 else kind.lanes + i - 1 + half for i in range(kind.lanes))
     return emitter.out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
 
 
@@ -166,11 +166,9 @@ def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up:
         a, b = (_half(emitter, wide, v, half) for v in (x, multiplier))
         totals.append(_rounded_product(emitter, wide, a, b, power, up=True))
     even, odd = (out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
-    places = mask(i + 1 if i % 2 == 0 else kind.lanes + i for i in range(kind.lanes))
-    upper = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
+    upper = _in_order(emitter, kind, even, odd, 1)
     if not up:
-        places = mask(i if i % 2 == 0 else kind.lanes + i - 1 for i in range(kind.lanes))
-        lower = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
+        lower = _in_order(emitter, kind, even, odd, 0)
         without = emitter.arithmetic("and", kind, x.name, emitter.arithmetic("xor", kind, lower, constant(-1, kind)))
         upper = emitter.arithmetic("add", kind, upper, emitter.arithmetic("shr", kind, without, constant(31, kind)))
     rest = out.pure(out.depth_of(shift.name), f"sub {kind.text} {constant(-1, kind)}, {shift.name}")
