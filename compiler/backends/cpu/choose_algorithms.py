@@ -21,17 +21,15 @@ from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from .cycles import Cycles, cycles_of
 from .schedules.integer_winograd import parts_of
+from .schedules.winograd import IN_PARTS, IN_REGISTERS, PACKED
+from .schedules.winograd_emitter import STREAMED_TILES
 from .schedules.winograd_gradient import chunks_of, margins_of_gradient
 
 Choice = Callable[[Group], Algorithm | None]
 
-TILED = Algorithm("winograd", (TILE, TILE))
-"""Of a convolution: its input gets margins for whole tiles."""
-TILED_PLANES = Algorithm("winograd", (1, TILE, TILE))
-"""Of one of three dimensions: its planes are summed at the points."""
 DIRECT = "direct"
 """What a convolution is without."""
-SUMMED = Algorithm("winograd")
+SUMMED = Algorithm(PACKED)
 """Of a gradient of weights, where its operands have margins for whole tiles anyway."""
 
 
@@ -45,6 +43,8 @@ class ChooseAlgorithms(Pass):
     - It must save time, by cycles measured on a processor with vectors of `lanes` elements.
     - A convolution gets its tiles written beside it; assign-layouts, which comes next, makes margins for them. An input
       that is known when weights are loaded gets no margins, so it must do without.
+    - Where weights come slowly from memory, filters come to their points in each run if the whole batch has few tiles:
+      part by part, or, for very few, in registers.
     - A gradient goes by tiles if the convolutions beside it give its operands the margins that it needs.
 
     What was decided before is decided anew.
@@ -66,8 +66,8 @@ class ChooseAlgorithms(Pass):
     """Products of bfloat16 that take the time of one of f32."""
 
     streams_slowly: bool = False
-    """Weights come slowly from memory: filters come to their points in each run, and convolutions of three dimensions
-    may be computed so, too."""
+    """Weights come slowly from memory: filters may come to their points in each run, and convolutions of three
+    dimensions may be computed so, too."""
 
     units: int = 1
     """Vectors that the core multiplies in a cycle."""
@@ -82,7 +82,8 @@ class ChooseAlgorithms(Pass):
         where_possible = ((Conv3D, self.streams_slowly), (Conv2DSum, self.bytes_at_once))
         kinds = (Conv2D, TransposeConv2D, *(kind for kind, possible in where_possible if possible))
         saves_time = partial(self._saves_time, cycles, changing)
-        tiled = _decided(graph, kinds, lambda group: _for_convolution(group, saves_time, static, self.choosing))
+        choose = partial(_for_convolution, saves_time=saves_time, filters=self._filters, static=static)
+        tiled = _decided(graph, kinds, lambda group: choose(group, choosing=self.choosing))
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
 
@@ -97,9 +98,17 @@ class ChooseAlgorithms(Pass):
             return cycles.is_faster_in_words(*sizes, parts, self.bytes_at_once)
         if not known:
             return changing.is_faster(*sizes)
-        few = self.streams_slowly and sizes[0] * tiles_of(height) * tiles_of(width) <= FEW_TILES
-        is_faster = cycles.is_faster_in_registers if few else cycles.is_faster
+        in_registers = self._filters(anchor, known=known) == IN_REGISTERS
+        is_faster = cycles.is_faster_in_registers if in_registers else cycles.is_faster
         return is_faster(*sizes, products_at_once=self.at_once if self.pairs else 1)
+
+    def _filters(self, anchor: Operation, *, known: bool) -> str:
+        """The algorithm by how filters come to their points, for a weight that is known when it is loaded or isn't."""
+        if not self.streams_slowly or not known or isinstance(anchor.operator, Conv2DSum):
+            return PACKED
+        *outer, height, width = anchor.result.type.shape[:-1]
+        tiles = math.prod(outer) * tiles_of(height) * tiles_of(width)
+        return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
 
     def choosing(self, group: Group) -> Group:
         """The group with what decides in place of the cycles."""
@@ -148,7 +157,9 @@ def _with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) ->
 
 def _for_convolution(
     group: Group,
+    *,
     saves_time: Callable[[Operation, bool], bool],
+    filters: Callable[..., str],
     static: Callable[[], Collection[Value]],
     choosing: Callable[[Group], Group],
 ) -> Algorithm | None:
@@ -170,13 +181,15 @@ def _for_convolution(
     is_faster = saves_time(anchor, known)
     if not is_faster and group.picker is None:
         return None
-    tiled = TILED if len(output) == 2 else TILED_PLANES
+    # The planes of a convolution of three dimensions are summed at the points.
+    tile = (TILE, TILE) if len(output) == 2 else (1, TILE, TILE)
     margins = anchor.operator.input_margins((x, weight), attributes) or ()
-    dense = not any(map(any, with_whole_tiles(margins, output, tiled.tile)))
+    dense = not any(map(any, with_whole_tiles(margins, output, tile)))
     if not dense and group.outer[anchor.operands[0]] in static():
         return None
-    default = TILED.name if is_faster else DIRECT
-    return tiled if group.choose("algorithm", default, lambda: (TILED.name, DIRECT)) == TILED.name else None
+    default = PACKED if is_faster else DIRECT
+    chosen = group.choose("algorithm", default, lambda: (PACKED, DIRECT))
+    return Algorithm(filters(anchor, known=known), tile) if chosen == PACKED else None
 
 
 def _for_gradient(group: Group, cycles: Cycles, plan: Callable[[], LayoutPlan]) -> Algorithm | None:

@@ -17,10 +17,11 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
+from netc.compiler.graph.printer import print_graph
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.ops import winograd
 from netc.compiler.ops.winograd import FILTER, INPUT, OUTPUT
-from netc.compiler.passes import pipelines
+from netc.compiler.passes import SplitBatch, pipelines
 from netc.compiler.targets.target import Target
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
@@ -90,6 +91,28 @@ def test_filters_that_come_to_their_points_in_registers(size: tuple[int, ...], o
     parameters = check(convolution(op, size, static=True), target, size[-1])
     assert {"f", "v", "m"} <= parameters
     assert "w" not in parameters
+
+
+@pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
+@pytest.mark.parametrize("size", [(3, 8, 8, 64, 48), (8, 8, 12, 64, 48), (2, 8, 8, 64, 48)], ids=str)
+def test_how_filters_come_to_their_points_is_said_for_the_whole_batch(size: tuple[int, ...], op: str) -> None:
+    """Threads take turns of fewer images, which must round alike."""
+    target = replace(host_target(), streams_slowly=True, l2_bytes=640 * 1024)
+    images, height, width, *_ = size
+    tiles = images * winograd.tiles_of(height) * winograd.tiles_of(width)
+    how = "winograd_in_registers[" if tiles <= 8 else "winograd_in_parts[" if tiles <= 64 else "winograd["
+    graph = optimize(convolution(op, (*size, 1), static=True), pipelines.TRAINING, target)
+    assert f"by {how}" in print_graph(graph)
+    arrays = values(graph)
+    params = {n: a for n, a in arrays.items() if n in {p.result.name for p in graph.parameters}}
+    inputs, results = [arrays[v.name or ""] for v in graph.inputs], list[bytes]()
+    for group in (images, 1):
+        split = SplitBatch(group=group).run(graph)
+        assert ("map(" in print_graph(split)) == (group < images)
+        module = lower(split, target, 2)
+        with Program(module, object_code(emit_module(module, target), target), target, 2, params) as program:
+            results.append(np.asarray(program(*inputs)).tobytes())
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("l2_bytes", [640 * 1024, 64 * 1024 * 1024], ids=["chunks", "before"])

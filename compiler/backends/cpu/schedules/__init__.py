@@ -24,7 +24,7 @@ from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .wide_contraction import schedule_wide_contraction
 from .widened_depthwise import schedule_widened_depthwise
-from .winograd import schedule_winograd
+from .winograd import IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
 from .winograd_gradient import schedule_winograd_gradient
 from .word_contraction import schedule_word_contraction
 from .word_depthwise import schedule_word_depthwise
@@ -56,5 +56,9 @@ SCHEDULES = Schedules(
         schedule_channel_reduction,
         schedule_generic,  # takes whatever is left
     ),
-    by_algorithm={"winograd": (schedule_winograd, schedule_integer_winograd, schedule_winograd_gradient)},
+    by_algorithm={
+        PACKED: (schedule_winograd, schedule_integer_winograd, schedule_winograd_gradient),
+        IN_PARTS: (schedule_winograd,),
+        IN_REGISTERS: (schedule_winograd,),
+    },
 )

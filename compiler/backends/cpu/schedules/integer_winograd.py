@@ -89,7 +89,7 @@ class IntegerWinogradEmitter(WinogradEmitter):
     def _takes_lanes(self, target: Target) -> bool:
         return False
 
-    def _transforms(self, total: int) -> bool:
+    def _transforms(self) -> bool:
         # At their points they take eight times their memory; making them for a block takes no longer than reading them.
         return self.weight is DType.I8 and not self.signs.weight_zero
 

@@ -24,13 +24,25 @@ from .epilogue import loaded_once
 from .geometry import Line
 from .linear import square
 from .tiling import Tile, Tiling
-from .winograd_emitter import MOST_VECTORS, STREAMED_TILES, TILE, WinogradEmitter, inside, winograd_walk
+from .winograd_emitter import MOST_VECTORS, TILE, WinogradEmitter, inside, winograd_walk
 from .winograd_filters import Chunks, chunk_of, filter_kernel, packed_at_points
 from .winograd_products import CHUNK, LaneProduct, Product
 from .winograd_rows import TILES, RowProducts
 from .winograd_tiles import PRODUCTS, workspace
 
 POINTS = f43.POINTS
+
+PACKED = "winograd"
+"""The algorithm whose filters come to their points when they are loaded, or, unless they are known then, in a kernel of
+their own."""
+IN_PARTS = "winograd_in_parts"
+"""The one whose filters come there in each run, chunk by chunk, unless they stay in the L2 cache at their points."""
+IN_REGISTERS = "winograd_in_registers"
+"""The one whose filters come there in registers.
+
+All sums of a filter round otherwise than those of the others. So the choice is made for the whole batch, and not where
+a part of it, whose size depends on the number of threads, gets its schedule.
+"""
 
 
 def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -45,16 +57,11 @@ class _Emitter(WinogradEmitter):
     points = DType.F32
     input_matrix = f43.INPUT
 
-    def _transforms(self, total: int) -> bool:
-        """Are filters brought to their points chunk by chunk?
-
-        Tuning can't choose: sums of a filter come in another order than when weights are loaded.
-        """
-        if not self.target.streams_slowly or total > STREAMED_TILES:
+    def _transforms(self) -> bool:
+        algorithm = self.group.anchor.algorithm
+        if algorithm is None or algorithm.name == PACKED:
             return False
-        if self.group.outer[self.group.anchor.operands[1]] not in self.group.static:
-            return False
-        if total <= f43.FEW_TILES:
+        if algorithm.name == IN_REGISTERS:
             return True
         widest = min(MOST_VECTORS * self.target.vector_lanes, self.filters)
         if chunk_of(self.channels, widest, self.target) is None:
@@ -65,7 +72,8 @@ class _Emitter(WinogradEmitter):
     @property
     def in_registers(self) -> bool:
         """Do filters come to their points in registers?"""
-        return self.transforms and self.total <= f43.FEW_TILES
+        algorithm = self.group.anchor.algorithm
+        return algorithm is not None and algorithm.name == IN_REGISTERS
 
     @property
     def flip(self) -> bool:

@@ -11,7 +11,6 @@ brought there part by part of the channels, in the L2 cache, before they are mul
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -41,8 +40,8 @@ BLOCK_TILES = 24
 SPILLED_TILES = 96
 """Where the inputs of so few don't stay in the L2 cache, either, there should be so many."""
 STREAMED_TILES = 64
-"""So many where weights come from memory slowly. With no more tiles than that, filters are brought to their points in
-each run, unless they stay in the L2 cache."""
+"""So many where weights come from memory slowly. With no more tiles than that in the whole batch, filters are brought
+to their points in each run."""
 MOST_VECTORS = 4
 """Of filters in a register tile."""
 
@@ -96,8 +95,7 @@ class WinogradEmitter(ABC):
         self.share: Expr = Const(0)
         self.chunks: Chunks | None = None
         tiles = (walk.images, f43.tiles_of(walk.height), f43.tiles_of(walk.width))
-        self.total = math.prod(tiles)
-        self.transforms = self._transforms(self.total)
+        self.transforms = self._transforms()
         self.pitch = pitch_of(self.channels, self.points, target)
         self.by_lanes = self._takes_lanes(target)
         self.tile, self.blocks = self._choose_blocks(tiles, target)
@@ -115,11 +113,8 @@ class WinogradEmitter(ABC):
         return target.multiplies_by_lane and self.channels >= QUAD
 
     @abstractmethod
-    def _transforms(self, total: int) -> bool:
-        """Are filters brought to their points part by part, of so many tiles in all?
-
-        Tuning can't choose: sums of a filter come in another order than when weights are loaded.
-        """
+    def _transforms(self) -> bool:
+        """Are filters brought to their points in each run?"""
 
     def _choose_blocks(self, tiles: tuple[int, int, int], target: Target) -> tuple[Tile, Blocks]:
         """The register tile, and blocks of so many image tiles that their inputs at all points stay in the L2 cache."""
