@@ -36,7 +36,9 @@ class AssignLayouts(Pass):
       computed in tiles (`by winograd[4,4]`) reaches as far as the last of them.
     - With `pitch`, C gets a margin of 64 bytes after it if C elements take a multiple of 2048 bytes and one of the
       convolutions has a 1x1 window. Otherwise the rows that such a kernel reads together would displace each other
-      from the L1 cache.
+      from the L1 cache. With `window_pitch`, it also gets one if C elements of at most two bytes take a multiple of so
+      many bytes and one of the convolutions has a larger window and no groups: tile registers read 16 pixels of
+      several rows together.
     - A value that can't carry margins (an input or output of a graph, operand or result of a reshape) stays dense,
       and where H or W need a margin, the convolutions that need it read a `relayout` of it. For the sake of the pitch
       alone nothing is copied. Values known when weights are loaded stay as they are.
@@ -56,11 +58,12 @@ class AssignLayouts(Pass):
 
     name = "assign-layouts"
     pitch: bool = True
+    window_pitch: int = 0
     shares: bool = False
     """Results get the margins of what they may overwrite, and the other way round, so that they can."""
 
     def run(self, graph: Graph) -> Graph:
-        plan = LayoutPlan(graph, self.pitch, self.shares)
+        plan = LayoutPlan(graph, self.pitch, self.shares, self.window_pitch)
         rewriter = Rewriter(graph)
         copies: dict[Value, Value] = {}
         for op in graph.operations:
@@ -79,14 +82,14 @@ assign_layouts = AssignLayouts()
 class LayoutPlan:
     """The margins that convolutions want of each value, and which values may have them."""
 
-    def __init__(self, graph: Graph, pitch: bool = True, shares: bool = False) -> None:
+    def __init__(self, graph: Graph, pitch: bool = True, shares: bool = False, window_pitch: int = 0) -> None:
         self.graph = graph
         self.static = static_values(graph)
         self.outputs = frozenset(graph.outputs)
         self.wanted: dict[Value, Margins] = {}
         for op in graph.operations:
             for conv, value, margins in _readers(op):
-                if pitch and _wants_pitch(conv, value.type):
+                if pitch and _wants_pitch(conv, value.type, window_pitch):
                     margins = (*margins[:-1], (0, PITCH_MARGIN_BYTES // value.type.dtype.itemsize))
                 before = self.wanted.get(value, margins)
                 self.wanted[value] = tuple(_larger(p, q) for p, q in zip(before, margins, strict=True))
@@ -144,13 +147,15 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
             yield member, value, margins
 
 
-def _wants_pitch(conv: Operation, x: TensorType) -> bool:
-    weight = conv.operands[1].type
-    return (
-        weight.rank in SERVED_RANKS
-        and set(weight.shape[:-2]) == {1}
-        and x.shape[-1] * x.dtype.itemsize % PITCH_BYTES == 0
-    )
+def _wants_pitch(conv: Operation, x: TensorType, window_pitch: int) -> bool:
+    weight, length = conv.operands[1].type, x.shape[-1] * x.dtype.itemsize
+    if weight.rank not in SERVED_RANKS:
+        return False
+    if set(weight.shape[:-2]) == {1}:
+        return length % PITCH_BYTES == 0
+    if not window_pitch or x.dtype.itemsize > 2 or conv.attributes.get("groups", 1) != 1:
+        return False
+    return length % window_pitch == 0
 
 
 def _larger(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:

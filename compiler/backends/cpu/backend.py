@@ -10,7 +10,7 @@ from ...library.facts import Extras
 from ...library.interface import Interface
 from ...lowering.choices import NetworkChoices
 from ...modules.module import Module
-from ...passes import Pass, assign_layouts, order_operations
+from ...passes import Pass, order_operations
 from ...passes.assign_layouts import AssignLayouts
 from ...precision import BF16, F32
 from ...targets.cpus import CPUS
@@ -24,6 +24,10 @@ from .schedules import SCHEDULES
 
 TILE_PRODUCTS = 8
 """Products of bfloat16 by tile registers in the time of one of f32; of small layers less than half the machine's."""
+
+TILE_PITCH_BYTES = 256
+"""Tile registers read 16 pixels of up to six rows together: with pixels a multiple of this apart, they fall onto a
+quarter of the sets of the L1 cache or less."""
 
 BYTES_AT_ONCE = {DotProduct.WORDS: 2, DotProduct.WIDENED: 2, DotProduct.VNNI: 4}
 """Products of bytes that an instruction adds to a sum, on processors with one that adds two of words."""
@@ -69,7 +73,8 @@ class Cpu(Backend):
             facts["bytes_at_once"] = BYTES_AT_ONCE.get(target.dot_product, 0)
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2
         algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
-        return (*floats, algorithms, *narrow, assign_layouts)
+        layouts = AssignLayouts(window_pitch=TILE_PITCH_BYTES if target.has_byte_tiles or tiles else 0)
+        return (*floats, algorithms, *narrow, layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""
