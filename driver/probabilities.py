@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .compiler.graph.ir import Graph
 from .compiler.ops.conversion import Cast
-from .compiler.ops.quantized.activation import QSoftmax
 from .compiler.ops.quantized.conversion import Dequantize, Quantize, Reinterpret, Requantize
+from .compiler.ops.quantized.softmax import QSoftmax
 from .compiler.ops.reduction import Softmax
 from .compiler.ops.shape import Reshape
 

@@ -23,7 +23,7 @@ from .matmul import MatMul
 from .normalization import BatchNorm
 from .opaque import Opaque
 from .pooling import Pooling
-from .quantized.activation import ByteFunction, Lookup, QSoftmax, SoftmaxShare
+from .quantized.activation import ByteFunction, Lookup
 from .quantized.blocked import BlockedDense
 from .quantized.concatenation import QConcat
 from .quantized.contraction import IntegerSum, QConv2D, QDense
@@ -38,6 +38,7 @@ from .quantized.pooling import QAvgPool, QMean
 from .quantized.products import QReduceProd, RowProducts
 from .quantized.rows import L2Share, QL2Normalize
 from .quantized.short_softmax import ShortShare
+from .quantized.softmax import QSoftmax, SoftmaxShare
 from .quantized.transpose import QTransposeConv2D
 from .quantized.wide import RescaleWide
 from .quantized.winograd import WinogradWords

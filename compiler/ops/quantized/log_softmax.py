@@ -16,9 +16,9 @@ from ...loops.ir import Binary, Expr, binary, maximum, minimum
 from ...types import DType, TensorType
 from ..reduction import check_some
 from . import fixed_point as fp
-from .activation import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
 from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, named_integer, per_tensor, quantization
 from .functions import FixedPoint, bit_length_expr, one_over_one_plus_expr
+from .softmax import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
 
 _F = FixedPoint(32)
 _POWER_BITS = DIFFERENCE_BITS + 1

@@ -9,10 +9,10 @@ from ...ops.conversion import ArgMax, ArgMin
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.pooling import AvgPool, MaxPool
 from ...ops.products import ReduceAll, ReduceAny, ReduceProd
-from ...ops.quantized.activation import QSoftmax
 from ...ops.quantized.log_softmax import QLogSoftmax
 from ...ops.quantized.pooling import QAvgPool, QMean
 from ...ops.quantized.products import QReduceProd
+from ...ops.quantized.softmax import QSoftmax
 from ...ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ...ops.rules import version
 from ..emitter import Emitter
