@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice, takewhile
+from typing import Any
 
 from .text import printable
 
@@ -46,6 +47,17 @@ class Diagnostic:
 
     def __str__(self) -> str:
         return "\n".join([self.headline, *self.lines_below])
+
+    def as_data(self) -> dict[str, Any]:
+        """All of it in types that JSON has."""
+        return asdict(self)
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Diagnostic:
+        """What `as_data` gave, also by way of JSON."""
+        location = None if data["location"] is None else Location(**data["location"])
+        trail = tuple((name, Location(**at)) for name, at in data["trail"])
+        return cls(data["message"], location, data["hint"], trail, tuple(data["details"]))
 
     @property
     def headline(self) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import netc
 
-from .compiler.errors import NetcError
+from .compiler.errors import Diagnostic, NetcError
 from .frontend.roots import allowed_folders, models_folder
 from .readings import layout_read, reads_float_weights
 from .runtime.cache import CacheWarning, ObjectCache
@@ -35,27 +35,38 @@ SETTLED = 2_000_000_000
 
 Files = Mapping[str, os.stat_result | None]
 """What a program was made of, as `reading.noting_files` notes it."""
+Heard = list[tuple[str, str, Any]]
+"""Module and name of the category of each warning, and what one is made of anew: its text, or a diagnostic as data."""
 
 
 @contextmanager
-def heeding_warnings() -> Iterator[list[list[str]]]:
+def heeding_warnings() -> Iterator[Heard]:
     """Warnings are given at the end of the context, and are in its list then, to be given again with what was made."""
-    heard: list[list[str]] = []
+    heard: Heard = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield heard
     for warning in caught:
         if not issubclass(warning.category, CacheWarning):  # that is about this machine's cache
-            heard.append([warning.category.__module__, warning.category.__qualname__, str(warning.message)])
+            heard.append((warning.category.__module__, warning.category.__qualname__, _content(warning.message)))
         warnings.warn(warning.message, warning.category, stacklevel=4)
+
+
+def _content(message: Warning | str) -> Any:
+    """What a warning is made of, in types that JSON has."""
+    match message:
+        case Warning(args=(Diagnostic() as finding,)):
+            return finding.as_data()
+        case _:
+            return str(message)
 
 
 def warn_again(saved: SavedFile) -> None:
     """Give the warnings that were given when a known network was compiled."""
-    for module, name, text in saved.facts["warnings"]:
+    for module, name, content in saved.facts["warnings"]:
         known = module == "builtins" or module.startswith("netc.")
         category = getattr(importlib.import_module(module), name, UserWarning) if known else UserWarning
-        warnings.warn(category(text), stacklevel=3)
+        warnings.warn(category(Diagnostic.from_data(content) if isinstance(content, dict) else content), stacklevel=3)
 
 
 def key_of(model: str, weights: str | None, asked: Mapping[str, Any]) -> str | None:

@@ -166,8 +166,10 @@ class Compilation:
 
     @property
     def batch(self) -> int:
-        """How many samples a run takes: as the file's sizes were bound, or as was asked for."""
-        return int(self.network.attributes.get("batch", self.request.batch))
+        """How many samples a run takes: as the file's sizes were bound, as was asked for, or as inputs have them."""
+        asked = int(self.network.attributes.get("batch", self.request.batch))
+        fixed = {v.type.shape[0] for v in self.network.inputs if v.type.rank > 1}
+        return fixed.pop() if asked == 1 and len(fixed) == 1 else asked
 
     @property
     def is_drawn(self) -> bool:

@@ -5,7 +5,7 @@ Only what has to be compiled brings the compiler along.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from .compiler.precision import F32
 from .compiler.preprocess import overridden
 from .compiler.reading import noting_files
 from .compiler.signature import Network
-from .known import Files, find, heeding_warnings, key_of, records, warn_again
+from .known import Files, Heard, find, heeding_warnings, key_of, records, warn_again
 from .runtime.cache import ObjectCache
 from .runtime.data.labels import Labels
 from .runtime.host import available_cores
@@ -143,9 +143,7 @@ def _labels(c: Compilation, model: str, weights: str | None) -> tuple[Labels, Ne
         return Labels(), error
 
 
-def keep(
-    key: str, c: Compilation, program: Program, labels: Labels, files: Files, heard: Sequence[Sequence[str]]
-) -> None:
+def keep(key: str, c: Compilation, program: Program, labels: Labels, files: Files, heard: Heard) -> None:
     """Put a program that was compiled into the cache; if that is impossible, it is compiled again next time."""
     from .saving import save_program
 

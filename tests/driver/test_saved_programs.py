@@ -195,3 +195,32 @@ def test_compile_finds_known_networks(tiny: Path, empty_cache: Path, monkeypatch
         assert tiny.with_suffix(".tflite").read_bytes() == (tiny.parent / "first.tflite").read_bytes()
     other, _ = compiled(threads=1, quantize="int8", calibration=2 * samples)
     assert str(other.graph) != str(compiled(threads=1, quantize="int8", calibration=samples)[0].graph)
+
+
+def test_known_networks_warn_of_the_same_losses(tmp_path: Path, empty_cache: Path) -> None:
+    path = tmp_path / "lossy.net"
+    path.write_text("net lossy(x: f32[N, 8]) { return concat(320 * sigmoid(x), sigmoid(x)) }\n", encoding="utf-8")
+    samples = np.random.default_rng(1).standard_normal((8, 8), np.float32)
+    said: list[list[str]] = []
+    found: list[list[object]] = []
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            library.compile(path, quantize="int8", calibration=samples, threads=1)
+        losses = [w.message for w in caught if isinstance(w.message, library.QuantizationWarning)]
+        said.append([str(loss) for loss in losses])
+        found.append([loss.finding for loss in losses])
+    assert said[0] == said[1] != []
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("shape", "batch"), [("3, 4, 4, 2", 3), ("1, 4, 4, 2", 1), ("5", 1)])
+def test_a_batch_that_a_file_fixes_is_said(netc: Call, tmp_path: Path, shape: str, batch: int) -> None:
+    path = tmp_path / "fixed.net"
+    path.write_text(f"net fixed(x: f32[{shape}]) {{ return relu(x) }}\n", encoding="utf-8")
+    assert netc("compile", path, "-o", tmp_path / "fixed.netc").code == 0
+    library.write_tflite(path, tmp_path / "fixed.tflite")
+    for name in ("fixed.net", "fixed.netc", "fixed.tflite"):
+        assert f"fixed, batch {batch}, " in netc("bench", tmp_path / name, "--seconds", 0).out
+    assert netc("bench", tmp_path / "fixed.netc", "--seconds", 0, "--batch", batch).code == 0
+    assert netc("bench", tmp_path / "fixed.netc", "--seconds", 0, "--batch", batch + 1).code == 2
