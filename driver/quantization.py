@@ -33,6 +33,7 @@ from .compiler.quantization import (
     prepare,
     quantize_as_given,
     refuse_integers,
+    refuse_nans,
     states_scales,
 )
 from .compiler.quantization import quantize as quantize_graph
@@ -334,11 +335,15 @@ def frozen(graph: Graph, weights: Weights, seed: int = 0) -> Graph:
 
 
 def lighter(graph: Graph, form: str, *, per_channel: bool = True, keep_float: Sequence[str] = ()) -> Graph:
-    """A frozen float network with weights of fewer bits; `form` is one of `WEIGHT_FORMS`."""
+    """A frozen float network with weights of fewer bits; `form` is one of `WEIGHT_FORMS`.
+
+    Raises `NetcError` for weights that are no numbers.
+    """
     if form not in WEIGHT_FORMS:
         hint = near_miss(form, (*INTEGER_FORMS, *WEIGHT_FORMS))
         known = ", ".join((*INTEGER_FORMS, *WEIGHT_FORMS))
         raise NetcError(f"a network can be quantized to {known}, not {form!r}", hint=hint)
+    refuse_nans(graph)
     if form == "dynamic_range":
         return dynamic_range(graph, per_channel=per_channel, keep_float=keep_float)
     refuse_settings(form, {"keep_float": bool(keep_float), "per_channel": not per_channel})

@@ -51,6 +51,6 @@ class QElu(RealFunction):
         return np.where(x < 0, in_f32(np.expm1, x), x)
 
 
-INTEGER.add(integer_table("q_elu"), Elu)
+INTEGER.add(integer_table("q_elu", short=False), Elu)
 TFLITE.add(tflite_unary("ELU", int8=1), Elu, QElu)
 reads(reads_unary("elu", "q_elu"), "ELU")

@@ -77,6 +77,8 @@ class IntegerForm:
     """The operator that it is, where there is one and it has weights: "q_conv2d"."""
     filters: bool = False
     """Operand 1 holds filters along its last dimension, and each result is the product of a row with one of them."""
+    short: bool = True
+    """It takes activations of 16 bits, too."""
 
 
 class Narrow(enum.Enum):

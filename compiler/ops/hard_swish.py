@@ -44,7 +44,7 @@ class HardSwish(UnaryOperator):
         return b.emit("mul", dy, slope)
 
 
-INTEGER.add(integer_table("q_hard_swish"), HardSwish)
+INTEGER.add(integer_table("q_hard_swish", short=False), HardSwish)
 LEGALIZE.add(expanded, HardSwish)
 TFLITE.add(tflite_unary("HARD_SWISH", "HardSwishOptions", int8=1), HardSwish)
 reads(reads_unary("hard_swish", "q_hard_swish"), "HARD_SWISH")

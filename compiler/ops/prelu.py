@@ -60,6 +60,6 @@ def _read(c: Any) -> Value:
     return result
 
 
-INTEGER.add(IntegerForm(_integer), Prelu)
+INTEGER.add(IntegerForm(_integer, short=False), Prelu)
 TFLITE.add(TfliteForm(_write, "PRELU"), Prelu, QPrelu)
 reads(_read, "PRELU")

@@ -109,7 +109,7 @@ def _along_axis(operands: tuple[TensorType, ...], attributes: Attributes, permut
 
 
 EDGETPU.add(_predict_l2, L2Normalize)
-INTEGER.add(IntegerForm(_integer), L2Normalize)
+INTEGER.add(IntegerForm(_integer, short=False), L2Normalize)
 TFLITE.add(TfliteForm(_write_l2, "L2_NORMALIZATION"), L2Normalize, QL2Normalize)
 PERMUTED.add(_along_axis, L2Normalize)
 reads(_read_l2, "L2_NORMALIZATION")

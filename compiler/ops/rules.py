@@ -35,15 +35,15 @@ def tflite_unary(
     return TfliteForm(emit, kind, plain=plain_integers, raw=raw)
 
 
-def integer_table(name: str) -> IntegerForm:
-    """The operator `name`, which has a table of the 256 results of a function."""
+def integer_table(name: str, *, short: bool = True) -> IntegerForm:
+    """The operator `name`, which has a table of the 256 results of a function; if `short`, of 16-bit numbers, too."""
 
     def emit(q: Any, op: Operation) -> Value:
         (x,) = op.operands
         result: Value = q.emit(op, name, q.integer(x), x=q.scale(x), y=q.scale(op.result), **op.attributes)
         return result
 
-    return IntegerForm(emit)
+    return IntegerForm(emit, short=short)
 
 
 def reads_unary(plain: str, quantized: str, *names: str) -> Callable[[Any], Value]:

@@ -122,7 +122,7 @@ def _write_difference(c: Any, op: Operation) -> None:
 
 
 INTEGER.add(integer_table("q_rsqrt"), Rsqrt)
-INTEGER.add(IntegerForm(_integer_difference), SquaredDifference)
+INTEGER.add(IntegerForm(_integer_difference, short=False), SquaredDifference)
 INTEGER.none("TFLite has no kernel for 8 bits", Reciprocal, Square)
 TFLITE.add(tflite_unary("RSQRT"), Rsqrt)
 TFLITE.add(TfliteForm(_write_square, ("SQUARE", "MUL")), Square)

@@ -7,6 +7,7 @@ from .equalize import equalize
 from .errors import Noise, comparable, measure
 from .fake_quantize import FakeQuantized, fake_quantize
 from .findings import QuantizationWarning, findings
+from .finite import refuse_nans
 from .given import Given, quantize_as_given, states_scales
 from .methods import METHODS
 from .quantizer import Scheme
@@ -33,5 +34,6 @@ __all__ = [
     "quantize_as_given",
     "quantized_activation",
     "refuse_integers",
+    "refuse_nans",
     "states_scales",
 ]

@@ -18,6 +18,7 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..passes.dce import dce
 from ..types import DType, Quantization
+from .finite import refuse_infinite
 from .scales import WEIGHT_LIMIT, largest_size, weight_to_integers
 
 SMALLEST = 1024
@@ -44,13 +45,15 @@ def dynamic_range(
 
 
 def _weight(b: Rewriter, op: Operation, place: int, smallest: int) -> Array | None:
-    """The constant that a weight is, if it is large enough and finite."""
+    """The constant that a weight is, if it is large enough. Raises `NetcError` if it isn't finite."""
     producer = b.graph.producers.get(op.operands[place])
     if producer is None or producer.name != "constant":
         return None
     array: Array = producer.attributes["value"]
-    large = array.dtype == np.float32 and array.size >= smallest and op.operands[0].type.size > 0
-    return array if large and np.isfinite(array).all() else None
+    if array.dtype != np.float32 or array.size < smallest or op.operands[0].type.size == 0:
+        return None
+    refuse_infinite(b.graph, op.operands[place], array)
+    return array
 
 
 def _scale(weight: Array, *, per_channel: bool) -> Quantization:

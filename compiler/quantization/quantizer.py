@@ -20,6 +20,7 @@ from ..ops.dense import Dense
 from ..ops.facets import INTEGER
 from ..types import DType, Quantization, TensorType
 from .calibration import Ranges, fused_activations
+from .finite import refuse_infinite
 from .methods import LEVELS, Range
 from .scales import activation_scale, to_integers, weight_scale, weight_to_integers
 from .sharing import assign_scales
@@ -135,7 +136,7 @@ class Quantizer:
             self.keep(op)
             return
         forms = self.integers if value.type.dtype is DType.F32 else self.floats
-        form = _integer_form(op)
+        form = self._form(op)
         if form is None:
             raise InternalError(f"{op.name} is quantized, but has no integer form")
         forms[value] = self._named(form(self, op), value)
@@ -155,13 +156,22 @@ class Quantizer:
         if any(fnmatchcase(self.names[value], pattern) for pattern in self.scheme.keep_float):
             return True
         has_computed_weights = op.operator.contraction and any(self.known(v) is None for v in op.operands[1:])
-        if _integer_form(op) is not None and not has_computed_weights:
+        if self._form(op) is not None and not has_computed_weights:
             return False
         if self.scheme.allow_float:
             return True
-        lacks = "no integer form" + (" with weights that the network computes" if has_computed_weights else "")
+        lacks = "no integer form"
+        if has_computed_weights:
+            lacks += " with weights that the network computes"
+        elif INTEGER.of(op.operator) is not None:
+            lacks += " of 16 bits"
         hint = f"netc quantize --allow-float, or --keep-float {self.names[value]}; allow_float, keep_float in Python"
         raise NetcError(f"{op.name} (`{self.names[value]}`) has {lacks}", location=op.location, hint=hint)
+
+    def _form(self, op: Operation) -> Callable[[Quantizer, Operation], Value] | None:
+        """The rule of an operator's form on activations of this width, if it has one."""
+        form = INTEGER.of(op.operator)
+        return form.emit if form is not None and (form.short or not self.scheme.short) else None
 
     def _named(self, result: Value, old: Value) -> Value:
         """The result of the last operation under the name of the float value that it stands for."""
@@ -229,10 +239,7 @@ class Quantizer:
         if producer is None or producer.name != "constant":
             return None
         array: Array = producer.attributes["value"]
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            users = self.graph.users[value]
-            location = users[0].location if users else producer.location
-            raise NetcError(f"`{self.names[value]}` holds infinities or NaNs", location=location)
+        refuse_infinite(self.graph, value, array)
         return array
 
     def integer(self, value: Value, scale: Quantization | None = None) -> Value:
@@ -264,8 +271,3 @@ class Quantizer:
         if free is not None:
             self.taken.add(free)
         return self.b.constant(np.asarray(array), quantization=given, name=free)
-
-
-def _integer_form(op: Operation) -> Callable[[Quantizer, Operation], Value] | None:
-    form = INTEGER.of(op.operator)
-    return form.emit if form is not None else None

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..graph.ir import Graph, Operation, Scales, Value
+from ..ops.facets import INTEGER
 from ..ops.pooling import MaxPool
 from ..ops.shape import Pad
 from ..ops.window import reads_elements
@@ -28,9 +29,8 @@ def assign_scales(
 ) -> dict[Value, Quantization]:
     """The scale of each value that calibration watched, for integers of type i8 or i16."""
     scales: dict[Value, Quantization] = {}
-    for group in scale_groups(graph):
-        fixed = SHORT_SHARE if group.fixed is not None and dtype is DType.I16 else group.fixed
-        scale = fixed or _padded_scale(graph, group, ranges, names, scales, dtype)
+    for group in scale_groups(graph, dtype):
+        scale = group.fixed or _padded_scale(graph, group, ranges, names, scales, dtype)
         scales.update(dict.fromkeys(group.members, scale))
     return scales
 
@@ -73,19 +73,27 @@ class ScaleGroup:
         return Range(min(p.low for p in parts), max(p.high for p in parts))
 
 
-def scale_groups(graph: Graph) -> tuple[ScaleGroup, ...]:
+def scale_groups(graph: Graph, dtype: DType = DType.I8) -> tuple[ScaleGroup, ...]:
     """The groups of the values that calibration watches, each value in one of them."""
-    return _Sharing(graph).groups()
+    return _Sharing(graph, dtype).groups()
+
+
+def _fixed_scale(op: Operation, dtype: DType) -> Quantization | None:
+    """The scale that the specification demands of a result; none of 16 bits where an operator has no such form."""
+    scale, form = op.operator.fixed_scale, INTEGER.of(op.operator)
+    if dtype is not DType.I16 or scale is None:
+        return scale
+    return SHORT_SHARE if form is not None and form.short else None
 
 
 class _Sharing:
     """Sets of values with one scale, kept as a forest: each value knows one that it goes with."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, dtype: DType) -> None:
         self.graph = graph
         self.watched = watched_values(graph)
         self.parent: dict[Value, Value] = {v: v for v in self.watched}
-        fixed = ((op, op.operator.fixed_scale) for op in graph.operations)
+        fixed = ((op, _fixed_scale(op, dtype)) for op in graph.operations)
         self.fixed = {op.result: scale for op, scale in fixed if scale is not None}
         self.settled = {v for v in self.watched if v in self.fixed or v in self.graph.inputs}
         """Values that stand for sets with a member whose range nothing may widen."""

@@ -17,6 +17,7 @@ from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
 from netc.quantization import frozen
+from netc.runtime.weights import initial_weights
 
 NETWORK = """
 net small(image: f32[N, 8, 8, 3], classes = 10) {
@@ -143,6 +144,24 @@ def test_a_form_that_does_not_exist_is_named(network: Path) -> None:
         netc.quantize(network, form="int4")
     with pytest.raises(netc.NetcError, match="can be quantized to int8, int16x8"):
         netc.compile(network, quantize="int4")
+
+
+@pytest.mark.parametrize("form", ["float16", "dynamic_range"])
+def test_weights_that_are_no_numbers_are_refused(network: Path, form: str) -> None:
+    weights = dict(initial_weights(netc.load(network), 0))
+    for name in ("dense_1.bias", "conv_2.weight"):
+        damaged = {**weights, name: np.full_like(weights[name], np.nan)}
+        with pytest.raises(netc.NetcError, match=rf"small\.net:\d+:\d+: error: `{name}` holds NaNs"):
+            netc.quantize(network, form=form, weights=damaged)
+
+
+def test_infinite_weights_have_no_scale_but_are_numbers_of_half_precision(network: Path) -> None:
+    weights = dict(initial_weights(netc.load(network), 0))
+    weights["dense_1.weight"] = np.full_like(weights["dense_1.weight"], -np.inf)
+    netc.quantize(network, form="float16", weights=weights)
+    with pytest.raises(netc.NetcError, match=r"`dense_1\.weight` holds infinities or NaNs"):
+        netc.quantize(network, form="dynamic_range", weights=weights)
+    netc.quantize(network, form="dynamic_range", weights=weights, keep_float=["dense_1/*"])
 
 
 @pytest.mark.parametrize("form", FORMS)

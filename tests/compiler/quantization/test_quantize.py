@@ -1,5 +1,6 @@
 """Quantized networks come near their float originals, keep the rules of the specification, and say what they can't."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from netc.compiler.tflite.names import ACTIVATIONS
 from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization
 from netc.frontend.tflite.reader import graph_of
+
+NOT_IN_16_BITS = ("layer norm", "instance norm", "group norm", "log_softmax", "squared_difference")
+"""Networks with operators of which TFLite has kernels for 8 bits alone."""
 
 
 def real(x: np.ndarray, graph: Graph) -> np.ndarray:
@@ -51,11 +55,21 @@ def test_files_hold_the_same_integers(name: str) -> None:
     np.testing.assert_array_equal(evaluate(again, [x])[0], evaluate(graph, [x])[0])
 
 
-@pytest.mark.parametrize("name", NETS)
+def short(net: Net, *, allow_float: bool = False) -> Net:
+    """The same network with activations of 16 bits."""
+    given = {"inputs": DType.I16, "outputs": DType.I16, "allow_float": allow_float or net.scheme.allow_float}
+    return replace(net, scheme=replace(net.scheme, short=True, **given))
+
+
+IN_16_BITS = {f"{name}, 16 bits": short(net) for name, net in NETS.items() if name not in NOT_IN_16_BITS}
+
+
+@pytest.mark.parametrize("name", [*NETS, *IN_16_BITS])
 def test_litert_gives_the_same_integers(name: str) -> None:
     litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
-    graph = quantized(NETS[name])
-    x = integers(NETS[name].samples(), graph.inputs[0].type)
+    net = {**NETS, **IN_16_BITS}[name]
+    graph = quantized(net)
+    x = integers(net.samples(), graph.inputs[0].type)
     reference = litert.OpResolverType.BUILTIN_REF
     interpreter = litert.Interpreter(model_content=to_tflite(graph), experimental_op_resolver_type=reference)
     interpreter.allocate_tensors()
@@ -149,6 +163,22 @@ def test_operators_without_an_integer_form_are_an_error() -> None:
     net = Net(PICTURE, lambda n, x: n.b.emit("cos", x))
     with pytest.raises(NetcError, match=r"cos \(`cos`\) has no integer form"):
         quantized(net)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_operators_take_16_bits_or_stay_floats(name: str) -> None:
+    net = NETS[name]
+    graph = quantized(short(net, allow_float=True))
+    assert any(op.name == "dequantize" for op in graph.operations) == (name in NOT_IN_16_BITS or net.scheme.allow_float)
+    if name in NOT_IN_16_BITS:
+        with pytest.raises(NetcError, match=r"has no integer form of 16 bits\n  hint: .* --keep-float "):
+            quantized(short(net))
+    verify(graph)
+    x = net.samples()
+    (wanted,) = evaluate(net.graph(), [x])
+    (got,) = evaluate(graph, [integers(x, graph.inputs[0].type)])
+    noise = ((real(got, graph) - wanted) ** 2).sum()
+    assert (wanted.astype(np.float64) ** 2).sum() > 1000 * noise
 
 
 def test_edges_have_the_types_asked_for() -> None:
