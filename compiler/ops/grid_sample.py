@@ -21,8 +21,8 @@ from .layer import LayerBuilder, layer
 
 Tap = tuple[Formula, Formula]
 """Place along one dimension, a whole number inside it, and weight."""
-_MODES = ("bilinear", "nearest", "bicubic")
-_PADDINGS = ("zeros", "border", "reflection")
+MODES = ("bilinear", "nearest", "bicubic")
+PADDINGS = ("zeros", "border", "reflection")
 _SLOPE = -0.75
 """Of PyTorch's cubic kernel."""
 
@@ -52,15 +52,15 @@ def grid_sample(
             f"grid_sample takes [N, H, W, C] and a grid [N, ..., 2], or volumes and 3, not {x.type} and {grid.type}"
         )
     _check_floats("grid_sample", x, grid)
-    _check_choice("grid_sample", "mode", mode, _MODES)
-    _check_choice("grid_sample", "padding", padding, _PADDINGS)
+    _check_choice("grid_sample", "mode", mode, MODES)
+    _check_choice("grid_sample", "padding", padding, PADDINGS)
     if mode == "bicubic" and len(spatial) != 2:
         raise ShapeError("grid_sample: bicubic is for pictures, not for volumes", hint='use mode = "bilinear"')
-    points = Formula(b, grid).cast(_float_type(x))
     count = math.prod(grid.type.shape[:-1])
+    points = Formula(b, grid).cast(_float_type(x)).reshape(count, len(spatial))
     taps = []
     for d, size in enumerate(spatial):
-        place = points.column(len(spatial) - 1 - d).reshape(count)
+        place = points.column(len(spatial) - 1 - d)
         position = (place + 1) * ((size - 1) / 2) if align_corners else ((place + 1) * size - 1) * 0.5
         taps.append(_grid_taps(position, size, mode, padding, align_corners))
     batch = np.repeat(np.arange(x.type.shape[0]), count // max(x.type.shape[0], 1))
@@ -220,7 +220,7 @@ def crop_and_resize(
             f"not {x.type}, {boxes.type}, {box_indices.type} and {list(size)}"
         )
     _check_floats("crop_and_resize", x, boxes)
-    _check_choice("crop_and_resize", "method", method, _MODES[:2])
+    _check_choice("crop_and_resize", "method", method, MODES[:2])
     corners = Formula(b, boxes).cast(_float_type(x))
     taps, known = [], None
     for d, (old, new) in enumerate(zip(x.type.shape[1:3], size, strict=True)):

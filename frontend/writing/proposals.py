@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from ...compiler.graph.ir import Graph, Operation, Value
+from ...compiler.ops.grid_sample import MODES, PADDINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,33 @@ def resize(graph: Graph, op: Operation) -> Iterator[Proposal]:
             yield Proposal("resize", (x,), {"scale": a["scales"], **rest})
 
 
+def grid_sample(graph: Graph, op: Operation) -> Iterator[Proposal]:
+    """`grid_sample`, whose settings are found by trying: each makes other places and weights of the grid."""
+    total = graph.producers.get(op.operands[0])
+    if total is None or total.name != "weighted_gather":
+        return
+    pixels, grid = graph.producers.get(total.operands[0]), _grid(graph, total.operands[2])
+    if pixels is None or grid is None:
+        return
+    for mode, edge, corners in product(MODES, PADDINGS, (False, True)):
+        settings = {"mode": mode, "padding": edge, "align_corners": corners}
+        yield Proposal("grid_sample", (pixels.operands[0], grid), settings)
+
+
+def _grid(graph: Graph, weights: Value) -> Value | None:
+    """The points from whose coordinates weights were computed: their list is what the first slice before these cuts."""
+    open_, seen = [weights], {weights}
+    while open_:
+        producer = graph.producers.get(open_.pop())
+        if producer is not None and producer.name == "slice":
+            points = graph.producers.get(producer.operands[0])
+            return points.operands[0] if points is not None and points.name == "reshape" else producer.operands[0]
+        new = [v for v in (producer.operands if producer is not None else ()) if v not in seen]
+        open_ += new
+        seen.update(new)
+    return None
+
+
 def operator_layer(graph: Graph, op: Operation) -> Iterator[Proposal]:
     """A layer that has the name of an operator and its settings."""
     yield Proposal(op.name, op.operands, dict(op.attributes))
@@ -278,7 +307,7 @@ PROPOSALS: Mapping[str, tuple[Rule, ...]] = {
     "avg_pool": (pooling,),
     "reduce_mean": (mean,),
     "reduce_max": (mean,),
-    "reshape": (brackets, reshape),
+    "reshape": (grid_sample, brackets, reshape),
     "slice": (brackets,),
     "concat": (concat,),
     "pad": (pad,),

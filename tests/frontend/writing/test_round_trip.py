@@ -121,6 +121,18 @@ def test_expressions_mean_the_same(body: str) -> None:
     same(f"net t(x: f32[2, 4]) {{ {body} }}")
 
 
+@pytest.mark.parametrize("corners", ["true", "false"])
+@pytest.mark.parametrize("edge", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_points_between_pixels_stay_one_call(mode: str, edge: str, corners: str) -> None:
+    for sizes, axes in (("5, 4", 2), ("1, 3", 2)) if mode == "bicubic" else (("5, 4", 2), ("3, 2, 4", 3)):
+        settings = f'mode = "{mode}", padding = "{edge}", align_corners = {corners}'
+        body = f"x = relu(x)\n  return relu(grid_sample(x, tanh(points), {settings}))"
+        text = same(f"net t(x: f32[2, {sizes}, 3], points: f32[2, 6, 1, {axes}]) {{\n  {body}\n}}\n")
+        assert text.count("grid_sample(") == 1
+        assert len(text.splitlines()) <= 4
+
+
 def test_large_constants_become_parameters_of_their_type() -> None:
     b = GraphBuilder("t")
     x = b.input("x", TensorType(DType.I64, (5, 40)))
