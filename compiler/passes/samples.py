@@ -227,7 +227,9 @@ def _one_hot(r: Samples, op: Operation) -> _Found:
 _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "q_conv2d", "hybrid_conv2d"), _samples_first),
     **dict.fromkeys(("transpose_conv1d", "transpose_conv2d", "transpose_conv3d"), _samples_first),
-    **dict.fromkeys(("q_transpose_conv2d", "max_pool", "avg_pool", "q_avg_pool"), _samples_first),
+    **dict.fromkeys(
+        ("q_transpose_conv2d", "hybrid_transpose_conv2d", "max_pool", "avg_pool", "q_avg_pool"), _samples_first
+    ),
     **dict.fromkeys(("resize_bilinear", "resize_nearest", "local_response_norm"), _samples_first),
     **dict.fromkeys(("space_to_depth", "depth_to_space", "conv2d_sum", "transpose_conv2d_sum"), _samples_first),
     **dict.fromkeys(("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "dense_sum"), _rows),
@@ -242,7 +244,7 @@ _RULES: Mapping[str, _Rule] = {
     "transpose": _transpose,
     "reshape": _reshape,
     "broadcast_to": _broadcast_to,
-    "matmul": _matmul,
+    **dict.fromkeys(("matmul", "hybrid_matmul"), _matmul),
     "attention": _attention,
     "gather": _gather,
     "one_hot": _one_hot,

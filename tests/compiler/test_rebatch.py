@@ -10,7 +10,9 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.passes.rebatch import rebatch
+from netc.compiler.quantization import dynamic_range
 from netc.frontend import load_text
+from netc.quantization import frozen
 from netc.runtime.weights import initial_weights
 
 IMAGE = "x: f32[1, 4, 6, 3]"
@@ -68,6 +70,26 @@ def test_integers_of_each_sample_are_those_that_it_has_alone(body: str) -> None:
     (found,) = evaluate(rebatch(one, 3), (x,))
     alone = [evaluate(one, (x[i : i + 1],))[0] for i in range(3)]
     np.testing.assert_array_equal(found, np.concatenate(alone))
+
+
+HYBRIDS = (
+    "x |> conv@c(4, 3) |> depthwise_conv@d(3) |> relu",
+    "x |> conv_transpose@t(5, 3, stride = 2) |> reduce_mean(axes = [1, 2]) |> dense@d(7)",
+    'matmul(transpose(x, [0, 1, 3, 2]), param("w", [1, 1, 6, 5], init = "he_normal"))',
+)
+"""Of which activations are quantized while the network runs: with the scales of a sample or of a row, not of a batch."""
+
+
+@pytest.mark.parametrize("body", HYBRIDS)
+def test_each_sample_has_the_scales_that_it_has_alone(body: str) -> None:
+    one = dynamic_range(frozen(net(body), None, seed=4), smallest=1)
+    assert any(op.name.startswith("hybrid_") for op in one.operations)
+    x = np.random.default_rng(2).normal(1, 1, (3, 4, 6, 3)).astype(np.float32) * np.float32([[[[1]]], [[[9]]], [[[0]]]])
+    (found,) = evaluate(rebatch(one, 3), (x,))
+    alone = np.concatenate([evaluate(one, (x[i : i + 1],))[0] for i in range(3)])
+    np.testing.assert_array_equal(found, alone)
+    with netc.compile(rebatch(one, 3), threads=1) as program:
+        np.testing.assert_allclose(program(x), alone, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("body", JOINED)
