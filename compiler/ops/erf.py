@@ -17,6 +17,7 @@ from .facets import INTEGER, TFLITE
 from .gradients import scaled
 
 _NEAR = 0.46875
+_MIDDLE = 4.0
 _FAR = 6.0
 """From here on the function is 1 to the last bit of f64."""
 _VANISHED = 28.0
@@ -37,7 +38,16 @@ _D = (
     *(1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3),
     *(3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
 )
-"""Rational approximations of erf(x) / x in x * x up to `_NEAR`, and of exp(x * x) * erfc(x) behind it.
+_E = (
+    *(1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1),
+    *(1.60837851487422766e-2, 6.58749161529837803e-4),
+)
+_F = (
+    *(1.0, 2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1, 6.05183413124413191e-2),
+    2.33520497626869185e-3,
+)
+"""Rational approximations: of erf(x) / x in x * x up to `_NEAR`; of exp(x * x) * erfc(x) from there to `_MIDDLE`; behind
+it of what its product with x lacks to 1 / sqrt(pi), times x * x, in 1 / (x * x).
 
 Source: W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23, 1969.
 """
@@ -59,6 +69,23 @@ def _ratio(x: Expr, above: Sequence[float], below: Sequence[float]) -> Expr:
     return numerator / denominator
 
 
+def _far_ratio(x: Expr) -> Expr:
+    """exp(x * x) * erfc(x) from `_MIDDLE` on."""
+    inverse = 1.0 / (x * x)
+    return (1 / math.sqrt(math.pi) - inverse * _ratio(inverse, _E, _F)) / x
+
+
+def _bell(size: Expr) -> Expr:
+    """exp(-size * size), where size isn't negative. What rounding the square loses, the exponential would multiply.
+
+    The square of a number cut off behind six binary places is exact.
+    """
+    square = size * size
+    cut = Unary("floor", size * 64.0) * (1 / 64)
+    lost = (cut * cut - square) + (size - cut) * (size + cut)
+    return Unary("exp", Unary("neg", square)) * (1.0 - lost)
+
+
 def erf_array(x: Any) -> Any:
     """The function of an array of floats, computed in f64."""
     return np.vectorize(math.erf, otypes=[np.float64])(x)
@@ -69,41 +96,41 @@ def erfc_array(x: Any) -> Any:
     return np.vectorize(math.erfc, otypes=[np.float64])(x)
 
 
-def _near_and_tail(x: Expr, limit: float) -> tuple[Expr, Expr, Expr]:
-    """Whether x is near 0; erf(x) if it is; erfc(|x|) if it isn't. Beyond `limit` they are what they are there."""
-    size = minimum(Unary("abs", x), limit)
-    square = size * size
-    tail = Unary("exp", Unary("neg", square)) * _ratio(size, _C, _D)
-    return Binary("le", size, const(_NEAR, x.type)), x * _ratio(square, _A, _B), tail
+def _near(x: Expr, size: Expr) -> tuple[Expr, Expr]:
+    """Whether x, of this size, is near 0, and erf(x) if it is."""
+    return Binary("le", size, const(_NEAR, x.type)), x * _ratio(size * size, _A, _B)
 
 
 def erf_element(x: Expr) -> Expr:
     """The function of one element, to 3 units in the last place of f32 and of f64; halves are computed in f32."""
     if x.type.dtype is DType.F16:
         return Cast(erf_element(Cast(x, DType.F32)), DType.F16)
-    is_near, near, tail = _near_and_tail(x, _FAR)
-    far = 1.0 - tail
+    size = minimum(Unary("abs", x), _FAR)
+    is_near, near = _near(x, size)
+    far = 1.0 - Unary("exp", Unary("neg", size * size)) * _ratio(size, _C, _D)
     return Select(is_near, near, Select(Binary("lt", x, const(0, x.type)), Unary("neg", far), far))
 
 
-def _single_tail(x: Expr, limit: float) -> Expr:
-    """erfc(|x|) of a single; beyond `limit` it is what it is there."""
-    size = minimum(Unary("abs", x), limit)
+def _single_ratio(size: Expr) -> Expr:
+    """exp(size * size) * erfc(size) of a single."""
     t = _SINGLE_SCALE / (size + _SINGLE_SCALE)
-    series: Expr = const(_SINGLE[0], x.type)
+    series: Expr = const(_SINGLE[0], t.type)
     for coefficient in _SINGLE[1:]:
-        series = Fma(series, t, const(coefficient, x.type))
-    return Unary("exp", Unary("neg", size * size)) * (t * series)
+        series = Fma(series, t, const(coefficient, t.type))
+    return t * series
 
 
 def erfc_element(x: Expr) -> Expr:
     """1 - erf(x) of one element; small results keep their digits, since no difference is taken."""
     if x.type.dtype is DType.F16:
         return Cast(erfc_element(Cast(x, DType.F32)), DType.F16)
+    size = minimum(Unary("abs", x), _VANISHED)
     if x.type.dtype is DType.F32:
-        tail = _single_tail(x, _VANISHED)
+        tail = _bell(size) * _single_ratio(size)
         return Select(Binary("lt", x, const(0, x.type)), 2.0 - tail, tail)
-    is_near, near, tail = _near_and_tail(x, _VANISHED)
+    is_near, near = _near(x, size)
+    is_middle = Binary("le", size, const(_MIDDLE, x.type))
+    tail = _bell(size) * Select(is_middle, _ratio(size, _C, _D), _far_ratio(size))
     return Select(is_near, 1.0 - near, Select(Binary("lt", x, const(0, x.type)), 2.0 - tail, tail))
 
 
@@ -114,7 +141,8 @@ def normal_erfc_element(x: Expr) -> Expr:
     """
     if x.type.dtype is not DType.F32:
         return erfc_element(x)
-    tail = _single_tail(x, _SMALLEST)
+    size = minimum(Unary("abs", x), _SMALLEST)
+    tail = Unary("exp", Unary("neg", size * size)) * _single_ratio(size)
     small = Select(binary("lt", x, _SMALLEST), tail, const(0, x.type))
     return Select(binary("lt", x, 0.0), 2.0 - tail, small)
 

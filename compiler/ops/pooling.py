@@ -101,8 +101,9 @@ class AvgPool(Pooling):
         (x,) = operands
         window = self.window(x.shape, attributes)
         axes = tuple(range(-len(window.kernel), 0))
-        ones = np.ones((1, *x.shape[1:-1], 1), x.dtype)
-        return (window.patches(x, 0).sum(axis=axes) / window.patches(ones, 0).sum(axis=axes),)
+        ones = np.ones((1, *x.shape[1:-1], 1), np.float32)
+        total = window.patches(x, 0).sum(axis=axes, dtype=np.result_type(x.dtype, np.float32))
+        return ((total / window.patches(ones, 0).sum(axis=axes)).astype(x.dtype),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         window = self.window(c.type(0).shape, attributes)

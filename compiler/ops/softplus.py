@@ -15,7 +15,7 @@ from .elementwise import UnaryOperator
 
 @register
 class Softplus(UnaryOperator):
-    """log(1 + exp(x)), computed without overflow."""
+    """log(1 + exp(x)), computed without overflow; small results keep their digits."""
 
     name = "softplus"
     floats_only = True
@@ -33,7 +33,7 @@ class Softplus(UnaryOperator):
         return np.logaddexp(0, x)
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
-        return maximum(x, 0) + Unary("log", Unary("exp", Unary("neg", Unary("abs", x))) + 1.0)
+        return maximum(x, 0) + Unary("log1p", Unary("exp", Unary("neg", Unary("abs", x))))
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("mul", dy, b.emit("sigmoid", op.operands[0]))

@@ -24,7 +24,7 @@ from netc.runtime.weights import initial_weights
 RNG = np.random.default_rng(0)
 ARC = {f"a{name}": getattr(np, f"arc{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")}
 PLAIN = ("expm1", "exp2", "log1p", "log2", "log10", "sinh", "cosh", "sin", "cos", "tan")
-REFERENCES = {**{name: getattr(np, name) for name in PLAIN}, **ARC}
+REFERENCES = {**{name: getattr(np, name) for name in PLAIN}, **ARC, "softplus": lambda x: np.logaddexp(0, x)}
 PAIRS = {"atan2": np.arctan2, "pow": np.power, "fmod": np.fmod}
 UNITS = 4.0
 
@@ -71,6 +71,25 @@ def test_compiled_functions_are_exact(dtype: DType) -> None:
             assert units_off(found[inside], REFERENCES[name](wide[inside])) <= UNITS, name
         for name, found in zip(PAIRS, compiled(list(PAIRS), x, other), strict=True):
             assert units_off(found, PAIRS[name](wide, wider)) <= UNITS, name
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64], ids=str)
+def test_small_results_of_the_error_function_keep_their_digits(dtype: DType) -> None:
+    x = np.concatenate([RNG.uniform(-7, 9, 4000), RNG.uniform(0, 26, 999), grid(dtype)]).astype(dtype.numpy)
+    exact = erfc_array(x.astype(np.float64))  # which C libraries give to a unit or so
+    normal = exact.astype(dtype.numpy) >= np.finfo(dtype.numpy).tiny
+    (found,) = compiled(["erfc"], x)
+    assert units_off(found[normal], exact[normal]) <= 2 * UNITS
+    np.testing.assert_allclose(found[~normal], exact[~normal], rtol=0, atol=2 * float(np.finfo(dtype.numpy).tiny))
+
+
+def test_means_of_halves_are_added_up_in_singles(tmp_path: Path) -> None:
+    path = tmp_path / "t.net"
+    path.write_text("net t(x: f16[1, 3, 3, 2]) { return avg_pool(x, 2, stride = 1, pad = same) }")
+    x = np.full((1, 3, 3, 2), 60000, np.float16)
+    (meant,) = evaluate(netc.load(path), [x])
+    np.testing.assert_array_equal(meant, x)
+    np.testing.assert_array_equal(netc.compile(path, threads=1)(x), x)
 
 
 def test_gelu_has_no_subnormal_results() -> None:
