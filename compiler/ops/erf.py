@@ -46,8 +46,8 @@ _F = (
     *(1.0, 2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1, 6.05183413124413191e-2),
     2.33520497626869185e-3,
 )
-"""Rational approximations: of erf(x) / x in x * x up to `_NEAR`; of exp(x * x) * erfc(x) from there to `_MIDDLE`; behind
-it of what its product with x lacks to 1 / sqrt(pi), times x * x, in 1 / (x * x).
+"""Rational approximations: of erf(x) / x in x * x up to `_NEAR`; of exp(x * x) * erfc(x) from there to `_MIDDLE`;
+behind it of what its product with x lacks to 1 / sqrt(pi), times x * x, in 1 / (x * x).
 
 Source: W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23, 1969.
 """

@@ -77,7 +77,7 @@ HYBRIDS = (
     "x |> conv_transpose@t(5, 3, stride = 2) |> reduce_mean(axes = [1, 2]) |> dense@d(7)",
     'matmul(transpose(x, [0, 1, 3, 2]), param("w", [1, 1, 6, 5], init = "he_normal"))',
 )
-"""Of which activations are quantized while the network runs: with the scales of a sample or of a row, not of a batch."""
+"""Of which activations are quantized while the network runs, with the scales of a sample or of a row."""
 
 
 @pytest.mark.parametrize("body", HYBRIDS)
