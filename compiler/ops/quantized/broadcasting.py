@@ -14,7 +14,7 @@ from ...loops.ir import Binary, Expr, Select, binary, const
 from ...types import DType
 from . import fixed_point as fp
 from .base import BYTES
-from .elementwise import QBinary
+from .elementwise import QBinary, raised
 
 _RAISE = 7
 """Bits by which the operands of a squared difference are raised: its square stays below 2^31."""
@@ -83,8 +83,9 @@ class QSquaredDifference(QBinary):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         *inputs, output = self.factors(attributes)
-        offsets = (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point for i, key in enumerate("ab"))
-        a, b = (fp.multiply_expr(c.let, x * (1 << _RAISE), *f) for x, f in zip(offsets, inputs, strict=True))
+        offsets = (fp.offset_expr(c.load_broadcast(i, index), attributes[key]) for i, key in enumerate("ab"))
+        a, b = (raised(c.let, x, _RAISE, *f) for x, f in zip(offsets, inputs, strict=True))
         difference = c.let(binary("sub", a, b))
-        result = fp.multiply_expr(c.let, difference * difference, *output) + attributes["y"].zero_point
+        square = fp.scale_expr(c.let, difference * difference, *output, drops_negative=True)  # it has no sign
+        result = square + attributes["y"].zero_point
         return fp.saturate_expr(result, c.type(0).dtype, attributes["low"], attributes["high"])

@@ -124,7 +124,7 @@ class QSum(QBinary):
             return fp.saturate_expr(total, dtype, attributes["low"], attributes["high"])
         *inputs, output = self.factors(dtype, attributes)
         bits = headroom(dtype)
-        a, b = (_raised(c.let, x, bits, *factor) for x, factor in zip(offsets, inputs, strict=True))
+        a, b = (raised(c.let, x, bits, *factor) for x, factor in zip(offsets, inputs, strict=True))
         total = binary("add" if self.sign > 0 else "sub", a, b)
         scaled = fp.scale_expr(c.let, total, *output, drops_negative=fp.drops_negative(attributes, dtype))
         return fp.saturate_expr(scaled + attributes["y"].zero_point, dtype, attributes["low"], attributes["high"])
@@ -141,7 +141,7 @@ def headroom(dtype: DType) -> int:
     return SHORT_HEADROOM if dtype is DType.I16 else HEADROOM
 
 
-def _raised(let: fp.Let, x: Expr, bits: int, multiplier: int, shift: int) -> Expr:
+def raised(let: fp.Let, x: Expr, bits: int, multiplier: int, shift: int) -> Expr:
     """X, raised by some bits, times a factor of at most one half, in 32 bits."""
     if (multiplier, shift) == (1 << 30, 0):  # one half
         return x * (1 << (bits - 1))
