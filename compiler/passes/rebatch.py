@@ -67,8 +67,7 @@ class _Rebatching:
         if found is None:
             raise NetcError(f"{op.name} may depend on the samples together: {op.operands[0].type}")
         axis = found.axis
-        repeated = [v for v in op.operands if v not in self.axes] if found.repeats else []
-        operands = [_repeated(b, v, axis, self.count) if v in repeated else b[v] for v in op.operands]
+        operands = [_repeated(b, v, axis, self.count) if v in found.repeated else b[v] for v in op.operands]
         made = b.operation(op.operator, operands, found.attributes, location=op.location, name=op.results[0].name)
         for old, new in zip(op.results, made.results, strict=True):
             if new.type.shape != self.samples.resized_type(old.type, axis).shape:

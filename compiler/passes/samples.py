@@ -73,8 +73,8 @@ class Independent:
     """Where samples are numbered in the results."""
     attributes: Mapping[str, Any]
     """Those for the other number of samples."""
-    repeats: bool = False
-    """Operands that all samples share have to be repeated along that dimension, where their size is 1."""
+    repeated: tuple[Value, ...] = ()
+    """Operands that all samples share, but which have to be repeated along that dimension, where their size is 1."""
 
 
 _Found = Independent | None
@@ -130,7 +130,7 @@ def _concat(r: Samples, op: Operation) -> _Found:
     axis = r.common(op, rank)
     if axis is None or op.attributes["axis"] % rank == axis or op.result.type.shape[axis] != r.samples:
         return None
-    return Independent(axis, op.attributes, repeats=any(v not in r.axes for v in op.operands))
+    return Independent(axis, op.attributes, tuple(v for v in op.operands if v not in r.axes))
 
 
 def _transpose(r: Samples, op: Operation) -> _Found:
@@ -224,6 +224,20 @@ def _one_hot(r: Samples, op: Operation) -> _Found:
     return None if axis is None else Independent(axis + (axis >= at), op.attributes)
 
 
+def _recurrent(r: Samples, op: Operation) -> _Found:
+    """Sequences and states are numbered in front; a state that all begin with is repeated, weights are shared."""
+    x, *others = op.operands
+    count = len(op.results) - 1
+    states, weights = others[:count], others[count:]
+    begun = tuple(v for v in states if v not in r.axes)
+    in_front = all(r.axis(v) == 0 for v in (x, *states) if v not in begun)
+    if not in_front or op.attributes.get("time_major") or any(v in r.axes for v in weights):
+        return None
+    roles = zip(op.attributes.get("roles", ()), weights, strict=False)
+    of_rows = tuple(v for role, v in roles if role.endswith("_peephole") and v.type.rank > 1)
+    return Independent(0, op.attributes, (*begun, *of_rows))
+
+
 _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "q_conv2d", "hybrid_conv2d"), _samples_first),
     **dict.fromkeys(("transpose_conv1d", "transpose_conv2d", "transpose_conv3d"), _samples_first),
@@ -233,18 +247,19 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("resize_bilinear", "resize_nearest", "local_response_norm"), _samples_first),
     **dict.fromkeys(("space_to_depth", "depth_to_space", "conv2d_sum", "transpose_conv2d_sum"), _samples_first),
     **dict.fromkeys(("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "dense_sum"), _rows),
-    **dict.fromkeys(("q_softmax", "q_log_softmax", "q_l2_normalize"), _rows),
+    **dict.fromkeys(("q_softmax", "q_log_softmax", "q_l2_normalize", "row_sums"), _rows),
     **dict.fromkeys(
         ("prelu", "q_prelu", "dropout", "alpha_dropout", "fake_quantize", "relayout", "lookup"), _elementwise
     ),
     **dict.fromkeys(("softmax", "log_softmax", "logsumexp", "argmax", "argmin", "normalize"), _named_axes),
-    **dict.fromkeys(("l2_normalize", "cumulative_sum", "q_mean"), _named_axes),
+    **dict.fromkeys(("l2_normalize", "cumulative_sum", "q_mean", "q_reduce_prod"), _named_axes),
+    **dict.fromkeys(("matmul", "hybrid_matmul", "q_matmul", "matmul_sum"), _matmul),
+    **dict.fromkeys(("sequence_lstm", "sequence_rnn", "svdf", "q_lstm", "q_svdf"), _recurrent),
     **dict.fromkeys(("concat", "q_concat"), _concat),
     **dict.fromkeys(("pad", "mirror_pad", "slice", "strided_slice", "tile"), _each_dimension),
     "transpose": _transpose,
     "reshape": _reshape,
     "broadcast_to": _broadcast_to,
-    **dict.fromkeys(("matmul", "hybrid_matmul"), _matmul),
     "attention": _attention,
     "gather": _gather,
     "one_hot": _one_hot,

@@ -128,7 +128,7 @@ def _for_samples(op: Operation, to: Samples) -> Operation | None:
     if op.body is not None:
         return _fused_for_samples(op, op.body, to)
     found = to.rule_of(op)
-    if found is None or found.repeats:
+    if found is None or found.repeated:
         return None
     operands = tuple(to.resized_type(v.type, to.axes[v]) if v in to.axes else v.type for v in op.operands)
     results = tuple(replace(r, type=to.resized_type(r.type, found.axis)) for r in op.results)
