@@ -32,7 +32,7 @@ from .quantized.dynamic import DynamicParameters, DynamicQuantize, DynamicRescal
 from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
-from .quantized.matmul import MatMulSum, QMatMul
+from .quantized.matmul import MatMulSum, QMatMul, RowSums
 from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4, PackWide, RescaleTable
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.products import QReduceProd, RowProducts
@@ -329,6 +329,7 @@ PERMUTED.none("rows are multiplied by columns", BlockedDense, QDense, QMatMul, H
 PERMUTED.none("steps are rounded one after the other, in row-major order", QReduceProd, RowProducts)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
+PERMUTED.none("elements of the last dimension are added up", RowSums)
 PERMUTED.none(
     "weights are laid out for one kernel",
     Dot4Correction,

@@ -72,8 +72,15 @@ def attention(m: Maker, name: str) -> Value:
 def integer_matmul(m: Maker, name: str) -> Value:
     a = quantized(m, (DType.I8,), lambda: stack(m), lambda t: t.rank >= 2)
     given: dict[str, Any] = dict(turns(m))
+    if name == "matmul_sum":
+        given["transpose_a"] = False
     b = quantized(m, (DType.I8,), partner(m, a.type.shape, *given.values()))
     if name == "matmul_sum":
-        zeros = {key: quantization_of(v).zero_point for key, v in (("a_zero", a), ("b_zero", b))}
-        return m.emit(name, a, b, **given, **zeros)
+        return m.emit(name, a, b, transpose_b=given["transpose_b"], a_zero=quantization_of(a).zero_point)
     return m.emit(name, a, b, **given, a=quantization_of(a), b=quantization_of(b), y=quantization(m, DType.I8))
+
+
+@recipe("row_sums")
+def row_sums(m: Maker, name: str) -> Value:
+    a = quantized(m, (DType.I8,), lambda: stack(m), lambda t: t.rank >= 1)
+    return m.emit(name, a, a_zero=quantization_of(a).zero_point, factor=m.choice((1, -1, 7, -128)))

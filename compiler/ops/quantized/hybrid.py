@@ -247,7 +247,7 @@ class HybridMatMul(Hybrid):
             floats = (b.emit("cast", v, dtype="f32") for v in (whole, weight))
             total = b.emit("cast", b.emit("matmul", *floats), dtype="i32")
         else:
-            total = b.emit("matmul_sum", whole, weight, a_zero=0, b_zero=0)
+            total = b.emit("matmul_sum", whole, weight, a_zero=0)
         sums = _weight_sums(b, weight, (-2,), keepdims=True)
         return self.finished(b, total, parameters, sums, (x, weight), attributes)
 

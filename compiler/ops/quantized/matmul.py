@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,17 @@ from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Val
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Cast, Expr
-from ...types import DType, Quantization, TensorType
+from ...types import DType, TensorType
+from ..gradients import reshaped
 from ..matmul import TRANSPOSED, exchanged, factors, inner_size, matrices, product_shape
 from . import fixed_point as fp
 from .base import Part, QuantizedOperator, check_quantized, per_tensor, quantization
 from .contraction import INTEGER_SUM, product, result_attributes
 from .wide import LONGEST, multiply_wide, wide_factors
+
+LARGEST_PRODUCT = 255 * 255
+"""Of two bytes without their zero points."""
+_A_ZERO = AttributeSpec(int, "zero point of a")
 
 
 def _check_bytes(operator: Operator, a: TensorType, b: TensorType) -> None:
@@ -26,43 +32,80 @@ def _check_bytes(operator: Operator, a: TensorType, b: TensorType) -> None:
 
 @register
 class MatMulSum(Part):
-    """Sums of products of two stacks of matrices of integers without their zero points: i32."""
+    """Sums of products of two stacks of matrices of integers, of a without its zero point: i32."""
 
     name = "matmul_sum"
     operands = ("a", "b")
     anchor = True
-    attributes = {
-        **TRANSPOSED,
-        "a_zero": AttributeSpec(int, "zero point of a"),
-        "b_zero": AttributeSpec(int, "zero point of b"),
-    }
+    attributes = {"transpose_b": TRANSPOSED["transpose_b"], "a_zero": _A_ZERO}
     non_differentiable = INTEGER_SUM
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         a, b = operands
         _check_bytes(self, a, b)
-        turned = {key: attributes[key] for key in TRANSPOSED}
-        return (TensorType(DType.I32, product_shape(self.name, a.shape, b.shape, **turned)),)
+        return (TensorType(DType.I32, product_shape(self.name, a.shape, b.shape, **_turned(attributes))),)
+
+    def input_margins(
+        self, operands: Sequence[TensorType], attributes: Attributes
+    ) -> tuple[tuple[int, int], ...] | None:
+        """Kernels read four elements of a row at a time: past the last one where their number is no multiple."""
+        beyond = -operands[0].shape[-1] % 4
+        return (*((0, 0),) * (operands[0].rank - 1), (0, beyond)) if beyond else None
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        a, b = (x.astype(np.int16) - attributes[key] for x, key in zip(operands, ("a_zero", "b_zero"), strict=True))
-        return (fp.wrap32(product(*matrices(a, b, attributes))).astype(np.int32),)
+        a, b = operands
+        offset = a.astype(np.int16) - np.int16(attributes["a_zero"])
+        return (fp.wrap32(product(*matrices(offset, b, _turned(attributes)))).astype(np.int32),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
-        zeros: tuple[int, int] = attributes["a_zero"], attributes["b_zero"]
+        zero: int = attributes["a_zero"]
 
         def term(r: tuple[Expr, ...]) -> Expr:
-            places = factors(c, index, r[0], attributes)
-            a, b = (
-                Cast(c.load(i, place), DType.I32) - zero
-                for i, (place, zero) in enumerate(zip(places, zeros, strict=True))
-            )
-            return a * b
+            left, right = factors(c, index, r[0], _turned(attributes))
+            return (Cast(c.load(0, left), DType.I32) - zero) * Cast(c.load(1, right), DType.I32)
 
-        return Reduction("add", (inner_size(c.type(0), attributes),), term, dtype=DType.I32)
+        return Reduction("add", c.type(0).shape[-1:], term, dtype=DType.I32)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
-        return results[0].size * inner_size(operands[0], attributes)
+        return results[0].size * operands[0].shape[-1]
+
+
+def _turned(attributes: Attributes) -> dict[str, bool]:
+    """Which side of a sum is transposed."""
+    return {"transpose_a": False, "transpose_b": attributes["transpose_b"]}
+
+
+@register
+class RowSums(Part):
+    """Sums of rows of integers without their zero point, times a factor: what a zero point of b adds to products.
+
+    The rows are those of the last dimension, which stays with size 1; i32.
+    """
+
+    name = "row_sums"
+    operands = ("a",)
+    anchor = True
+    attributes = {"a_zero": _A_ZERO, "factor": AttributeSpec(int, "multiplies each sum")}
+    non_differentiable = INTEGER_SUM
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (a,) = operands
+        if a.rank < 1 or a.dtype is not DType.I8:
+            raise ShapeError(f"{self.name} adds up rows of i8, not {a}")
+        return (TensorType(DType.I32, (*a.shape[:-1], 1)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        offset = operands[0].astype(np.int64) - attributes["a_zero"]
+        return (fp.wrap32(offset.sum(axis=-1, keepdims=True) * attributes["factor"]).astype(np.int32),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        length = c.type(0).shape[-1]
+        missing = length * attributes["a_zero"]
+
+        def term(r: tuple[Expr, ...]) -> Expr:
+            return Cast(c.load(0, (*index[:-1], r[0])), DType.I32)
+
+        return Reduction("add", (length,), term, lambda total: (total - missing) * attributes["factor"], DType.I32)
 
 
 @register
@@ -100,47 +143,49 @@ class QMatMul(QuantizedOperator):
             a, b = operands
             total = product(*matrices(a, b, attributes))
             return (fp.saturate(multiply_wide(total, *wide_factors(*_factor(attributes))), DType.I16),)
-        (sums,) = MatMulSum().evaluate(operands, _sum_attributes(attributes))
-        scaled = fp.multiply(sums.astype(np.int64), *_factor(attributes)) + attributes["y"].zero_point
+        a, b = (x.astype(np.int16) - attributes[key].zero_point for x, key in zip(operands, ("a", "b"), strict=True))
+        sums = fp.wrap32(product(*matrices(a, b, attributes)))
+        scaled = fp.multiply(sums, *_factor(attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(operands[0].dtype)),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        """Sums of products, of b turned for good where it is transposed, and a `rescale` of them.
-
-        Sums that a float of 32 bits holds exactly are computed in floats, for which there is a schedule.
-        """
+        """Sums of products and a `rescale` of them."""
         x, y = operands
-        if attributes["transpose_b"] and y.type.size:
-            y, attributes = exchanged(b, y), {**attributes, "transpose_b": False}
-        given, ranged = _sum_attributes(attributes), {**attributes, "low": None, "high": None}
-        multiplier, shift = _factor(attributes)
         if x.type.dtype is DType.I16:
-            exact = (b.emit("cast", v, dtype="f64") for v in (x, y))
-            products = b.emit("matmul", *exact, **{key: given[key] for key in TRANSPOSED})
-            wide = (b.constant(f) for f in wide_factors(multiplier, shift))
-            return b.emit("rescale_wide", b.emit("cast", products, dtype="i64"), *wide, **result_attributes(x, ranged))
-        if inner_size(x.type, attributes) <= EXACT_LENGTH:
-            floats = (_offset(b, v, given[key]) for v, key in ((x, "a_zero"), (y, "b_zero")))
-            sums = b.emit("matmul", *floats, **{key: given[key] for key in TRANSPOSED})
-            total = b.emit("cast", sums, dtype="i32")
-        else:
-            total = b.emit("matmul_sum", x, y, **given)
+            return _wide_products(b, x, y, attributes)
+        x = exchanged(b, x) if attributes["transpose_a"] else x
+        stacked = reshaped(b, x, (1, *x.type.shape)) if x.type.rank == 2 else x  # so that it can have margins
+        multiplier, shift = _factor(attributes)
+        total = _sums(b, stacked, y, attributes)
         constants = (b.constant(f) for f in (multiplier, shift))
-        reduces = bool(shift < 0)
-        return b.emit("rescale", total, *constants, reduces=reduces, **result_attributes(x, ranged))
+        given = {"reduces": bool(shift < 0), "saturates": bool(-21 <= shift < 0), **_result(x, attributes)}
+        result = b.emit("rescale", total, *constants, **given)
+        return reshaped(b, result, product_shape(self.name, x.type.shape, y.type.shape, **_turned(attributes)))
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return results[0].size * inner_size(operands[0], attributes)
 
 
-EXACT_LENGTH = (1 << 24) // (255 * 255)
-"""Sums of so many products of numbers up to 255 need 24 bits."""
+def _sums(b: Builder, x: Value, y: Value, attributes: Attributes) -> Value:
+    """The sums of products of bytes, both without their zero points."""
+    zero: int = attributes["a"].zero_point
+    total = b.emit("matmul_sum", x, y, transpose_b=attributes["transpose_b"], a_zero=zero)
+    if not attributes["b"].zero_point:
+        return total
+    return b.emit("add", total, b.emit("row_sums", x, a_zero=zero, factor=-attributes["b"].zero_point))
 
 
-def _offset(b: Builder, x: Value, zero_point: int) -> Value:
-    """The integers without their zero point, as floats."""
-    plain = b.emit("cast", x, dtype="f32")
-    return b.emit("sub", plain, b.scalar(zero_point, DType.F32)) if zero_point else plain
+def _wide_products(b: Builder, x: Value, y: Value, attributes: Attributes) -> Value:
+    """Those of 16-bit numbers, which doubles hold exactly."""
+    exact = (b.emit("cast", v, dtype="f64") for v in (x, y))
+    products = b.emit("matmul", *exact, **{key: attributes[key] for key in TRANSPOSED})
+    wide = (b.constant(f) for f in wide_factors(*_factor(attributes)))
+    return b.emit("rescale_wide", b.emit("cast", products, dtype="i64"), *wide, **_result(x, attributes))
+
+
+def _result(x: Value, attributes: Attributes) -> dict[str, Any]:
+    """What the scaling of the sums needs to know of the results."""
+    return result_attributes(x, {**attributes, "low": None, "high": None})
 
 
 def _check_shorts(operator: Operator, a: TensorType, b: TensorType, attributes: Attributes) -> None:
@@ -158,9 +203,3 @@ def _factor(attributes: Attributes) -> tuple[Array, Array]:
     multiplier, shift = fp.quantize_multiplier(float(scales) / y.scale)
     # A factor of zero is zero however it is shifted.
     return np.array(multiplier, np.int32), np.array(shift if multiplier else -1, np.int32)
-
-
-def _sum_attributes(attributes: Attributes) -> dict[str, Any]:
-    a: Quantization = attributes["a"]
-    b: Quantization = attributes["b"]
-    return {**{key: attributes[key] for key in TRANSPOSED}, "a_zero": a.zero_point, "b_zero": b.zero_point}

@@ -188,6 +188,18 @@ class PackWide(Part):
 
 FARTHEST_SUM = 1 << 28
 """Sums of products up to which tables for unsigned products serve."""
+RAISE = 1 << 31
+"""Added to sums for unsigned products."""
+
+
+def _addend(shift: Array, zero: int) -> Array:
+    """Rounding and zero point, for products that are shifted by -shift places to the right."""
+    return (2 * zero + 1) << (-1 - shift)
+
+
+def unsigned_factors(multiplier: Array, shift: Array, zero: int, *, halves_up: bool) -> tuple[Array, Array]:
+    """Multiplier and addend (i64, of which the lower 32 bits count) for unsigned products: see `RescaleTable`."""
+    return 2 * multiplier, _addend(shift, zero) - multiplier - (not halves_up)
 
 
 @register
@@ -236,12 +248,13 @@ class RescaleTable(Part):
         start = bias + _correction(weight, attributes)
         if np.any((shift < -21) | (shift > -1)):
             raise ShapeError("rescale_table takes shifts from -21 to -1")
-        addend = (2 * attributes["zero"] + 1) << (-1 - shift)
+        addend = _addend(shift, attributes["zero"])
         if attributes["unsigned"]:
             limit = (1 << 30) + FARTHEST_SUM
-            start = np.clip(start, -limit, limit) + (1 << 31)
-            addend = addend - multiplier - (not attributes["halves_up"])
-            multiplier = 2 * multiplier
+            start = np.clip(start, -limit, limit) + RAISE
+            multiplier, addend = unsigned_factors(
+                multiplier, shift, attributes["zero"], halves_up=attributes["halves_up"]
+            )
         table = np.stack([start, multiplier, addend, -shift]).astype(np.int32)
         padded = np.pad(table, ((0, 0), (0, -filters % width)))
         panels: Array = padded.reshape(4, -1, width).transpose(1, 0, 2)

@@ -12,6 +12,7 @@ from .depthwise import schedule_depthwise
 from .grouped import schedule_grouped
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
+from .integer_products import schedule_integer_products
 from .integer_winograd import schedule_integer_winograd
 from .lane_dot_contraction import schedule_lane_dot_contraction
 from .narrow_weight_gradient import schedule_narrow_weight_gradient
@@ -19,6 +20,7 @@ from .packed_weight_gradient import schedule_packed_weight_gradient
 from .pair_contraction import schedule_pair_contraction
 from .pair_depthwise import schedule_pair_depthwise
 from .reduced_contraction import schedule_reduced_contraction
+from .row_sums import schedule_row_sums
 from .tile_contraction import schedule_tile_contraction
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
@@ -48,6 +50,8 @@ SCHEDULES = Schedules(
         schedule_word_contraction,
         schedule_lane_dot_contraction,
         schedule_integer_contraction,
+        schedule_integer_products,
+        schedule_row_sums,
         schedule_narrow_weight_gradient,
         schedule_packed_weight_gradient,
         schedule_weight_gradient,

@@ -81,28 +81,31 @@ def walk_of(rows: int, inner: int, matrices: int, *, transposed: bool) -> Walk:
     )
 
 
-class _Product(MicroKernel):
+class ProductKernel(MicroKernel):
     """A register tile of the product that its owner is at."""
 
-    def __init__(self, owner: _Emitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, owner: ProductEmitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         super().__init__(owner, rows, columns, widths)
         self.product = owner
 
     def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
+        """The statements for the tile whose first row is `column` of the matrix at hand."""
         return super().emit(self.product.image, row, column, j)
 
     def _first_input(self, j: Expr) -> Expr | int:
-        return self.product.first_input
+        return self.product.first_element
 
     def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
         return self.product.place(column)
 
 
-class _LaneProduct(LaneMicroKernel, _Product):
+class _LaneProduct(LaneMicroKernel, ProductKernel):
     """The same on processors that multiply by lanes."""
 
 
-class _Emitter(ContractionEmitter):
+class ProductEmitter(ContractionEmitter):
+    """Writes the kernel of a stack of products."""
+
     outer: tuple[int, ...]
     """Sizes of what the matrices of the result are numbered by."""
     batch: tuple[Expr, ...]
@@ -111,14 +114,15 @@ class _Emitter(ContractionEmitter):
     """... from this one of the right side, or from the one that begins here ..."""
     image: Expr = Const(0)
     """... and this one of the left side ..."""
-    first_input: Expr | int = 0
+    first_element: Expr | int = 0
     """... which begins at this element."""
 
     def _view(self, value: Value) -> tuple[int, ...]:
         return value.type.buffer_shape
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
-        kind = _LaneProduct if self.by_lanes else _Product
+        """What computes one tile."""
+        kind = _LaneProduct if self.by_lanes else ProductKernel
         return kind(self, rows, columns, widths)
 
     def place(self, row: Expr) -> tuple[Expr, ...]:
@@ -130,6 +134,7 @@ class _Emitter(ContractionEmitter):
         raise NotImplementedError
 
     def schedule(self) -> Scheduled:
+        """The kernel and its arguments."""
         kind = kind_for(self.group.macs)
         products = math.prod(self.outer)
         blocks = self._blocks(products, kind)
@@ -153,15 +158,11 @@ class _Emitter(ContractionEmitter):
         shares = ceil_div(SHARES * self.threads, products) if uneven else 1
         return min(self.grid.count, max(rows, shares))
 
-    def _packing(self, j: Expr, columns: int) -> list[Stmt]:
-        """Gather the columns of tile j, where they are to be."""
-        return []
-
     def _panels(self, first: Expr, last: Expr, size: int) -> list[Stmt]:
         """A block of rows: tile by tile of columns."""
 
         def rows(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-            start = self._packing(j, sum(widths))
+            start = self._ahead(j, widths)
             if size == 1:
                 return [*start, *self._band(first, j, widths)]
             return [*start, For("g", first, last, tuple(self._band(Var("g"), j, widths)))]
@@ -170,7 +171,7 @@ class _Emitter(ContractionEmitter):
         return [*main, *(rows(Const(self.tiles), self.last_widths) if self.last_widths else [])]
 
 
-class _Stack(_Emitter):
+class _Stack(ProductEmitter):
     """Products of `matmul`."""
 
     def __init__(self, group: Group, target: Target, threads: int) -> None:
@@ -195,7 +196,7 @@ class _Stack(_Emitter):
         self.image, self.right = (let(start, name, place) for name, place in zip("lr", places, strict=True))
 
 
-class _Contraction(_Emitter):
+class _Contraction(ProductEmitter):
     """Products of `contract`, whose matrices have rows with other elements between them."""
 
     def __init__(self, group: Group, labels: Labels, product: Product, target: Target, threads: int) -> None:
@@ -227,7 +228,7 @@ class _Contraction(_Emitter):
             return depth, Const(offset)
         return (self.right + depth * self.pitches[1][self.product.inner] + channel,)
 
-    def _packing(self, j: Expr, columns: int) -> list[Stmt]:
+    def _ahead(self, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
         if not self.product.packs:
             return []
         across, along = (self.pitches[1][label] for label in (self.product.columns, self.product.inner))
@@ -237,14 +238,14 @@ class _Contraction(_Emitter):
             return [Store(self.w, (k, c), Load(self.weight, (first + c * across + k * along,)))]
 
         inner = self.g.channels
-        return [Allocate(self.w), *loop("c", columns, lambda c: loop("d", inner, lambda k: element(c, k)))]
+        return [Allocate(self.w), *loop("c", sum(widths), lambda c: loop("d", inner, lambda k: element(c, k)))]
 
     def place(self, row: Expr) -> tuple[Expr, ...]:
         at = {**dict(zip(self.product.outer, self.batch, strict=True)), self.product.rows: row}
         return tuple(at[label] for label in self.labels.result[:-1])
 
     def _choose(self, start: list[Stmt]) -> None:
-        for name, pitches in zip(("first_input", "right"), self.pitches, strict=True):
+        for name, pitches in zip(("first_element", "right"), self.pitches, strict=True):
             place: Expr = Const(0)
             for label, i in zip(self.product.outer, self.batch, strict=True):
                 place = place + i * pitches[label] if label in pitches else place

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ....graph.ir import Value
+from ....graph.ir import Attributes, Value
 from ....loops.ir import Allocate, Buffer, Const, Dot2Words, Dot4, Expr, Load, Space, Stmt, Store
 from ....lowering.group import Group
 from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
@@ -66,7 +66,7 @@ class DotEmitter(ContractionEmitter):
 
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
-        self.signs = Signs.of(target, x, weight, group.anchor.attributes)
+        self.signs = Signs.of(target, x, weight, self._zero_points(group))
         self.pixel_registers = 1 if self.signs.needs_input_sums else 0
         flips = target.dot_product is DotProduct.VNNI and self.signs.x_offset
         self.held_registers += 1 if flips else 0  # the bits to flip
@@ -74,6 +74,10 @@ class DotEmitter(ContractionEmitter):
         joins = target.has_high_products or target.dot_product is DotProduct.WORDS
         self.joined_vectors = 2 if joins else 1  # whole vectors of 16-bit numbers are narrowed
         super().__init__(group, g, target, threads)
+
+    def _zero_points(self, group: Group) -> Attributes:
+        """Those of both sides, `x_zero` and `weight_zero`."""
+        return group.anchor.attributes
 
     def _choose_tile(self, target: Target) -> Tile:
         if self.g.groups == 1:
@@ -121,6 +125,14 @@ class DotEmitter(ContractionEmitter):
             attributes["together"] = self.together
         return packing_step("pack_dot4", rows=self.runs, width=width, **attributes)
 
+    def panel(self, j: Expr) -> Expr:
+        """The packed weights of channel tile j."""
+        return j
+
+    def start_place(self, channel: Expr) -> Expr:
+        """Where `correction` has what the sums of a channel start from."""
+        return channel
+
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
         return DotMicroKernel(self, rows, columns, widths)
@@ -152,7 +164,7 @@ class DotMicroKernel(MicroKernel):
 
     def _initial(self, channel: Expr, width: int) -> Expr:
         fresh = self.dot.names.fresh
-        start = super()._initial(channel, width) + Load(self.dot.correction, (channel,), width)
+        start = super()._initial(channel, width) + Load(self.dot.correction, (self.dot.start_place(channel),), width)
         return let(self.block, fresh("start"), start + self.dot.literal_bias if self.dot.literal_bias else start)
 
     def _start(self, j: Expr) -> None:
@@ -173,7 +185,7 @@ class DotMicroKernel(MicroKernel):
         weights: list[Expr] = []
         offset = 0
         for width in self.widths:
-            place = (j, depth, Const(offset * o.together))
+            place = (o.panel(j), depth, Const(offset * o.together))
             weights.append(let(block, o.names.fresh("w"), self._factor(Load(o.w, place, width * o.together))))
             offset += width
         ones = {width: self._ones(block, depth, width) for width in sorted(self.sums)}

@@ -117,7 +117,9 @@ class LaneDotMicroKernel(DotMicroKernel):
     def _weight(self, block: list[Stmt], j: Expr, depth: Expr, v: int) -> Expr:
         """Those of a vector of filters."""
         o, offset = self.dot, sum(self.widths[:v])
-        return let(block, o.names.fresh("w"), Load(o.w, (j, depth, Const(offset * QUAD)), self.widths[v] * QUAD))
+        return let(
+            block, o.names.fresh("w"), Load(o.w, (o.panel(j), depth, Const(offset * QUAD)), self.widths[v] * QUAD)
+        )
 
 
 def _added(sums: Buffer, pixel: int, four: Expr, weight: Expr) -> Store:

@@ -326,20 +326,30 @@ class MicroKernel:
         total: Expr,
     ) -> list[Stmt]:
         """The epilogue for one pixel of the tile at (image, row, column) and a vector of channels."""
-        o, (image, row, column) = self.o, tile
-        index = (*self._place(image, row + r, column + s), channel)
-        elements = Elements(
-            o.extras,
-            o.group.producers,
-            o.group.constants,
+        index = self._index(tile, channel, r, s)
+        elements = self._elements(channel, width, constants, {self._summed: total}, "v_")
+        result = elements.element(self.o.group.result, index)
+        return [*elements.statements, Store(self.o.y, physical(self.o.group.result.type, index), result)]
+
+    def _index(self, tile: tuple[Expr, Expr, Expr], channel: Expr, r: Expr, s: Expr) -> tuple[Expr, ...]:
+        """The place of a channel of a pixel of the tile in the result."""
+        image, row, column = tile
+        return (*self._place(image, row + r, column + s), channel)
+
+    def _elements(
+        self, channel: Expr, width: int, constants: Loaded, known: dict[Value, Expr], prefix: str
+    ) -> Elements:
+        """What evaluates the epilogue for a vector of channels."""
+        return Elements(
+            self.o.extras,
+            self.o.group.producers,
+            self.o.group.constants,
             lanes=width,
             lane=channel if isinstance(channel, Var) else None,
-            known={self._summed: total},
+            known=known,
             loaded=constants,
-            prefix="v_",
+            prefix=prefix,
         )
-        result = elements.element(o.group.result, index)
-        return [*elements.statements, Store(o.y, physical(o.group.result.type, index), result)]
 
     def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
         """A result pixel as leading indices of the result."""

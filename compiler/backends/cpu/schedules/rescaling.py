@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from ....graph.ir import Operation, Value
 from ....loops.ir import Binary, Buffer, Const, Expr, HighProduct, Stmt, UpperProduct
 from ....lowering.group import Group
@@ -17,7 +19,7 @@ from ....lowering.kernel import Names, Packed, let, packing_step
 from ....lowering.loops import ceil_div
 from ....ops.quantized import fixed_point as fp
 from ....ops.quantized.conversion import Rescale
-from ....ops.quantized.packing import FARTHEST_SUM
+from ....ops.quantized.packing import FARTHEST_SUM, unsigned_factors
 from ....targets.target import Target
 from ....types import DType
 from .signs import Signs
@@ -137,3 +139,48 @@ class UnsignedRescaling(Rescaling):
         if not self.halves_up:
             high = high - Binary("shr", total, Const(31, DType.I32, total.type.lanes))
         return self._saturated(block, names, let(block, names.fresh("t"), high), places)
+
+
+@dataclass(frozen=True)
+class LiteralRescaling:
+    """Sums of products of two activations as 8-bit results, by one factor, which the code holds.
+
+    Sums are raised before others are added to them, if any; see `UnsignedRescaling`.
+    """
+
+    rescaling: UnsignedRescaling
+    multiplier: int
+    addend: int
+    places: int
+
+    @classmethod
+    def of(cls, group: Group, target: Target, largest: int) -> Self | None:
+        """Where such products are quick and only the sums' end needs them; sums lie between -largest and `largest`."""
+        found = [op for op in group.members if isinstance(op.operator, Rescale)]
+        if not target.has_byte_tiles or largest > FARTHEST_SUM or len(found) != 1:
+            return None
+        (operation,) = found
+        known = all(v in group.constants for v in operation.operands[1:])
+        if not known or not operation.attributes["saturates"] or not _read_alone(group, operation.operands[0]):
+            return None
+        rescaling = UnsignedRescaling(group, operation)
+        multiplier, shift = (np.asarray(group.constants[v], np.int64) for v in operation.operands[1:])
+        zero = operation.attributes["y"].zero_point
+        factor, addend = unsigned_factors(multiplier, shift, zero, halves_up=rescaling.halves_up)
+        return cls(rescaling, *(int(fp.wrap32(n)) for n in (factor, addend, -shift)))
+
+    def element(self, block: list[Stmt], names: Names, total: Expr) -> Expr:
+        """The 8-bit result of a raised sum; adds statements to the block."""
+        fields = (Const(n, DType.I32, total.type.lanes) for n in (self.multiplier, self.addend, self.places))
+        return self.rescaling.element(block, names, total, *fields)
+
+
+def _read_alone(group: Group, sums: Value) -> bool:
+    """True if `sums` are the anchor's, or these and one other summand, and nothing else reads either."""
+    chain = {group.anchor.result, sums}
+    if sums is not group.anchor.result:
+        op = group.producers.get(sums)
+        if op is None or op.name != "add" or group.anchor.result not in op.operands:
+            return False
+    readers = [op for op in group.members for v in op.operands if v in chain]
+    return len(readers) == len(chain) and not chain & set(group.results)

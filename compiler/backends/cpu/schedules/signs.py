@@ -25,6 +25,11 @@ _LEFT = {DotProduct.VNNI: DType.U8, DotProduct.NEON: DType.I8, DotProduct.REDUCE
 """The element type that the instruction wants of the input."""
 
 
+def ones_of(target: Target, dtype: DType) -> Expr:
+    """What adds up bytes of this type, four at a time, as the left side of a dot product."""
+    return Const(1, _LEFT.get(target.dot_product, dtype), QUAD)
+
+
 @dataclass(frozen=True, slots=True)
 class Signs:
     """How an input and a weight become the two sides of a dot product."""

@@ -106,12 +106,17 @@ class TileEmitter(ContractionEmitter):
             l2_bytes=target.l2_bytes,
         )
         best, self.channels_outside, cycles = shapes.best()
-        self.pays = cycles < GAIN * self.group.macs / self.elements.products / self.threads
+        self.pays = self._repeats * cycles < GAIN * self.group.macs / self.elements.products / self.threads
 
         def settings() -> list[Setting]:
             return list(dict.fromkeys(tile.setting for tile in (best, *shapes.promising())))
 
         return Tile.of(self.group.choose("tile", best.setting, settings))
+
+    @property
+    def _repeats(self) -> int:
+        """How often the walk is made."""
+        return 1
 
     def _prefers_channels(self) -> bool:
         return self.channels_outside if self.threads == 1 else super()._prefers_channels()
@@ -127,6 +132,10 @@ class TileEmitter(ContractionEmitter):
         self.w = Buffer("w", self.elements.dtype, (ceil_div(self.filters, COLUMNS), words * COLUMNS * word))
         packed = self.elements.pack(self.parameters, weight, (self.runs, self.run_length, self.filters))
         self.parameters.add(self.w, packed)
+
+    def panel(self, j: Expr) -> Expr:
+        """The first packed tile of weights of channel tile j."""
+        return j * (self.tile.channels // COLUMNS)
 
     def first_input(self, j: Expr) -> Expr | int:
         """The first input channel that the results of channel tile j sum over."""

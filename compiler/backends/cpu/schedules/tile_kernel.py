@@ -58,6 +58,10 @@ class TileOwner(Owner, Protocol):
     grid: Grid
     """The bands of an image."""
 
+    def panel(self, j: Expr) -> Expr:
+        """The first packed tile of weights of channel tile j."""
+        ...
+
     def first_input(self, j: Expr) -> Expr | int:
         """The first input channel that the results of channel tile j sum over."""
         ...
@@ -142,7 +146,7 @@ class TileMicroKernel(MicroKernel):
             for words in self.owner.cut.sizes
         }
         self.block += map(Allocate, (*self.totals.values(), *self.inputs.values(), *self.weights.values()))
-        self.panel = j * (self.owner.tile.channels // COLUMNS)
+        self.panel = self.owner.panel(j)
         for size, buffer in self.totals.items():
             for n in range(buffer.shape[0]):
                 self.block.append(Store(buffer, (Const(n),), self._first_sums(size, n % self.tiles)))

@@ -26,14 +26,14 @@ from .tiling import BROADCAST_CYCLES
 
 PAIR = 2
 """Neighbours of the sum that an instruction multiplies at once."""
-_WITH_WORDS = (DotProduct.WORDS, DotProduct.WIDENED)
+WITH_WORDS = (DotProduct.WORDS, DotProduct.WIDENED)
 WIDENING_CYCLES = 0.5
 """What widening a vector of weights takes, in multiplications."""
 
 
 def schedule_word_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a sum of integer products, on a machine with products of 16-bit numbers."""
-    if target.dot_product not in _WITH_WORDS or not serves(group):
+    if target.dot_product not in WITH_WORDS or not serves(group):
         return ()
     x = group.outer[group.anchor.operands[0]]
     words = Value(TensorType(DType.I16, x.type.buffer_shape))
