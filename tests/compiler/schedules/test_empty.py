@@ -58,6 +58,11 @@ CASES: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
         ("transpose_conv2d", (f"f32[{x}]", f"f32[{weight}]", f"f32[{weight[-1]}]"), BACK)
         for x, weight in (("1,0,2,3", "3,3,3,8"), ("1,2,0,3", "3,3,3,8"), ("1,2,2,0", "3,3,0,8"))
     ),
+    ("dense", ("f32[3,0]", "f32[0,16]"), {}),
+    *(
+        ("q_matmul", (f"i8[{a}]<0.5:-5>", f"i8[{b}]<0.5:-5>"), {"a": X, "b": X, "y": Y})
+        for a, b in (("2,3,0", "2,0,4"), ("2,0,5", "2,5,4"), ("2,3,5", "2,5,0"), ("0,3,5", "0,5,4"), ("3,0", "0,4"))
+    ),
     ("q_softmax", ("i8[0,5]<0.5:-5>",), {"x": X, "y": Quantization.of(1 / 256, -128), "dtype": "i8"}),
     ("q_log_softmax", ("i8[2,0,5]<0.5:-5>",), {"x": X, "y": Quantization.of(1 / 16, 127)}),
     ("q_l2_normalize", ("i8[3,0]<0.5:-5>",), {"x": X, "y": Quantization.of(1 / 128, 0)}),

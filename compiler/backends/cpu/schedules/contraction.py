@@ -127,7 +127,7 @@ class ContractionEmitter:
     def _kept_vectors(self, target: Target) -> float:
         """Vectors of channels whose weights stay in the L2 cache, where it matters."""
         pixels = self.g.images * self.g.height * self.g.width
-        if not target.streams_slowly or pixels == 1:
+        if not target.streams_slowly or pixels == 1 or not self.g.depth:
             return math.inf
         one = self.g.depth * target.vector_lanes * self.x_type.dtype.itemsize
         return target.l2_bytes * KEPT_SHARE / one
