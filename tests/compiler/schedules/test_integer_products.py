@@ -66,10 +66,11 @@ def _graph(case: str, names: Collection[str]) -> tuple[Graph, list[Array]]:
         types = (TensorType(DType.I8, shape, None, q) for shape, q in zip(shapes, (a, b), strict=True))
         x, w = (g.input(f"{side}{n}", type_) for side, type_ in zip("ab", types, strict=True))
         samples += [rng.integers(-128, 127, shape, np.int8, endpoint=True) for shape in shapes]
-        given = {"transpose_a": turned[0], "transpose_b": turned[1], "a": a, "b": b}
+        given = {"transpose_a": turned[0], "transpose_b": turned[1], "b": b}
         given["y"] = Quantization.of(0.05 * 0.05 * 73.0 * math.sqrt(left[-1]), 3)
-        made = g.emit("q_relu", x, dtype="i8", x=a, y=a, low=None, high=None)
-        results += [g.emit("q_matmul", source, w, **given) for source in (x, made)]
+        other = Quantization.of(0.06, a_zero)
+        made = g.emit("requantize", x, dtype="i8", x=a, y=other)
+        results += [g.emit("q_matmul", source, w, a=kind, **given) for source, kind in ((x, a), (made, other))]
     return g.finish(results), samples
 
 
