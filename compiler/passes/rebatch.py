@@ -27,11 +27,12 @@ def rebatch(graph: Graph, count: int) -> Graph:
 
         %0 = reshape(%x) {shape = [4,16]} : f32[4,16]
     """
+    if graph.states:
+        problem = f"{graph.name} keeps a state, which is that of one sample"
+        raise NetcError(problem, hint="make a program for each sequence of samples, or give it the state as an input")
     for value in graph.inputs:
         if value.type.shape[:1] != (1,):
             raise NetcError(f"input `{value.name}` is {value.type}, which isn't one sample of several")
-    if graph.states:
-        raise NetcError(f"{graph.name} keeps a state, which is that of one sample")
     return _Rebatching(graph, count).run()
 
 

@@ -15,6 +15,7 @@ from netc.cli import main
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.state import Session
+from netc.compiler.passes.rebatch import rebatch
 
 TEXT = """
 graph @acc(%x: f32[1,4], %w: f32[4]) -> (f32[1,4], f32[1,4], f32[1,4], i32[]) attributes {updates = ["sum","old","n"]} {
@@ -104,6 +105,8 @@ def test_what_takes_no_state_says_so(graph: Graph) -> None:
     ):
         with pytest.raises(NetcError, match=r"net acc keeps a state from run to run \(sum, old, n\): "):
             attempt()
+    with pytest.raises(NetcError, match="acc keeps a state, which is that of one sample"):
+        rebatch(graph, 2)
 
 
 def test_weights_needn_t_hold_the_state(graph: Graph) -> None:
