@@ -98,6 +98,12 @@ class Operator(ABC):
     """A sum of products with a weight (operand 1) and an optional bias (operand 2): convolutions and dense."""
     keeps_quantization: ClassVar[bool] = False
     """Results hold elements of the operands, unchanged: they are quantized as these are."""
+    moves: ClassVar[bool] = False
+    """Results hold elements of all operands at other places, whatever these stand for; around them may be padding, the
+    attribute `value`."""
+    picks: ClassVar[bool] = False
+    """Each result is one of the operand's elements, by its place or its size: rounding these before gives what rounding
+    results gives."""
     anchor: ClassVar[bool] = False
     """Elementwise operators on the result may join it in one kernel: contractions, pooling, reductions."""
     reads_once: ClassVar[bool] = False

@@ -37,6 +37,7 @@ class Rearrangement(Operator):
 
     operands = ("x",)
     keeps_quantization = True
+    moves = True
     scales = Scales.OPERAND
 
     @abstractmethod

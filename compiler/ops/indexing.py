@@ -32,6 +32,7 @@ class Tile(Operator):
     operands = ("x",)
     attributes = {"multiples": AttributeSpec(tuple, "number of repetitions along each dimension")}
     keeps_quantization = True
+    moves = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,), multiples = operands, attributes["multiples"]

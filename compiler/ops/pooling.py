@@ -55,6 +55,7 @@ class MaxPool(Pooling):
 
     name = "max_pool"
     keeps_quantization = True
+    picks = True
     scales = Scales.OPERAND
     homogeneous = True
 

@@ -159,6 +159,7 @@ class Extremum(Reduce):
     """Base of reduce_max and reduce_min; equal extreme elements share the gradient evenly."""
 
     keeps_quantization = True
+    picks = True
     scales = Scales.OPERAND
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:

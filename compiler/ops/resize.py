@@ -234,6 +234,7 @@ class ResizeNearest(Resize):
 
     name = "resize_nearest"
     mode = "nearest"
+    picks = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return (take_nearest(operands[0], attributes["size"], self.rules(attributes)),)

@@ -38,6 +38,7 @@ class Reshape(Operator):
 
     name = "reshape"
     keeps_quantization = True
+    moves = True
     view = True
     memory_bound = True
     work = 0
@@ -95,6 +96,7 @@ class Transpose(Operator):
 
     name = "transpose"
     keeps_quantization = True
+    moves = True
     scales = Scales.OPERAND
     operands = ("x",)
     attributes = {"permutation": AttributeSpec(tuple, "old dimension for each new one")}
@@ -150,6 +152,7 @@ class Pad(Operator):
 
     name = "pad"
     keeps_quantization = True
+    moves = True
     scales = Scales.OPERAND
     operands = ("x",)
     attributes = {
@@ -191,6 +194,7 @@ class Concat(Operator):
 
     name = "concat"
     keeps_quantization = True
+    moves = True
     scales = Scales.JOINT
     operands = ("*values",)
     attributes = {"axis": AttributeSpec(int, "dimension along which the tensors are joined", -1)}
@@ -249,6 +253,7 @@ class Slice(Operator):
 
     name = "slice"
     keeps_quantization = True
+    moves = True
     scales = Scales.OPERAND
     operands = ("x",)
     attributes = {

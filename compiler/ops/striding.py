@@ -41,6 +41,7 @@ class StridedSlice(Operator):
 
     name = "strided_slice"
     keeps_quantization = True
+    moves = True
     scales = Scales.OPERAND
     operands = ("x",)
     attributes = {"begin": BEGIN, "size": AttributeSpec(tuple, "number of elements"), "strides": STRIDES}
@@ -123,6 +124,7 @@ class MirrorPad(Operator):
 
     name = "mirror_pad"
     keeps_quantization = True
+    moves = True
     scales = Scales.OPERAND
     operands = ("x",)
     attributes = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ...graph.analysis import static_values
@@ -15,9 +16,8 @@ from ...ops.transpose_convolution import TransposeConvolution
 from ...passes import Pass
 from ...precision import BF16, F16
 from ...types import DType
+from .narrow_storage import NarrowStorage, moves
 
-WORTH_A_COPY = 64
-"""Products for each element of an input that is rounded by a kernel of its own, at least."""
 LARGE = 1 << 20
 """Elements of a depthwise convolution's input, too many for the L2 cache, so that half the bytes pay for widening."""
 LARGE_BESIDE_TILES = 1 << 10
@@ -33,9 +33,11 @@ class NarrowProducts(Pass):
 
     - The weight is rounded to `precision`, bf16 or f16, once. The group that reads it brings it back to f32.
     - With bf16 and `pairs` (the machine multiplies pairs of bfloat16), the first operand is rounded to bfloat16, too.
-      The group that makes it stores it so, if all that read it take it: such contractions, and operations on single
-      elements. Else, if there are enough products for each element, a kernel rounds a copy.
-    - The large input of a depthwise convolution is stored so, too, if all that read it take it.
+      The group that makes it stores it so, if all that read it take it: such contractions, operations on single
+      elements, and those that pick or move elements, such as `max_pool` and `concat`. Else, if there are enough
+      products for each element, a kernel rounds a copy.
+    - So is what such elements are picked or moved from, which changes no number, the large input of a depthwise
+      convolution, and the result of a contraction that only the end of another one adds to a sum stored so.
     - Sums and everything else stay f32; so do the inputs and outputs of the graph.
 
     Before::
@@ -86,12 +88,9 @@ class _Narrowing:
         found = ((op, self._contraction(op)) for op in graph.operations)
         self.contractions = {op: group for op, group in found if group is not None}
         self.depthwise = {op: group for op in graph.operations if (group := self._large_depthwise(op)) is not None}
-        self.stored: set[Value] = set()
-        """Values that the group which makes them stores as bfloat16."""
-        self.copied: set[Value] = set()
-        """Values of which a kernel rounds a copy."""
-        if pairs:
-            self._choose_inputs()
+        storage = NarrowStorage(graph, self.static, self.contractions, self.depthwise) if pairs else None
+        self.stored: Collection[Value] = storage.stored if storage else ()
+        self.copied: Collection[Value] = storage.copied if storage else ()
         self.rewriter = Rewriter(graph)
         self.narrow: dict[Value, Value] = {}
         """By a value of the old graph: its bits in the new one."""
@@ -126,48 +125,6 @@ class _Narrowing:
             return None
         return group if all(v.type.dtype is DType.F32 for v in operands) else None
 
-    def _choose_inputs(self) -> None:
-        """Find what contractions multiply as bfloat16, and what else is stored so."""
-        for group in self.depthwise.values():
-            value = group.outer[group.anchor.operands[0]]
-            if self._makes_bits(value) and all(self._takes_bits(user, value) for user in self.graph.users[value]):
-                self.stored.add(value)
-        for group in self.contractions.values():
-            value = group.outer[group.anchor.operands[0]]
-            if value in self.static or value in self.stored or value in self.copied or not value.type.size:
-                continue
-            users = self.graph.users[value]
-            if self._makes_bits(value) and all(self._takes_bits(user, value) for user in users):
-                self.stored.add(value)
-                continue
-            macs = sum(g.macs for user in users if (g := self._multiplied_by(user, value)))
-            if macs >= WORTH_A_COPY * value.type.size:
-                self.copied.add(value)
-
-    def _multiplied_by(self, op: Operation, value: Value) -> Group | None:
-        """The contraction that `op` is, if its first operand is the value."""
-        group = self.contractions.get(op)
-        return group if group is not None and group.outer[group.anchor.operands[0]] is value else None
-
-    def _makes_bits(self, value: Value) -> bool:
-        """True if what makes a value can round it before it is stored."""
-        op = self.graph.producers.get(value)
-        if op is None or value in self.graph.outputs or len(op.results) != 1:
-            return False
-        if op.body is not None:
-            return not group_of(op, self.graph.producers).normalizes_rows
-        return op.operator.anchor or (op.operator.elementwise and not op.operator.view)
-
-    def _takes_bits(self, op: Operation, value: Value) -> bool:
-        """True if all members of a group that read a value take it as it is stored."""
-        if op.operator.regions or len(op.results) != 1:
-            return False
-        if group := self.contractions.get(op) or self.depthwise.get(op):
-            return all(group.outer[v] is not value for v in group.anchor.operands[1:])
-        if op.body is None:
-            return op.operator.elementwise and not op.operator.view
-        return all(member.operator.elementwise for member in op.body.operations)
-
     # ---- the new graph ----
 
     def result(self) -> Graph:
@@ -175,11 +132,22 @@ class _Narrowing:
         if not self.contractions:
             return self.graph
         for op in self.graph.operations:
-            if op in self.contractions or any(v in self.stored for v in (*op.operands, *op.results)):
+            if len(op.results) == 1 and moves(op) and op.result in self.stored:
+                self._move(op)
+            elif op in self.contractions or any(v in self.stored for v in (*op.operands, *op.results)):
                 self._rewrite(op)
             else:
                 self.rewriter.copy(op)
         return self.rewriter.close()
+
+    def _move(self, op: Operation) -> None:
+        """Emit an operation on bits."""
+        operands = tuple(self._bits(v) for v in op.operands)
+        new = self.rewriter.operation(
+            op.operator, operands, op.attributes, location=op.location, name=op.result.name
+        ).result
+        self.rewriter.replace(op.result, new)
+        self.narrow[op.result] = new
 
     def _rewrite(self, op: Operation) -> None:
         """Emit an operation as a group that widens what it reads, and rounds its result if that is stored so."""

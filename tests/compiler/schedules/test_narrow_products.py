@@ -225,3 +225,80 @@ def test_rounding() -> None:
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
     assert np.isnan(from_bfloat16_bits(bfloat16_bits(np.array([np.nan, -np.nan], np.float32)))).all()
+
+
+def conv(maker: Maker, x: Value, filters: int) -> Value:
+    return maker.b.emit("conv2d", x, maker.param(1, 1, x.type.shape[-1], filters), **SAME)
+
+
+def stored(maker: Maker, outputs: Sequence[Value]) -> list[tuple[str, ...]]:
+    """What machines with products of pairs store as bits, but for inputs and weights: the operators that make it."""
+    optimized = check(maker, outputs, "znver4", "bf16", threads=2)
+    made = [op for op in optimized.operations if op.result.type.dtype is DType.I16 and op.result.type.rank == 4]
+    inside = ([m.name for m in op.body.operations] if op.body is not None else [op.name] for op in made)
+    bits = ("from_bfloat16", "to_bfloat16", "relayout")
+    return [tuple(name for name in names if name not in bits) for names in inside if names != ["to_bfloat16"]]
+
+
+POOL = {"size": (3, 3), "strides": (2, 2), "padding": ((1, 1), (1, 1))}
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes"),
+    [
+        ("max_pool", POOL),
+        ("reduce_max", {"axes": (1,), "keepdims": True}),
+        ("resize_nearest", {"size": (9, 10)}),
+        ("transpose", {"permutation": (0, 2, 1, 3)}),
+        ("reshape", {"shape": (1, 5, 7, 8)}),
+        ("pad", {"padding": ((0, 0), (1, 2), (0, 1), (0, 3))}),
+        ("slice", {"begin": (0, 1, 0, 3), "size": (1, 6, 4, 5)}),
+        ("strided_slice", {"begin": (0, 6, 0, 0), "size": (1, 3, 5, 8), "strides": (1, -2, 1, 1)}),
+        ("mirror_pad", {"padding": ((0, 0), (1, 1), (2, 0), (0, 0))}),
+    ],
+)
+def test_what_elements_are_picked_or_moved_from_is_stored_so(operator: str, attributes: dict[str, Any]) -> None:
+    """It changes no number: what comes out is rounded to the same bits."""
+    maker = Maker()
+    moved = maker.b.emit(operator, maker.input(1, 7, 5, 8), **attributes)
+    graph = maker.b.finish([moved])
+    rounded = {name: from_bfloat16_bits(bfloat16_bits(x)) for name, x in maker.inputs.items()}
+    (after,), (before_it,) = evaluate(graph, maker.inputs, {}), evaluate(graph, rounded, {})
+    np.testing.assert_array_equal(from_bfloat16_bits(bfloat16_bits(after)), before_it)
+    maker = Maker()
+    before = maker.b.emit("relu", conv(maker, maker.input(1, 7, 5, 8), 8))
+    y = conv(maker, maker.b.emit(operator, before, **attributes), 6)
+    found = stored(maker, [y])
+    assert found == [("conv2d", "relu"), (operator,)]
+
+
+def test_padding_of_other_numbers_is_no_matter_of_bits() -> None:
+    maker = Maker()
+    padded = maker.b.emit(
+        "pad", conv(maker, maker.input(1, 7, 5, 8), 8), padding=((0, 0), (1, 1), (1, 1), (0, 0)), value=1.5
+    )
+    assert ("pad",) not in stored(maker, [conv(maker, padded, 6)])
+
+
+def test_joined_values_are_stored_so_if_all_are() -> None:
+    for is_output in (False, True):
+        maker = Maker()
+        x = maker.b.emit("relu", maker.input(1, 6, 6, 8))
+        a, b = (
+            conv(maker, x, 8),
+            maker.b.emit("max_pool", conv(maker, x, 12), size=(1, 1), strides=(1, 1), padding="same"),
+        )
+        y = conv(maker, maker.b.emit("concat", a, b, axis=-1), 5)
+        found = stored(maker, [y, a] if is_output else [y])
+        assert (("concat",) in found) != is_output
+        assert (("conv2d",) in found) != is_output
+
+
+def test_branches_are_stored_so_where_their_sum_is() -> None:
+    for is_read_later in (False, True):
+        maker = Maker()
+        x = maker.b.emit("relu", maker.input(1, 6, 6, 16))
+        y = maker.b.emit("relu", maker.b.emit("add", conv(maker, x, 32), conv(maker, x, 32)))
+        outputs = [conv(maker, y, 8)] if is_read_later else [maker.b.emit("tanh", y)]
+        found = stored(maker, outputs)
+        assert (("conv2d",) in found) == (("conv2d", "add", "relu") in found) == is_read_later
