@@ -101,7 +101,7 @@ class _Lowering:
         self.guards = dict(guards_of(graph, self.state))
         plain = not self.guards and not any(op.operator.regions and op.name != "map" for op in graph.operations)
         self.may_overwrite = target.is_scarce and plain
-        self.least_overwriting = (0 if target.is_scarce else target.l2_bytes) if plain else math.inf
+        self.least_overwriting = (0 if target.is_scarce else target.l1_bytes) if plain else math.inf
         """Bytes of a result from which on it is written in the memory of what is read for the last time."""
         self.region = WeightRegion(graph, target.alignment)
         self.weights = self.region.static
