@@ -7,22 +7,33 @@ from ....loops.ir import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Spread
 from ....loops.nodes import FromBfloat16, ToBfloat16
 from ....types import DType
 from .emission import Nested
-from .text import Value, llvm_type
+from .text import Value, llvm_type, mask
 
 _DOTS = {lanes: f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}" for lanes in (4, 8, 16)}
 """By the number of sums."""
 _CONVERSIONS = {lanes: f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}" for lanes in (8, 16)}
 """By the number of floats."""
+_WIDEST = 16
+"""Floats of a vector."""
+_CONVERSION_OF_TWO = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
+"""Of two vectors, the upper half of the result first."""
 
 
 def to_bfloat16(emitter: Nested, expr: ToBfloat16) -> Value:
     """The node `ToBfloat16`."""
     lanes = expr.type.lanes
-    if not (emitter.target.has_bfloat16 and lanes in _CONVERSIONS):
+    if not emitter.target.has_bfloat16 or lanes not in (*_CONVERSIONS, 2 * _WIDEST):
         return emitter.value(_rounded(emitter, expr.value))
-    x, bits = emitter.value(expr.value), llvm_type(DType.I16, lanes)
-    narrow = emitter.out.call(f"<{lanes} x bfloat>", _CONVERSIONS[lanes], (x.type.text, x.name))
-    return Value(bits, emitter.out.emit(f"bitcast <{lanes} x bfloat> {narrow} to {bits.text}"))
+    x, bits, out = emitter.value(expr.value), llvm_type(DType.I16, lanes), emitter.out
+    kind = f"<{lanes} x bfloat>"
+    if lanes in _CONVERSIONS:
+        narrow = out.call(kind, _CONVERSIONS[lanes], (x.type.text, x.name))
+    else:
+        places = (range(start, start + _WIDEST) for start in (_WIDEST, 0))
+        halves = [out.emit(f"shufflevector {x}, {x.type.text} poison, {mask(place)}") for place in places]
+        half = llvm_type(DType.F32, _WIDEST).text
+        narrow = out.call(kind, _CONVERSION_OF_TWO, *((half, h) for h in halves))
+    return Value(bits, out.emit(f"bitcast {kind} {narrow} to {bits.text}"))
 
 
 def _rounded(emitter: Nested, value: Expr) -> Expr:

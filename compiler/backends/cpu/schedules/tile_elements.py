@@ -121,7 +121,7 @@ class Pairs:
     word = PAIR
     dtype = DType.I16
     fills_up = False
-    joined = 1
+    joined = 2
     products = 14.0
     rescaling: UnsignedRescaling | None = None
     table: Buffer
