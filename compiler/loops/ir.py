@@ -144,7 +144,7 @@ class Store(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class Prefetch(Stmt):
-    """Begin to bring the line of memory with an element into the L1 cache; no value changes."""
+    """Begin to bring the line of memory with an element into the caches; no value changes."""
 
     buffer: Buffer
     indices: tuple[Expr, ...]
@@ -152,6 +152,8 @@ class Prefetch(Stmt):
     """The element is written next."""
     ahead: int = 0
     """So many elements behind it in memory is what is asked for, which may lie beyond the buffer."""
+    far: bool = False
+    """It goes into the L2 cache only, as much else is read before it."""
 
 
 @dataclass(frozen=True, slots=True)

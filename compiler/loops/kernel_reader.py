@@ -81,9 +81,9 @@ class KernelReader(TokenReader):
             then = self.block(scope.inner())
             return If(condition, then, self.block(scope.inner()) if self.skip("else") else ())
         if self.skip("prefetch"):
-            writes = self.skip("out")
+            writes, far = self.skip("out"), self.skip("far")
             place = self.access(self.name("%"), scope)
-            return Prefetch(*place, writes, self.integer() if self.skip("ahead") else 0)
+            return Prefetch(*place, writes, self.integer() if self.skip("ahead") else 0, far)
         name = self.name("%")
         if self.token == "[":
             buffer, indices = self.access(name, scope)

@@ -103,8 +103,9 @@ def _block(body: Sequence[Stmt], indent: str) -> Iterator[str]:
                 yield f"{indent}{buffer.space.value} {print_name(buffer.name)}: {_shape(buffer)}"
             case Store(buffer, indices, value):
                 yield f"{indent}{print_name(buffer.name)}[{_list(indices)}] = {print_expr(value)}"
-            case Prefetch(buffer, indices, writes, ahead):
-                word, behind = "prefetch out" if writes else "prefetch", f" ahead {ahead}" if ahead else ""
+            case Prefetch(buffer, indices, writes, ahead, far):
+                word = "prefetch" + " out" * writes + " far" * far
+                behind = f" ahead {ahead}" if ahead else ""
                 yield f"{indent}{word} {print_name(buffer.name)}[{_list(indices)}]{behind}"
             case If(condition, then, otherwise):
                 yield f"{indent}if {print_expr(condition)} {{"

@@ -265,7 +265,8 @@ class _Inlining:
             buffer, index = self._access(s.buffer, s.indices)
             return Store(buffer, index, self.expr(s.value))
         if isinstance(s, Prefetch):
-            return Prefetch(*self._access(s.buffer, s.indices), s.writes, s.ahead)
+            buffer, index = self._access(s.buffer, s.indices)
+            return replace(s, buffer=buffer, indices=index)
         if isinstance(s, For):
             kind = LoopKind.SERIAL if s.kind is LoopKind.PARALLEL else s.kind
             body = self.block(s.body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,3 +105,43 @@ def test_rows_begin_where_lines_of_the_cache_do() -> None:
     assert target is not None
     text = str(optimize(graph, pipelines.INFERENCE, target, precision="bf16"))
     assert "i16[1,14,14,1024]{0:0,0:0,0:0,0:32}" in text
+
+
+def residual(pixels: int, channels: int) -> Graph:
+    """A product of whose two results one is added to the other, with small integers."""
+    rng = np.random.default_rng(pixels)
+    b = GraphBuilder("net")
+    x = b.emit("relu", b.input("x", TensorType(DType.F32, (1, 1, pixels, 64))))
+    weights = [b.constant(rng.integers(-4, 5, (1, 1, 64, channels)).astype(np.float32)) for _ in range(2)]
+    window: dict[str, Any] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
+    first, second = (b.emit("conv2d", x, w, **window) for w in weights)
+    y = b.emit("relu", b.emit("add", first, b.emit("relu", second)))
+    last = b.constant(rng.integers(-4, 5, (1, 1, channels, 16)).astype(np.float32))
+    return b.finish([b.emit("conv2d", y, last, **window)])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("pixels", "channels"), [(600, 112), (131, 320), (49, 1040), (1, 64)])
+def test_what_is_asked_for_early(pixels: int, channels: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, and beyond the first cache what ends read: the text has it, and no number changes."""
+    monkeypatch.setattr(tile_contraction, "GAIN", np.inf)
+    has_tiles = host_target().has_bfloat16_tiles
+    found = host_target() if has_tiles else find_target("sapphirerapids")
+    assert found is not None
+    target = replace(found, streams_slowly=True, l1_bytes=48 << 10)
+    optimized = optimize(residual(pixels, channels), pipelines.INFERENCE, target, precision="bf16")
+    module = lower(optimized, target, threads)
+    verify_module(module)
+    text = print_module(module)
+    assert print_module(parse_module(text)) == text
+    assert "prefetch far %w[" in text
+    is_large = pixels * channels * 2 > target.l1_bytes
+    assert ("prefetch far %e0[" in text or "prefetch far %y[" in text) == is_large
+    llvm = emit_module(module, target)
+    assert "i32 0, i32 2, i32 1)" in llvm  # the second cache
+    if not has_tiles:
+        pytest.skip("this machine has no tile registers, or the process may not use them")
+    x = np.random.default_rng(1).integers(0, 3, (1, 1, pixels, 64)).astype(np.float32)
+    (expected,) = evaluate(optimized, [x])
+    with Program(module, object_code(llvm, target), target, threads) as program:
+        np.testing.assert_array_equal(program(x), expected)

@@ -182,7 +182,8 @@ class KernelEmitter(ExpressionEmitter):
         if stmt.ahead:  # not `inbounds`, as what is never read may lie anywhere
             behind = stmt.ahead * stmt.buffer.dtype.itemsize
             pointer = self.out.emit(f"getelementptr i8, ptr {pointer}, i{self.pointer_bits} {behind}")
-        self.out.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(stmt.writes)}, i32 3, i32 1)")
+        locality = 2 if stmt.far else 3
+        self.out.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(stmt.writes)}, i32 {locality}, i32 1)")
 
     def _tile(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
         """The register of a tile."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from ....graph.ir import Value
-from ....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Interleave, Load, Stmt, Store
+from ....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Interleave, Load, Prefetch, Stmt, Store
 from ....lowering.group import Group
 from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div
@@ -98,7 +98,9 @@ class Bfloat16Emitter(ContractionEmitter):
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
-        return Bfloat16MicroKernel(self, rows, columns, widths)
+        kernel = Bfloat16MicroKernel(self, rows, columns, widths)
+        kernel.ahead = self.ahead
+        return kernel
 
 
 class Bfloat16MicroKernel(MicroKernel):
@@ -138,6 +140,8 @@ class Bfloat16MicroKernel(MicroKernel):
         for width in self.widths:
             place = (j, depth, Const(offset * PAIR))
             weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * PAIR)))
+            if self.ahead:
+                block.append(Prefetch(o.w, place, ahead=self.ahead))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:

@@ -102,14 +102,13 @@ class MicroKernel:
 
     def _fetch(self, image: Expr, row: Expr, column: Expr) -> None:
         """Ask for the lines that the end of the tile reads and writes, which arrive during the multiplications."""
-        step = LINE // self.o.dtype.itemsize
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             place = self._place(image, row + r, column + s)
             return [
                 Prefetch(each.buffer, physical(each.type, (*place, self.channels[0] + offset)), each.writes)
                 for each in self.o.fetched
-                for offset in range(0, sum(self.widths), step)
+                for offset in range(0, sum(self.widths), LINE // each.type.dtype.itemsize)
             ]
 
         self.block += self._pixels(pixel) if self.o.fetched else []

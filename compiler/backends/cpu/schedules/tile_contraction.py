@@ -10,6 +10,8 @@ one run for each. `tile_elements` has what depends on the type of elements, `til
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ....graph.ir import Value
 from ....loops.ir import Buffer, Expr
 from ....lowering.group import Group, Setting
@@ -23,6 +25,7 @@ from .geometry import Line, Walk, walks
 from .grouped import first_of_group
 from .integer_contraction import serves
 from .micro_kernel import MicroKernel
+from .owner import Fetched
 from .tile_elements import Bytes, Pairs, TileElements
 from .tile_kernel import TileMicroKernel
 from .tile_shapes import COLUMNS, Shapes, Steps
@@ -87,6 +90,11 @@ class TileEmitter(ContractionEmitter):
         self.run_length = g.depth if self.gathers else self.run
         """Elements of the sum that tiles find side by side."""
         super().__init__(group, g, target, threads)
+        result = group.result.type
+        read = [Fetched(b, v.type, False) for v, b in self.extras.items() if v.type.shape == result.shape]
+        self.far: Sequence[Fetched] = read if g.flat and result.bytes > target.l1_bytes else ()
+        if self.gathers:  # copies wait for results that were stored before them
+            self.fetched = (Fetched(self.y, result, True),)
 
     def _choose_tile(self, target: Target) -> Tile:
         itemsize, result = self.x_type.dtype.itemsize, self.group.result.type

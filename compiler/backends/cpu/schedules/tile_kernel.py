@@ -22,19 +22,18 @@ from ....loops.ir import (
     Join,
     Load,
     LoopKind,
-    Prefetch,
     Space,
     Stmt,
     Store,
-    minimum,
 )
 from ....lowering.kernel import let
 from ....lowering.loops import ceil_div, loop
 from .epilogue import Finish
 from .micro_kernel import MicroKernel
-from .owner import Owner, Step
+from .owner import Fetched, Owner, Step
 from .rescaling import FIELDS, START
 from .tile_elements import TileElements
+from .tile_prefetch import EndAhead, WeightsAhead
 from .tile_shapes import COLUMNS, ROWS, Steps, finished_at_once, held, parts_of
 from .tiling import Grid
 
@@ -57,6 +56,10 @@ class TileOwner(Owner, Protocol):
     """Elements of the sum that are contiguous in the input."""
     grid: Grid
     """The bands of an image."""
+    ahead: int
+    """Elements of weights that steps of tiles ask for early."""
+    far: Sequence[Fetched]
+    """Tensors of the result's shape that ends read from beyond the first cache, if all pixels form a row."""
 
     def panel(self, j: Expr) -> Expr:
         """The first packed tile of weights of channel tile j."""
@@ -102,11 +105,16 @@ class TileMicroKernel(MicroKernel):
         }
         shape = (len(self.parts) * self.tiles, ROWS * COLUMNS)
         self.finished = Buffer(name("sums"), owner.dtype, shape, Space.STACK)
+        g, grid, cut = owner.g, owner.grid, owner.cut
+        row = owner.elements.word * COLUMNS
+        self.weights_ahead = WeightsAhead(owner.w, row, self.tiles, grid.count * g.images, owner.ahead)
+        slots, channels = (cut.count + bool(cut.rest)) * self.tiles, sum(widths)
+        self.end_ahead = EndAhead(owner.far, columns, channels, slots, g.width - 1) if owner.far else None
 
     def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
         """The statements, as a block of their own, with which the tiles end."""
         first = column // self.columns if self.owner.g.flat else row // self.owner.grid.band.rows
-        self.band = image * self.owner.grid.count + first
+        self.band, self.column = image * self.owner.grid.count + first, column
         body = tuple(super().emit(image, row, column, j))
         return [For(self.owner.names.fresh("once"), Const(0), Const(1), body, LoopKind.UNROLL)]
 
@@ -202,17 +210,12 @@ class TileMicroKernel(MicroKernel):
         return block
 
     def _ask_ahead(self, tile: int, depth: Expr, words: int) -> list[Stmt]:
-        """Ask for a part of the weights of the channel tiles that come next: all bands together ask for all of them."""
-        bands = self.owner.grid.count * self.owner.g.images
-        if bands == 1 or self.owner.w.shape[0] <= self.tiles:
-            return []
-        share = ceil_div(words, bands)
-        turns, row = ceil_div(words, share), self.owner.elements.word * COLUMNS
-        panel = minimum(self.panel + (self.tiles + tile), self.owner.w.shape[0] - 1)
-        lines: list[Expr] = [self.band % turns * share + i for i in range(share)]
-        if turns * share > words:
-            lines = [minimum(line, words - 1) for line in lines]
-        return [Prefetch(self.owner.w, (panel, (depth + line) * row)) for line in lines]
+        """Ask for what comes next, beside the products of a tile of weights."""
+        asked = self.weights_ahead.step(self.panel + tile, self.band, depth, words)
+        if self.end_ahead is None:
+            return asked
+        slot = depth // self.owner.cut.words * self.tiles + tile
+        return [*asked, *self.end_ahead.slot(slot, self.column, self.channels[0])]
 
     def _numbered_parts(self) -> Iterator[tuple[int, Part]]:
         """Parts and their places among those of their size."""
