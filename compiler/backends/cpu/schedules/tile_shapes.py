@@ -3,7 +3,8 @@
 A step multiplies tiles of up to 16 pixels by up to 16 words of their inputs, of four bytes each, with tiles of those
 words' weights for 16 channels, each with each. The estimate, in cycles of a core (Emerald Rapids): a product takes one
 for each pixel, but no fewer than `LEAST_PRODUCT`, however few words there are; lines of memory are loaded beside it,
-two in a cycle from the first cache, each in `SECOND_CACHE` from the second, each in `THIRD_CACHE` from beyond.
+each in `FIRST_CACHE` from the first cache, in `SECOND_CACHE` more from the second, in `THIRD_CACHE` more from beyond.
+The longer of the two hides the shorter but for a part, `SHOWN`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ WORDS = 16
 """Most words of a tile's row."""
 REGISTERS = 8
 LEAST_PRODUCT = 9.0
-SECOND_CACHE = 2.5
-THIRD_CACHE = 6.0
+FIRST_CACHE = 0.4
+SECOND_CACHE = 0.9
+THIRD_CACHE = 2.4
+SHOWN = 0.5
 OVERHEAD = 40.0
 """Until the first product of tiles is done, and the last one."""
 SUMS = 20.0
@@ -218,7 +221,7 @@ class Shapes:
         for words, times in ((self.steps.words, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
             products = channels * sum(max(float(m), LEAST_PRODUCT) for m in pixels)
             loads = sum(pixels) * self._lines(words) * inputs + channels * words * weights
-            total += self.runs * times * max(products, loads)
+            total += self.runs * times * (max(products, loads) + SHOWN * min(products, loads))
         return total
 
     def _lines(self, words: int) -> float:
@@ -229,7 +232,7 @@ class Shapes:
     def _line_costs(self, pixels: int, channels: int, channels_outside: bool) -> tuple[float, float]:
         """Cycles of a line of inputs, and of weights."""
         g, depth = self.g, self.runs * self.steps.total * WORD
-        near, room = 0.5, FIRST_CACHE_SHARE * self.l1_bytes
+        near, room = FIRST_CACHE, FIRST_CACHE_SHARE * self.l1_bytes
         reuse = max(1.0, g.window[0] * g.window[1] / math.prod(g.strides))
         all_weights, panel, patch = depth * self.filters, depth * COLUMNS * channels, pixels * depth / reuse
         beyond = THIRD_CACHE if all_weights > SECOND_CACHE_SHARE * self.l2_bytes else SECOND_CACHE
@@ -237,6 +240,5 @@ class Shapes:
             inputs = g.plane_inputs * g.images * self.itemsize
             far = THIRD_CACHE if inputs > SECOND_CACHE_SHARE * self.l2_bytes else SECOND_CACHE
             return near + far / reuse, near if panel <= room else near + SECOND_CACHE
-        if all_weights + patch <= room:
-            return near + SECOND_CACHE / reuse / ceil_div(self.filters, COLUMNS * channels), near
-        return near if patch <= room else near + SECOND_CACHE / reuse, near + beyond
+        panels = ceil_div(self.filters, COLUMNS * channels) if patch <= room else 1
+        return near + SECOND_CACHE / reuse / panels, near if all_weights + patch <= room else near + beyond
