@@ -346,7 +346,8 @@ class _Lowering:
                 begin = own[turns][root].first if root in own[turns] else position
                 own[turns][root] = Lifetime(root, root.type.bytes, begin, position)
                 continue
-            value = self.root(self.slices[root].whole) if root in self.slices else root
+            seen = self.root(self.slices[root].whole) if root in self.slices else root
+            value = self.shared.get(seen, seen)
             first.setdefault(value, turns.first if turns is not None else position)
             last[value] = turns.end - 1 if turns is not None else position
         if self.inputs_in_arena:

@@ -251,3 +251,31 @@ def test_estimates_choose_few_samples_where_activations_are_large() -> None:
         assert counts[0] == 8
         assert counts == sorted(counts, reverse=True)
         assert sum(t.end - t.first for t in module.turns) > 50
+
+
+def test_turns_read_what_was_written_in_the_memory_of_others() -> None:
+    """That memory stays theirs until the last turn."""
+    text = """
+graph @g(%x: f32[4,6,5,8], %z: f32[4,6,5,8]) -> (f32[4,6,5,16]) {
+  %u = param : f32[1,1,8,16]
+  %w = param : f32[1,1,8,8]
+  %0 = cumulative_sum(%x) {axis = 0} : f32[4,6,5,8]
+  %1 = softmax(%z) {axis = 0} : f32[4,6,5,8]
+  %2 = add(%1, %0) : f32[4,6,5,8]
+  %3 = conv2d(%2, %w) {strides = [1,1], padding = "same", dilations = [1,1]} : f32[4,6,5,8]
+  %4 = tanh(%3) : f32[4,6,5,8]
+  %5 = conv2d(%4, %u) {strides = [1,1], padding = "same", dilations = [1,1]} : f32[4,6,5,16]
+  %6 = cumulative_sum(%5) {axis = 0} : f32[4,6,5,16]
+  return %6
+}
+"""
+    graph = parse_graph(text)
+    x, z = (np.random.default_rng(seed).standard_normal((4, 6, 5, 8)).astype(np.float32) for seed in (0, 1))
+    params = dict(initial_weights(graph, seed=3))
+    module = split(graph, 1, threads=2, target=replace(TARGET, l1_bytes=64))
+    verify_module(module)
+    assert len(next(call for call in module.calls if "add" in call.label).arguments) == 2
+    assert module.turns
+    (expected,) = evaluate(graph, [x, z], params)
+    (found,) = run_module(module, [x, z], params)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
