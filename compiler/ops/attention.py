@@ -33,7 +33,8 @@ class Attention(Operator):
 
     q is [..., L, D], k [..., S, D] and v [..., S, E]; leading dimensions (batch, heads) broadcast. The optional mask is
     added to the scores [..., L, S] and broadcasts to them. The result is [..., L, E]. `causal` leaves to query i the
-    keys up to i, counted from the first ones. A query all of whose scores are -inf gives NaN, as softmax does.
+    keys up to i, counted from the first ones. A query all of whose scores are -inf gives NaN, as softmax does. In code,
+    keys whose weight beside the largest one would be subnormal or little more count for nothing.
     With `heads_inside`, q, k, v and the result are [..., L, heads, D], as projections to all heads give them; scores
     and mask stay [..., heads, L, S].
 

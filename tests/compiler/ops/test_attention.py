@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,24 @@ def test_hidden_keys_and_special_scores(keys: int) -> None:
     assert np.isnan(meant[2:5]).all()
     assert np.isfinite(meant[5]).all()
     np.testing.assert_allclose(netc.compile(graph)(q, k, v, mask), meant, atol=2e-6)
+
+
+@pytest.mark.parametrize("keys", [2, 16, 49, 600])
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64], ids=str)
+def test_the_least_exponentials_are_zero(dtype: DType, keys: int) -> None:
+    """A mask of -100 hides keys as -inf does; subnormal weights took thirty times as long."""
+    deepest = -math.log(np.finfo(dtype.numpy).tiny)
+    shapes = ((5, 4), (keys, 4), (keys, 3), (5, keys))
+    q, _, v, mask = arrays(shapes, dtype.numpy)
+    k = np.zeros(shapes[1], dtype.numpy)
+    v[1:] = np.finfo(dtype.numpy).max / 4
+    mask[:, 0], mask[:, 1:] = 0, -deepest - 5
+    mask[1, 1:] = -np.inf
+    mask[2:, 1:] = -deepest / 2
+    graph = graph_of(shapes, {}, dtype)
+    found = netc.compile(graph)(q, k, v, mask)
+    np.testing.assert_array_equal(found[:2], v[[0, 0]])
+    np.testing.assert_allclose(found[2:], evaluate(graph, [q, k, v, mask])[0][2:], rtol=1e-5)
 
 
 def test_the_scores_are_not_stored() -> None:

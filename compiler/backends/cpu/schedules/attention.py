@@ -44,7 +44,7 @@ from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
 from ....ops.attention import Attention, sum_type
 from ....ops.matmul import broadcast_place
 from ....targets.target import Target
-from ....types import TensorType
+from ....types import DType, TensorType
 from .batch_matmul import divided, flat_place
 from .tiled_product import Columns, TiledProduct, spread_out
 from .tiling import Tile, Tiling
@@ -60,6 +60,8 @@ MOST_KEYS = 512
 """Up to so many keys are one block."""
 BLOCK_KEYS = 256
 BLOCK_QUERIES = 32
+LEAST_EXPONENTS = {DType.F32: -87.0, DType.F64: -708.0}
+"""Below them an exponential is 0: from a little further down on it would be subnormal."""
 
 
 def schedule_attention(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -335,12 +337,12 @@ class _Emitter:
         base = let(block, self.names.fresh("base"), Select(binary("eq", new, -math.inf), self._zero(), new))
 
         def weight(s: Expr) -> Expr:
-            return Unary("exp", s - spread_out(base, self.lanes))
+            return self._exponential(s - spread_out(base, self.lanes))
 
         total = self._reduced(block, r, row, "add", 0.0, weight)
         if only:
             return [*block, Store(self.totals, (r,), total)]
-        shrink = let(block, self.names.fresh("f"), Unary("exp", old - base))
+        shrink = let(block, self.names.fresh("f"), self._exponential(old - base))
 
         def shrunk(c: Expr, width: int) -> list[Stmt]:
             return [Store(self.sums, (r, c), Load(self.sums, (r, c), width) * spread_out(shrink, width))]
@@ -351,6 +353,15 @@ class _Emitter:
             Store(self.totals, (r,), Load(self.totals, (r,)) * shrink + total),
             *self._along(self.features, shrunk),
         ]
+
+    def _exponential(self, x: Expr) -> Expr:
+        """That of a number, or 0 in place of the least ones.
+
+        On subnormal numbers, and on the way to 0, processors spend a hundred cycles and more. Hidden keys lead there:
+        masks hold -100 or -inf.
+        """
+        least = LEAST_EXPONENTS[self.dtype]
+        return Select(binary("lt", x, least), self._zero(x.type.lanes), Unary("exp", maximum(x, least)))
 
     def _reduced(
         self, block: list[Stmt], r: Expr, row: int, op: str, neutral: float, function: Callable[[Expr], Expr]
