@@ -17,7 +17,7 @@ WORTH = 0.8
 INNER_WORTH = 0.6
 """The same for the innermost spatial dimension, whose pieces leave vector tiles half empty."""
 LEAST = 4
-"""Places that a piece has at least."""
+"""Places that a smaller piece costs as much as."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,8 @@ def _pieces(window: Window, d: int, limit: float | None) -> list[_Piece]:
         return []
     first, last = min(piece.first for piece in needed), max(piece.last for piece in needed)
     whole = _Piece(0, begin, first, last)
-    cost = sum((piece.end - piece.begin) * (piece.last - piece.first) for piece in cut)
-    small = len(needed) < len(cut) or any(piece.end - piece.begin < LEAST for piece in cut)
-    pays = limit is not None and not small and cost <= limit * begin * (last - first)
+    cost = sum(max(piece.end - piece.begin, LEAST) * (piece.last - piece.first) for piece in cut)
+    pays = limit is not None and len(needed) == len(cut) and cost <= limit * begin * (last - first)
     return cut if pays else [whole]
 
 
