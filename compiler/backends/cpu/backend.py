@@ -128,7 +128,7 @@ class Cpu(Backend):
         return link(objects_of(code), symbols)
 
     def fingerprint(self, target: Target) -> str:
-        """Versions of LLVM and its passes, and the target."""
-        from .codegen import machine
+        """Versions of LLVM and its passes, how objects are made, and the target."""
+        from .codegen import parts
 
-        return machine.fingerprint(target)
+        return parts.fingerprint(target)

@@ -24,11 +24,14 @@ PARTS = 4
 """Objects with kernels, at most."""
 SHORTEST = 1 << 18
 """Characters of a text that is worth it, at least."""
-CARRIED = 10
-"""Vectors that a loop carries from one step to the next, at least, where it needs all of them."""
+FREE = 6
+"""Registers beside what a loop carries from one step to the next, at most, where it needs all of them."""
 KEPT_CONSTANTS = range(3, 13)
-"""Of a kernel that is quicker with its constants in registers all the same: those of Winograd's transformations."""
-_CARRIES = re.compile(rf"(?:^ *%\S+ = phi <\d+ x float> .*\n){{{CARRIED},}}", re.MULTILINE)
+"""Of a kernel that, with few registers, is quicker with its constants in them all the same: those of Winograd's
+transformations."""
+FEWEST_CONSTANTS = 3
+"""Of a kernel that is quicker without them in registers, where there are many: those of a hard swish."""
+_CARRIED = re.compile(r"(?:^ *%\S+ = phi <\d+ x float> .*\n)+", re.MULTILINE)
 _CONSTANT = re.compile(r"splat \(float ([^)]*)\)")
 _MAGIC = b"netc objects\n"
 _KERNEL = re.compile(r'^define internal (void @"kernel\.[^"]*"\()(.*?)\) ', re.MULTILINE)
@@ -59,6 +62,12 @@ def objects_of(code: bytes) -> Sequence[bytes]:
         objects.append(code[start : start + size])
         start += size
     return objects
+
+
+def fingerprint(target: Target) -> str:
+    """What besides the text decides the bytes of the code."""
+    constants = f"constants {FREE} {KEPT_CONSTANTS.start}-{KEPT_CONSTANTS.stop} {FEWEST_CONSTANTS}"
+    return f"{machine.fingerprint(target)}, {constants}"
 
 
 def _parts(text: str, target: Target) -> tuple[list[str], list[str]]:
@@ -98,12 +107,16 @@ def _shares(kernels: Sequence[str], parts: int) -> list[str]:
 def _is_tight(kernel: str, target: Target) -> bool:
     """True if a loop needs all registers for what it carries from one step to the next.
 
-    LLVM takes constants out of all loops. Those of the code behind this one would lie in registers through it, and one
-    of its sums in memory: gelu behind a dense layer took twice as long as the layer.
+    LLVM takes constants out of all loops. Those of the code behind this one would lie in registers through it, and sums
+    of it in memory: gelu behind a dense layer took twice as long as the layer, with 32 registers up to three times.
     """
-    if not (target.reads_operands and target.has_few_registers) or _CARRIES.search(kernel) is None:
+    if not target.reads_operands:
         return False
-    return len(set(_CONSTANT.findall(kernel))) not in KEPT_CONSTANTS
+    carried = max((len(found[0].splitlines()) for found in _CARRIED.finditer(kernel)), default=0)
+    if carried < target.vector_registers - FREE:
+        return False
+    constants = len(set(_CONSTANT.findall(kernel)))
+    return constants not in KEPT_CONSTANTS if target.has_few_registers else constants >= FEWEST_CONSTANTS
 
 
 def _objects(texts: Sequence[str], target: Target) -> list[bytes]:
