@@ -1,4 +1,4 @@
-"""Grouped convolutions on processors with few registers that multiply two vectors in a cycle: rows of the window."""
+"""Grouped convolutions on processors that multiply two vectors in a cycle: rows of the window."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def lowered(graph: Graph, cpu: str = "haswell") -> Module:
     return lower(optimize(graph, pipelines.INFERENCE, target), target)
 
 
+@pytest.mark.parametrize("cpu", ["haswell", "skylake-avx512"])
 @pytest.mark.parametrize(
     ("x", "w", "attributes"),
     [
@@ -46,14 +47,27 @@ def lowered(graph: Graph, cpu: str = "haswell") -> Module:
         ((1, 5, 6, 16), (3, 2, 8, 8), {}),
         ((1, 4, 5, 9), (2, 3, 3, 6), {"strides": (1, 2)}),
         ((1, 4, 9, 20), (3, 4, 5, 32), {}),
+        ((1, 5, 31, 24), (3, 3, 8, 24), {}),
+        ((1, 1, 1, 16), (3, 3, 8, 16), {}),
+        ((1, 6, 7, 32), (1, 3, 16, 32), {}),
     ],
 )
-def test_loops_mean_what_the_graph_means(x: Shape, w: Shape, attributes: dict[str, Any]) -> None:
+def test_loops_mean_what_the_graph_means(x: Shape, w: Shape, attributes: dict[str, Any], cpu: str) -> None:
     net, given = convolution(x, w, **attributes)
-    module = lowered(net)
+    module = lowered(net, cpu)
     verify_module(module)
     (got,), (want,) = run_module(module, [given], {}), evaluate(net, [given], {})
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "stride", "rows"), [(16, 1, True), (8, 1, True), (4, 1, True), (4, 2, False)])
+def test_with_many_registers_rows_pay_where_windows_overlap(width: int, stride: int, rows: bool) -> None:
+    """Products wait for a spread element each, without."""
+    net, _ = convolution((1, 12, 12, 32), (3, 3, width, 32), strides=(stride, stride))
+    text = str(lowered(net, "skylake-avx512"))
+    read = text.count("spread<") + text.count("broadcast<")
+    assert read > 0
+    assert (2 * read < text.count("fma")) == rows
 
 
 @pytest.mark.parametrize(("width", "read"), [(8, "broadcast"), (4, "spread")])

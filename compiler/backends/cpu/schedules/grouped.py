@@ -54,10 +54,12 @@ def is_packed(channels: int, filters: int, lanes: int, *, halves: bool = False) 
 def shares_rows(g: Walk, target: Target) -> bool:
     """True if a step of a tile of one vector takes a whole row of the window.
 
-    Processors with more registers multiply by an element of memory in one instruction, or by a lane of a vector.
+    Processors with more registers multiply by an element of memory in one instruction, or by a lane of a vector: there
+    it pays where the windows of neighbouring pixels share all but a column.
     """
-    few = target.has_few_registers and not target.loads_ahead
-    return few and target.float_units > 1 and WIDEST_ROW >= g.window[1] > 1
+    if target.loads_ahead or target.float_units == 1 or not WIDEST_ROW >= g.window[1] > 1:
+        return False
+    return target.has_few_registers or g.strides[1] == 1
 
 
 class GroupedEmitter(ContractionEmitter):
