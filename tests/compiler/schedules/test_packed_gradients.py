@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import netc
-from netc.compiler.backends import lower, optimize
+from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError
@@ -155,23 +157,43 @@ def test_what_is_asked_for_lies_inside() -> None:
         verify_kernel(parse_kernel(text.format(4)))
 
 
-def test_weights_are_asked_for_ahead_where_memory_is_slow() -> None:
+@pytest.mark.parametrize(
+    ("side", "filters", "l2_bytes", "ahead"),
+    [(6, 640, 1 << 21, 24 * 32), (6, 640, 3 << 10, 1024), (3, 640, 1 << 21, 1024)],
+    ids=["a panel for all bands", "two panels don't fit", "one band"],
+)
+def test_weights_are_asked_for_ahead_where_memory_is_slow(side: int, filters: int, l2_bytes: int, ahead: int) -> None:
     """Whatever lies behind them: nothing is read beyond the buffer, and the text has it."""
     b = GraphBuilder("g")
     x, w = (
-        b.input("x", TensorType(DType.F32, (1, 6, 6, 24))),
-        b.emit("param", shape=(1, 1, 24, 40), dtype="f32", name="w"),
+        b.input("x", TensorType(DType.F32, (1, side, side, 24))),
+        b.emit("param", shape=(1, 1, 24, filters), dtype="f32", name="w"),
     )
     graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
     for slow in (True, False):
-        target = replace(host_target(), streams_slowly=slow, multiplies_by_lane=False)
+        target = replace(find_target("skylake-avx512"), streams_slowly=slow, l2_bytes=l2_bytes)
         module = lower(optimize(graph, pipelines.INFERENCE, target), target, 1)
         verify_module(module)
         asked = {
             (s.buffer.name, s.ahead) for k in module.kernels for s in statements(k.body) if isinstance(s, Prefetch)
         }
-        assert asked == ({("w", 1024)} if slow else set())
+        assert asked == ({("w", ahead)} if slow else set())
         assert all(parse_kernel(print_kernel(kernel)) == kernel for kernel in module.kernels)
+
+
+def test_bands_ask_for_all_of_the_next_panel() -> None:
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.F32, (1, 6, 6, 24)))
+    w = b.emit("param", shape=(1, 1, 24, 64), dtype="f32", name="w")
+    graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
+    target = find_target("skylake-avx512")
+    text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    (bands,) = {int(n) for n in re.findall(r"for %g = 0 to (\d+)", text)}
+    (step,) = set(re.findall(r"prefetch %w\[%j, (.*?), \d+\] ahead", text))
+    names = {"floordiv": operator.floordiv}
+    asked = {eval(step.replace("%", ""), {**names, "g": g, "k": k}) for g in range(bands) for k in range(24)}
+    assert bands > 1
+    assert asked == set(range(24))
 
 
 @pytest.mark.parametrize(("kernel", "parts"), [(1, [1]), (3, [1, 2, 2, 4])])

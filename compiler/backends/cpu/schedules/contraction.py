@@ -59,6 +59,8 @@ class ContractionEmitter:
     """Registers that a pixel needs beside its sums."""
     joined_vectors = 1
     """Vectors of sums, one or two, that are finished together."""
+    band: tuple[Expr, int] = (Const(0), 1)
+    """Number of the band that is being written, and how many there are, where all follow for each channel tile."""
     by_lanes = False
     """Multiplications take the elements of a pixel from the lanes of a vector."""
     fetched: Sequence[Fetched] = ()
@@ -88,6 +90,9 @@ class ContractionEmitter:
         comes_slowly = target.streams_slowly and self.packed and not self.copied
         self.ahead = AHEAD_BYTES // self.w.dtype.itemsize if comes_slowly else 0
         """Elements of weights that steps of tiles ask for early."""
+        panel = self.g.depth * self.tile.channels
+        self.next_panel = panel if 2 * panel * self.w.dtype.itemsize <= target.l2_bytes * KEPT_SHARE else 0
+        """The same where bands ask for the weights of the next channel tile; 0: these would displace those in use."""
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
@@ -219,8 +224,21 @@ class ContractionEmitter:
         """What computes one tile."""
         kind = LaneMicroKernel if self.by_lanes else MicroKernel
         kernel = kind(self, rows, columns, widths)
-        kernel.ahead = self.ahead
+        if self.ahead:
+            self._ask_early(kernel)
         return kernel
+
+    def _ask_early(self, kernel: MicroKernel) -> None:
+        """Have the steps of a tile ask for weights that come from beyond the L2 cache.
+
+        Those of a channel tile serve all bands. Each band asks for its part of the next channel tile's, which so have
+        the time of all of them to arrive; a single band asks for its own.
+        """
+        kernel.ahead = self.ahead
+        number, count = self.band
+        if count > 1 and self.next_panel:
+            kernel.ahead = self.next_panel
+            kernel.asked = lambda step: (number * self.g.depth + step) // count
 
     def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
         """Byte offsets of the input pixels that a tile reads in one step."""
@@ -272,7 +290,11 @@ class ContractionEmitter:
 
         def panel(j: Expr) -> list[Stmt]:
             def over_bands(widths: tuple[int, ...]) -> list[Stmt]:
-                return [*self._ahead(j, widths), *loop("g", bands, lambda g: self._band(g, j, widths))]
+                def each(g: Expr) -> list[Stmt]:
+                    self.band = (g, bands)
+                    return self._band(g, j, widths)
+
+                return [*self._ahead(j, widths), *loop("g", bands, each)]
 
             main = over_bands(self.tile.widths) if self.tiles else []
             if not self.last_widths:

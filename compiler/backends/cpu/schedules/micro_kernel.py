@@ -53,6 +53,8 @@ class MicroKernel:
     """Long sums in single precision are made of parts (see `partial_sums`)."""
     ahead = 0
     """Elements of weights behind those of a step that it asks for; 0: none."""
+    asked: Callable[[Expr], Expr] | None = None
+    """The step behind whose weights these elements are counted, by the step that asks; None: itself."""
 
     def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         self.o = owner
@@ -241,12 +243,12 @@ class MicroKernel:
         o, g = self.o, self.o.g
         block: list[Stmt] = []
         weights: list[Expr] = []
-        offset = 0
+        offset, asked = 0, self.asked(depth) if self.asked else depth
         for width, channel in zip(self.widths, self.channels, strict=True):
             place = o.weight_index(j, depth, channel, offset)
             weights.append(let(block, o.names.fresh("w"), self._loaded_weights(place, width)))
             if self.ahead:
-                block.append(Prefetch(o.w, place, ahead=self.ahead))
+                block.append(Prefetch(o.w, o.weight_index(j, asked, channel, offset), ahead=self.ahead))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
