@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import NetcError, near_miss
+from .signature import Network
 
 RESIZE = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 """Ways to resize a picture."""
@@ -22,6 +23,12 @@ class Setting:
 
     expected: str
     accepts: Callable[[Any], bool]
+
+
+def declaration(graph: Network) -> Mapping[str, Any]:
+    """The net's own `preprocess` definition; empty if it has none."""
+    declared: Mapping[str, Any] = graph.attributes.get("preprocess") or {}
+    return declared
 
 
 def overridden(declared: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:

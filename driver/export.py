@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from .classes import class_labels
 from .compiler.files import write_bytes
 from .compiler.graph.ir import Graph
 from .compiler.tflite import to_tflite
-from .picture import class_labels
 from .pipeline import Source, Weights, find_weights, load
 
 

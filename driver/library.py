@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .classes import usable_labels
 from .compiler.backends import find_target
 from .compiler.errors import NetcError
 from .compiler.files import writing
@@ -43,7 +44,6 @@ from .compiler.signature import output_names
 from .compiler.targets.target import Environment
 from .library_command import command_of, usual_storage
 from .neighbours import SIGNATURES, neighbours, write_shared
-from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program
 from .runtime.cache import compile_object
 from .runtime.data.images import Preprocess

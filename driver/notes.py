@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .output import echo
-
 if TYPE_CHECKING:
     from .compiler.graph.ir import Graph
     from .runtime.data.calibration import CalibrationSamples
@@ -13,6 +11,8 @@ if TYPE_CHECKING:
 
 def show_notes(*notes: str | None) -> None:
     """Show each note once; None is no note."""
+    from .output import echo  # brings Click along
+
     for text in dict.fromkeys(filter(None, notes)):
         echo(f"note: {text}", err=True)
 

@@ -93,7 +93,7 @@ class NetworkProgram(Program):
         """
         c = self._compilation
         if is_saved_name(path):
-            from .picture import usable_labels
+            from .classes import usable_labels
             from .saving import save_program
 
             save_program(path, c, self, usable_labels(c.graph, self._model, c.request.weights))
@@ -180,7 +180,7 @@ def compile(  # noqa: A001 (the public name)
         c = make()
         program = NetworkProgram(c, model)
         if key is not None:
-            from .picture import usable_labels
+            from .classes import usable_labels
 
             labels = usable_labels(c.graph, model, weights)
     if key is not None:

@@ -135,7 +135,7 @@ def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[s
 
 
 def _labels(c: Compilation, model: str, weights: str | None) -> tuple[Labels, NetcError | None]:
-    from .picture import class_labels
+    from .classes import class_labels
 
     try:
         return class_labels(c.graph, model, weights), None

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import astuple
-from importlib.metadata import version
 from typing import IO, Any
 
 import numpy as np
 
+from .classes import gives_probabilities
+from .compiler import VERSION
 from .compiler.errors import Location
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.state import initial_state
 from .compiler.modules.module import Call, Module
 from .notes import transposes_note
-from .picture import gives_probabilities
 from .pipeline import Compilation
 from .runtime.data.labels import Labels
 from .runtime.processor import needed_features
@@ -36,7 +36,7 @@ def save_program(
     image = c.backend.image(c.object.code, c.target, ENTRIES)
     initial = initial_state(c.graph)
     facts = {
-        "netc": version("netc"),
+        "netc": VERSION,
         "network": _signature(c.graph),
         "labels": [labels.names, labels.note],
         "note": transposes_note(c.graph),

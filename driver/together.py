@@ -6,13 +6,13 @@ import signal
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
 import click
 
+from .compiler import VERSION
 from .compiler.errors import EXIT_CODE, NetcError
 from .frontend.diagnostics import render
 from .output import echo
@@ -67,7 +67,7 @@ def facts_of(cpu: str | None, files: Mapping[str, str | None]) -> dict[str, obje
         if path and Path(path).is_file()
     }
     kind = f"{target}, of hash {zlib.crc32(repr(target).encode()):08x}"
-    return {"netc": version("netc"), _PROCESSOR: kind, **contents}
+    return {"netc": VERSION, _PROCESSOR: kind, **contents}
 
 
 def agree(world: World, facts: Mapping[str, object]) -> None:

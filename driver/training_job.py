@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import qat
+from .classes import usable_labels
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.graph.printer import print_graph
@@ -21,7 +22,6 @@ from .compiler.quantization import Ranges
 from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .frontend import FORMATS, format_of
 from .losses import find_loss
-from .picture import usable_labels
 from .pipeline import PROGRAM, Request, Weights, build, find_weights, load_program, target_of
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from .classes import gives_probabilities
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.library.header import Build
 from .compiler.library.web import Meaning, Picture, web_files
-from .picture import gives_probabilities
 from .runtime.data.images import Preprocess
 from .runtime.data.layout import channels_first
 

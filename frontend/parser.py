@@ -6,16 +6,23 @@ definition) is left out and the rest is parsed again, so that one run reports se
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.util import cache_from_source
+from pathlib import Path
 
+import lark
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedToken, VisitError
 from lark.lexer import PatternStr
 
-from ..compiler.errors import Diagnostic, Location
+from ..compiler.errors import Diagnostic, Location, NetcError
+from ..compiler.files import replacing
 from .ast import Definition, Expr
 from .budget import MAX_TOKENS, Budget, OverspentError
 from .lexer import Chunk, Comment, Lexer, Source
@@ -37,8 +44,23 @@ class SyntaxTree:
 
 @cache
 def grammar() -> Lark:
-    """The LALR parser for `grammar.lark`."""
+    """The LALR parser for `grammar.lark`: its tables are kept beside Python's bytecode, where that is kept."""
     text = files("netc.frontend").joinpath("grammar.lark").read_text("utf-8")
+    digest = hashlib.sha256(f"{lark.__version__}\0{text}".encode()).hexdigest()
+    kept = Path(cache_from_source(__file__)).with_suffix(f".{digest[:16]}")
+    try:
+        with kept.open("rb") as file:
+            return Lark.load(file)
+    except Exception:  # it isn't there, or is damaged, which shows in any way
+        parser = make_parser(text)
+    if not sys.dont_write_bytecode:
+        with suppress(NetcError), replacing(kept) as part, part.open("wb") as file:
+            parser.save(file)
+    return parser
+
+
+def make_parser(text: str) -> Lark:
+    """The parser for a grammar."""
     return Lark(
         text,
         parser="lalr",

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from ..compiler import VERSION
 from ..compiler.errors import NetcError
 from ..compiler.text import shortened
 
@@ -254,11 +255,9 @@ def default_folder() -> Path:
 
 def cache_key(text: str, target: Target, whole: bool = True) -> str:
     """Hash of all that decides the object of an LLVM text."""
-    from importlib.metadata import version
-
     from ..compiler.backends import backend_of
 
-    parts = (version("netc"), backend_of(target).fingerprint(target), "" if whole else "loadable", text)
+    parts = (VERSION, backend_of(target).fingerprint(target), "" if whole else "loadable", text)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -16,10 +16,10 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..compiler import VERSION
 from ..compiler.errors import NetcError
 from ..compiler.lowering.choices import Choice, Chosen, NetworkChoices
 from ..compiler.lowering.group import Setting
@@ -42,7 +42,7 @@ class Place:
     @staticmethod
     def of(network: str, settings: Sequence[object], machine: Sequence[object]) -> Place:
         """The place for the key of a network, how it is compiled, and what tells its machine from others."""
-        return Place(_hash(network, *settings)[:24], _hash(version("netc"), *machine)[:16])
+        return Place(_hash(network, *settings)[:24], _hash(VERSION, *machine)[:16])
 
     @property
     def stem(self) -> str:

@@ -25,6 +25,7 @@ LEAVES = {
     "preprocess",
     "published",
     "reading",
+    "records",
     "signature",
     "spec",
     "stored",

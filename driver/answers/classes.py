@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..classes import Class, best_classes, gives_probabilities
 from ..compiler.signature import Network
 from ..compiler.text import printable
-from ..picture import Class, best_classes, gives_probabilities
 from .answer import Answer, Choices, Outputs, Task, View, register
 
 USUAL = 5

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ..classes import usable_labels
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
 from ..notes import show_notes
@@ -24,7 +25,6 @@ from ..options import (
 )
 from ..output import echo, quantity, write_result
 from ..passlog import PassLog, pass_options, stage_table
-from ..picture import usable_labels
 from ..pipeline import PROGRAM, STAGES, Compilation, Request, build, load_program
 from ..runtime.cache import CompiledObject
 from ..runtime.saved import is_saved_name

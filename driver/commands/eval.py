@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..classes import usable_labels
 from ..comparison import check_networks, float_network, maker_for, show_what_is_guessed
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
@@ -26,7 +27,6 @@ from ..options import (
     preprocess_option,
     target_options,
 )
-from ..picture import usable_labels
 from ..pipeline import PROGRAM, Request, build, load, load_program
 from ..ready import Ready, ready, refuse_choices
 from ..recipe import read_setting

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import click
 
+from ..classes import class_labels
 from ..compiler.errors import NetcError, Note
 from ..compiler.files import replacing, write_bytes
 from ..compiler.graph.ir import Graph
@@ -17,7 +18,6 @@ from ..frontend import format_of, models_folder
 from ..frontend.writing import Written, written
 from ..options import network_options, preprocess_option
 from ..output import echo, quantity
-from ..picture import class_labels
 from ..pipeline import load
 from ..runtime.data.registry import class_names
 from ..runtime.weights import read_weights, write_weights

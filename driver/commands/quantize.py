@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..classes import class_labels, usable_labels
 from ..comparison import check_comparable, comparable, compare_accuracy, held_out_accuracy, show_what_is_guessed
 from ..compiler.errors import NetcError
 from ..compiler.files import write_bytes
@@ -22,7 +23,6 @@ from ..data_help import DataCommand
 from ..notes import open_noted
 from ..options import network_options, preprocess_option, weights_options
 from ..output import echo, progress_bar
-from ..picture import class_labels, usable_labels
 from ..pipeline import load
 from ..quantization import (
     WEIGHT_FORMS,

@@ -12,6 +12,7 @@ import click
 
 from ..answers import Answer, Choices, Outputs, Task, View, task_of
 from ..answers.answer import drawn_on
+from ..classes import class_labels
 from ..compiler.errors import NetcError
 from ..compiler.files import write_bytes
 from ..compiler.precision import F32
@@ -27,7 +28,7 @@ from ..options import (
     weights_options,
 )
 from ..output import echo
-from ..picture import Chosen, Loaded, as_batch, at_once, choose_pictures, class_labels, load_picture
+from ..picture import Chosen, Loaded, as_batch, at_once, choose_pictures, load_picture
 from ..ready import ready
 from ..runtime.data.images import assumption
 from ..runtime.data.labels import Labels

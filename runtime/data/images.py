@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ...compiler.errors import NetcError, near_miss
-from ...compiler.preprocess import SETTINGS
+from ...compiler.preprocess import SETTINGS, declaration
 from ...compiler.reading import read_bytes
 from ...compiler.signature import Network
 from ...compiler.types import TensorType
@@ -247,12 +247,6 @@ def assumption(graph: Network) -> str | None:
         f"{graph.name} doesn't say how pixels are normalised: pixel / 255 is taken, from 0 to 1; "
         "--preprocess divide=127.5 --preprocess mean=1 would give -1 to 1"
     )
-
-
-def declaration(graph: Network) -> Mapping[str, Any]:
-    """The net's own `preprocess` definition; empty if it has none."""
-    declared: Mapping[str, Any] = graph.attributes.get("preprocess") or {}
-    return declared
 
 
 def white_of(graph: Network) -> float | None:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
+from ...compiler.preprocess import declaration
 from ...compiler.signature import Network
-from .images import Preprocess, declaration, eight_bits
+from .images import Preprocess, eight_bits
 from .layout import sample_shape
 
 Array = NDArray[Any]

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ...compiler.errors import NetcError
+from ...compiler.preprocess import declaration
 from ...compiler.reading import lies_below, note_file, read_text
 from ...compiler.signature import Network, output_names
-from .images import declaration
 
 CLASSES = "classes"
 """Under this name the metadata of weights hold the names of the classes that they were trained for, as a JSON list."""
@@ -43,7 +44,7 @@ NO_LABELS = Labels()
 
 def read_labels(
     graph: Network,
-    folders: Sequence[Path],
+    folders: Iterable[Path],
     allowed: Sequence[Path] = (),
     known: Callable[[str], tuple[str, ...] | None] = lambda name: None,
 ) -> Labels:
@@ -51,26 +52,28 @@ def read_labels(
 
     Where there is none, the declaration may be a name for class names that are `known`.
 
-    A graph may be a stranger's: its file is only read where it lies, links followed, in one of these folders or below,
-    or below one of the folders `allowed`. Raises `NetcError` if the file is not text or the number of names is not that
-    of the net's outputs.
+    Folders are only asked for until it is found. A graph may be a stranger's: its file is only read where it lies,
+    links followed, in one of these folders or below, or below one of the folders `allowed`. Raises `NetcError` if the
+    file is not text or the number of names is not that of the net's outputs.
     """
     declared = declaration(graph).get("labels")
     if declared is None:
         return Labels()
     if isinstance(declared, Sequence) and not isinstance(declared, str):
         return _checked(graph, tuple(str(name) for name in declared), "preprocess")
-    paths = [folder / str(declared) for folder in folders]
-    for path in paths:
+    others, looked = iter(folders), list[Path]()
+    for folder in others:
+        looked.append(folder)
+        path = folder / str(declared)
         note_file(path)
         if os.path.isfile(path):
-            if not lies_below(path, (*folders, *allowed)):
+            if not lies_below(path, chain(looked, allowed, others)):
                 return Labels(note=f"labels file {declared} lies outside the net's folder; {_BY_NUMBER}")
             return _checked(graph, _read_lines(path), str(path))
     if (names := known(str(declared))) is not None:
         return _checked(graph, names, f"data set {declared}")
-    looked = ", ".join(str(path) for path in paths) or "nowhere"
-    return Labels(note=f"labels file {declared} not found (looked for {looked}); {_BY_NUMBER}")
+    places = ", ".join(str(folder / str(declared)) for folder in looked) or "nowhere"
+    return Labels(note=f"labels file {declared} not found (looked for {places}); {_BY_NUMBER}")
 
 
 def saved_labels(weights: str | os.PathLike[str], graph: Network) -> Labels | None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from netc.classes import class_labels
 from netc.data_help import data_table
-from netc.picture import class_labels
 from netc.pipeline import load
 from netc.runtime.data import registry
 from netc.runtime.data.images import decode

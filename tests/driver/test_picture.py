@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from netc.classes import best_classes
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.types import DType, TensorType
 from netc.frontend import models_folder
 from netc.models.draw_samples import panda, seven
-from netc.picture import as_batch, best_classes, choose_pictures, load_picture
+from netc.picture import as_batch, choose_pictures, load_picture
 from netc.runtime.data.images import decode
 from netc.runtime.data.labels import Labels
 

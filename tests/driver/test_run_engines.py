@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from netc.classes import gives_probabilities
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.registry import lookup
 from netc.compiler.tflite import to_tflite
 from netc.compiler.types import DType, Quantization, TensorType
-from netc.picture import gives_probabilities
 from netc.pipeline import load
 
 from .conftest import Call

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import netc
+from netc.classes import best_classes, class_labels, gives_probabilities, real_scores
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import evaluate, parse_graph, verify
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
-from netc.picture import as_batch, best_classes, class_labels, gives_probabilities, load_picture, real_scores
+from netc.picture import as_batch, load_picture
 from netc.runtime.data.folder import data_folder
 
 from .make_vectors import answers
