@@ -38,9 +38,14 @@ def _huge_pages(size: int) -> mmap.mmap:
         memory = mmap.mmap(-1, size, **_PRIVATE)
     except OSError as e:
         raise MemoryError(f"no {size:,} bytes of memory: {e.strerror}") from None
-    with suppress(OSError):  # a kernel without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    _ask_for_huge_pages(memory)
     return memory
+
+
+def _ask_for_huge_pages(memory: mmap.mmap) -> None:
+    if len(memory) >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
 
 
 def row_major(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -65,7 +70,9 @@ class Scratch(mmap.mmap):
     @staticmethod
     def of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """A zeroed array in such memory, which must not be empty."""
-        return np.frombuffer(Scratch(-1, math.prod(shape) * dtype.itemsize, **_PRIVATE), dtype).reshape(shape)
+        memory = Scratch(-1, math.prod(shape) * dtype.itemsize, **_PRIVATE)
+        _ask_for_huge_pages(memory)
+        return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def move(source: np.ndarray[Any, Any], goal: np.ndarray[Any, Any]) -> None:

@@ -20,7 +20,7 @@ import operator
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -218,11 +218,17 @@ def _without_collections() -> Iterator[None]:
 
 
 @_without_collections()
-def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -> C:
+def build(
+    request: Buildable[C],
+    until: str = "object",
+    *,
+    whole: bool = True,
+    lowered: Callable[[Compilation], object] = lambda c: None,
+) -> C:
     """Walk the stages up to and including `until`, one of `STAGES` or `PROGRAM`.
 
     The object is a file that others can link, unless it needn't be `whole` or is to run here: then it may be several,
-    and schedules decide as `netc tune` has found to be best.
+    and schedules decide as `netc tune` has found to be best. `lowered` is called when loops stand.
     Raises `NetcError` for what the user can cure.
     """
     c = request.begin()
@@ -253,6 +259,7 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
         result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
     if until == "loops":
         return c
+    lowered(c)
 
     with c.stage("llvm") as result:
         c.llvm = c.backend.emit(c.module, c.target)
@@ -272,6 +279,19 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
     return c
 
 
+def build_packed(request: Buildable[C]) -> tuple[C, Array]:
+    """Walk all stages, and pack the weights of the request beside those that make code of loops."""
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    packing: list[Future[Array]] = []
+    with ThreadPoolExecutor(1) as beside:
+
+        def pack(c: Compilation) -> None:
+            packing.append(beside.submit(c.backend.package, c.module, c.parameters()))
+
+        return build(request, PROGRAM, lowered=pack), packing[0].result()
+
+
 def find_choices(c: Compilation) -> NetworkChoices | None:
     """What `netc tune` has kept for this network and this machine; None where that is nothing, as it usually is."""
     if not tuned_results.are_there() or c.target != host_target():
@@ -286,14 +306,14 @@ def tuned_place(c: Compilation) -> tuned_results.Place:
     return tuned_results.Place.of(network_key(c.graph), settings, machine)
 
 
-def load_program(c: Compilation, parameters: Mapping[str, Array] | None = None) -> Program:
+def load_program(c: Compilation, parameters: Mapping[str, Array] | None = None, packed: Array | None = None) -> Program:
     """The last stage: link the object of a compilation into this process and pack weights for it.
 
-    `parameters` of the graph stand in for those of the request.
+    `parameters` of the graph stand in for those of the request; `packed` are weights that `build_packed` has packed.
     """
     check_runs_here(c.target)
     given = c.parameters() if parameters is None else parameters
-    return Program(c.module, c.object.code, c.target, c.threads, given, initial_state(c.graph))
+    return Program(c.module, c.object.code, c.target, c.threads, given, initial_state(c.graph), packed=packed)
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------

@@ -23,12 +23,12 @@ from .known import find, heeding_warnings, key_of, warn_again
 from .readings import reading_float_weights
 from .ready import keep
 from .runtime.host import available_cores
-from .runtime.program import Program
+from .runtime.program import Array, Program
 from .runtime.saved import SavedFile, is_saved_name
 
 if TYPE_CHECKING:
     from .compiler.graph.ir import Graph
-    from .pipeline import Compilation, Source, Weights
+    from .pipeline import Compilation, Request, Source, Weights
     from .quantization import Calibrated, Samples
 
 QUANTIZED = ("int8", "int16x8", "dynamic_range", "float16")
@@ -40,10 +40,12 @@ class NetworkProgram(Program):
     Can be copied and pickled: the other process compiles the network for its machine.
     """
 
-    def __init__(self, c: Compilation, model: str) -> None:
+    def __init__(self, c: Compilation, model: str, packed: Array) -> None:
+        """`packed` are the weights, as the code reads them."""
         from .compiler.graph.state import initial_state
 
-        super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters(), initial_state(c.graph))
+        given = (c.target, c.threads, c.parameters(), initial_state(c.graph))
+        super().__init__(c.module, c.object.code, *given, packed=packed)
         self._model = model
         compilation = copy.copy(c)
         compilation.llvm = ""  # it is long, and no longer needed
@@ -112,10 +114,11 @@ def _compiled(
     cpu: str | None,
     precision: str = F32,
 ) -> NetworkProgram:
-    from .pipeline import PROGRAM, Request, build
+    from .pipeline import Request, build_packed
 
     request = Request(graph, threads=threads, cpu=cpu, weights=weights, seed=seed, precision=precision)
-    return NetworkProgram(build(request, PROGRAM), model)
+    c, packed = build_packed(request)
+    return NetworkProgram(c, model, packed)
 
 
 def compile(  # noqa: A001 (the public name)
@@ -167,8 +170,10 @@ def compile(  # noqa: A001 (the public name)
     form = None if quantize is None else _Form(quantize, calibration, method)
 
     def make() -> Compilation:
+        from .pipeline import PROGRAM, build
+
         with allowing(allow_import), reading_float_weights(float_weights):
-            return _compilation(source, weights, given, form)
+            return build(_request(source, weights, given, form), PROGRAM)
 
     with allowing(allow_import), reading_float_weights(float_weights):
         key = _key(source, weights, given, form)
@@ -177,8 +182,11 @@ def compile(  # noqa: A001 (the public name)
         warn_again(file)
         return NetworkProgram._of_file(file, model, _silently(make))
     with noting_files() as files, heeding_warnings() as heard:
-        c = make()
-        program = NetworkProgram(c, model)
+        from .pipeline import build_packed
+
+        with allowing(allow_import), reading_float_weights(float_weights):
+            c, packed = build_packed(_request(source, weights, given, form))
+        program = NetworkProgram(c, model, packed)
         if key is not None:
             from .classes import usable_labels
 
@@ -231,11 +239,12 @@ def _key(source: Source, weights: Weights, given: Mapping[str, Any], form: _Form
     return key_of(os.fspath(source), None if weights is None else os.fspath(weights), asked)
 
 
-def _compilation(source: Source, weights: Weights, given: Mapping[str, Any], form: _Form | None) -> Compilation:
-    from .pipeline import PROGRAM, Request, build, load
+def _request(source: Source, weights: Weights, given: Mapping[str, Any], form: _Form | None) -> Request:
+    """What is compiled, quantized if it should be."""
+    from .pipeline import Request, load
 
     if form is None:
-        return build(Request(source, weights=weights, **given), PROGRAM)
+        return Request(source, weights=weights, **given)
     from .quantization import quantize
 
     graph = quantize(
@@ -249,4 +258,4 @@ def _compilation(source: Source, weights: Weights, given: Mapping[str, Any], for
         seed=given["seed"],
         form=form.name,
     )
-    return build(Request(graph, threads=given["threads"], cpu=given["cpu"], seed=given["seed"]), PROGRAM)
+    return Request(graph, threads=given["threads"], cpu=given["cpu"], seed=given["seed"])

@@ -118,13 +118,13 @@ def _of_file(file: SavedFile, threads: int | None, preprocess: Mapping[str, Any]
 
 def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[str, Any]) -> Ready:
     from .notes import transposes_note
-    from .pipeline import PROGRAM, Request, build, load_program
+    from .pipeline import Request, build_packed, load_program
     from .summary import total_macs
 
     with noting_files() as files, heeding_warnings() as heard:
         request = Request(model, weights=weights, **asked)
-        c = build(request, PROGRAM)
-        program = load_program(c)
+        c, packed = build_packed(request)
+        program = load_program(c, packed=packed)
         labels, misfit = _labels(c, model, weights)
     drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
     rest = (drawn, note, total_macs(c.graph), c.batch, c.target.cpu, request.precision)

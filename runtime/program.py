@@ -89,8 +89,12 @@ class Program:
         initial: Mapping[str, Array] = NO_PARAMETERS,
         *,
         shares: Program | None = None,
+        packed: Array | None = None,
     ) -> None:
-        """`shares`: another program whose state this one has in common; its own parameters come first there."""
+        """`shares`: another program whose state this one has in common; its own parameters come first there.
+
+        `packed`: the weights, where the backend has packed them already.
+        """
         from ..compiler.backends import backend_of  # brings the compiler along, which a saved program does without
         from ..compiler.backends.cpu.codegen.host import host_target
 
@@ -98,7 +102,8 @@ class Program:
         backend = backend_of(target)
         loaded = backend.load(code, target, ENTRIES)
         region = None if shares is None else shares._shared_state(module)
-        self._begin(module, loaded, backend.package(module, params), threads, initial, region)
+        weights = backend.package(module, params) if packed is None else packed
+        self._begin(module, loaded, weights, threads, initial, region)
         self._pack = partial(backend.package, module)
         if shares is None:
             self._fill_state(params)

@@ -49,6 +49,8 @@ MAX_CODE = 1 << 30
 """Bytes of code, and of state, that are read."""
 CHUNK = 1 << 23
 """Bytes of weights that have a checksum."""
+_BLANK = "0" * (2 * _DIGEST)
+"""As long as a checksum."""
 _WHAT = "saved program"
 _CURE = "`netc compile NET -o FILE.netc` writes one"
 
@@ -88,16 +90,28 @@ def write_saved(
 
 
 def write_to(file: IO[bytes], facts: Mapping[str, Any], code: bytes, state: Array, weights: Array) -> None:
-    """Write a saved program into an empty file."""
+    """Write a saved program into an empty file; while weights are written, other threads find their checksums."""
+    from concurrent.futures import ThreadPoolExecutor  # which nobody needs who reads
+
     flat = np.ascontiguousarray(weights).data.cast("B") if weights.size else memoryview(b"")
-    lengths = {"code_bytes": len(code), "weights_bytes": len(flat), "checksums": _checksums(flat)}
-    text = json.dumps({**facts, **lengths}, separators=(",", ":")).encode()
+    known, held = {**facts, "code_bytes": len(code), "weights_bytes": len(flat)}, state.tobytes()
+    blank = _facts_text(known, [_BLANK for _ in _chunks(flat)])
+    start = _weights_start(len(blank), len(code), len(held)) if flat else 0
+    with ThreadPoolExecutor(available_cores()) as pool:
+        written = pool.submit(_write_at, file, start, flat)
+        text = _facts_text(known, list(pool.map(_checksum, _chunks(flat))))
+        written.result()
     head = _HEAD.pack(MAGIC, VERSION, 0, len(text))
-    held = state.tobytes()
-    file.write(b"".join((head, _digest(head, text, code, held), text, code, held)))
-    if flat:
-        file.seek(_weights_start(len(text), len(code), len(held)))
-        file.write(flat)
+    _write_at(file, 0, b"".join((head, _digest(head, text, code, held), text, code, held)))
+
+
+def _write_at(file: IO[bytes], place: int, data: bytes | memoryview) -> None:
+    file.seek(place)
+    file.write(data)
+
+
+def _facts_text(facts: Mapping[str, Any], checksums: Sequence[str]) -> bytes:
+    return json.dumps({**facts, "checksums": checksums}, separators=(",", ":")).encode()
 
 
 def _digest(*parts: bytes) -> bytes:
@@ -107,8 +121,12 @@ def _digest(*parts: bytes) -> bytes:
     return hashed.digest()
 
 
-def _checksums(weights: memoryview) -> list[str]:
-    return [hashlib.sha256(weights[i : i + CHUNK]).hexdigest() for i in range(0, len(weights), CHUNK)]
+def _chunks(weights: memoryview) -> list[memoryview]:
+    return [weights[i : i + CHUNK] for i in range(0, len(weights), CHUNK)]
+
+
+def _checksum(chunk: memoryview) -> str:
+    return hashlib.sha256(chunk).hexdigest()
 
 
 def _weights_start(facts: int, code: int, state: int) -> int:
@@ -195,7 +213,7 @@ class SavedFile:
 
     def verify_weights(self) -> None:
         """Compare the weights with their checksums; raises `NetcError` that says where they differ."""
-        found = _checksums(self.weights.data if self.weights.size else memoryview(b""))
+        found = list(map(_checksum, _chunks(self.weights.data if self.weights.size else memoryview(b""))))
         stated = self.facts["checksums"]
         wrong = [i for i, (a, b) in enumerate(zip(found, stated, strict=False)) if a != b]
         if wrong or len(found) != len(stated):

@@ -220,6 +220,9 @@ class _FileWeights(Mapping[str, Array]):
         array: Array = found.astype(op.result.type.dtype.numpy, copy=False)
         return _order(op).read(array)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters  # without reading it
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._parameters)
 

@@ -167,8 +167,8 @@ def test_long_files_are_known_by_their_times(tmp_path: Path) -> None:
 
 def test_compile_finds_known_networks(tiny: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
-    compilation = programs._compilation
-    monkeypatch.setattr(programs, "_compilation", lambda *given: (made.append(given), compilation(*given))[1])
+    request = programs._request
+    monkeypatch.setattr(programs, "_request", lambda *given: (made.append(given), request(*given))[1])
 
     def compiled(**given: Any) -> tuple[NetworkProgram, list[str]]:
         with warnings.catch_warnings(record=True) as caught:

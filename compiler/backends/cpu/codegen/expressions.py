@@ -59,7 +59,7 @@ from .dot_product import add_pairs, dot2, dot2_words, dot4, dot_all, halves, qua
 from .extremum import extremum
 from .fixed_point import fixed_mul, high_product, real_mul, upper_product
 from .functions import METHODS
-from .index import Linear
+from .index import Atom, Linear, in_order
 from .index_expressions import IndexEmitter
 from .lanes import interleave, join, pair_sums, reduce, spread
 from .math import expand
@@ -178,18 +178,17 @@ class ExpressionEmitter(IndexEmitter):
         strides = self._strides.get(buffer.name)
         if strides is None:
             strides = self._strides[buffer.name] = byte_strides(buffer)
-        place = Linear(0)
-        for i, stride in zip(indices, strides, strict=True):
-            place = place.plus(Linear(int(i.value)) if type(i) is Const else self.index(i), stride)
+        terms: dict[Atom, int] = {}
+        constant = sum([self.add_to(terms, i, stride) for i, stride in zip(indices, strides, strict=True)])
         pointer, depth, pure, bits = self.pointers[buffer.name], 0, self.out.pure, self.pointer_bits
-        for atom, coefficient in place.ordered():
+        for atom, coefficient in in_order(terms):
             step = self.resized(atom, bits)
             if coefficient != 1:
                 step = pure(atom.depth, f"mul i{bits} {step}, {coefficient}")
             depth = max(depth, atom.depth)
             pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {step}")
-        if place.constant:
-            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {place.constant}")
+        if constant:
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {constant}")
         return pointer
 
     def register(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:

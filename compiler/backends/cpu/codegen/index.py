@@ -7,6 +7,7 @@ terms in. Atoms carry the range of their values, so that divisions and compariso
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ....loops.form import Form
@@ -51,4 +52,12 @@ class Linear(Form[Atom]):
 
     def ordered(self) -> list[tuple[Atom, int]]:
         """Terms with those of outer scopes first."""
-        return sorted(self.terms.items(), key=lambda term: (term[0].depth, term[0].order))
+        return in_order(self.terms)
+
+
+def in_order(terms: Mapping[Atom, int]) -> list[tuple[Atom, int]]:
+    """Terms with those of outer scopes first."""
+    found = list(terms.items())
+    if len(found) > 1:
+        found.sort(key=lambda term: (term[0].depth, term[0].order))
+    return found

@@ -19,6 +19,8 @@ from .writer import FunctionWriter
 
 _INDEX = llvm_type(DType.I64)
 _BOOL = llvm_type(DType.BOOL)
+_SIGNS = {"add": 1, "sub": -1}
+"""Of the second operand of a sum."""
 
 
 class IndexEmitter(ABC):
@@ -40,21 +42,37 @@ class IndexEmitter(ABC):
     def index(self, expr: Expr) -> Linear:
         """Emit a scalar `i64` expression as far as needed and return it as a linear form."""
         match expr:
-            case Const(value, _, _):
-                return Linear(int(value))
-            case Var(name, _):
-                bound = self.variables[name]
+            case Const():
+                return Linear(int(expr.value))
+            case Var():
+                bound = self.variables[expr.name]
                 return bound if isinstance(bound, Linear) else self.atom(bound.name)
-            case Binary("add", a, b):
-                return self.index(a).plus(self.index(b))
-            case Binary("sub", a, b):
-                return self.index(a).plus(self.index(b), -1)
-            case Binary(op, a, b):
-                return self._index_binary(op, self.index(a), self.index(b))
-            case Select(condition, a, b):
-                return self._index_select(condition, a, b)
+            case Binary(op="add" | "sub"):
+                terms: dict[Atom, int] = {}
+                constant = self.add_to(terms, expr)
+                return Linear(constant, terms) if terms else Linear(constant)
+            case Binary():
+                return self._index_binary(expr.op, self.index(expr.lhs), self.index(expr.rhs))
+            case Select():
+                return self._index_select(expr.condition, expr.then, expr.otherwise)
             case _:
                 return self.atom(self.value(expr).name)
+
+    def add_to(self, terms: dict[Atom, int], expr: Expr, factor: int = 1) -> int:
+        """Add the terms of `factor * expr` to others, and return its constant: sums become no forms of their own."""
+        if isinstance(expr, Const):
+            return factor * int(expr.value)
+        if isinstance(expr, Binary) and expr.op in _SIGNS:
+            constant = self.add_to(terms, expr.lhs, factor)
+            return constant + self.add_to(terms, expr.rhs, factor * _SIGNS[expr.op])
+        form = self.index(expr)
+        for atom, coefficient in form.terms.items():
+            total = terms.get(atom, 0) + factor * coefficient
+            if total:
+                terms[atom] = total
+            else:
+                terms.pop(atom, None)
+        return factor * form.constant
 
     def _index_select(self, condition: Expr, a: Expr, b: Expr) -> Linear:
         holds = self.value(condition).name
