@@ -15,7 +15,6 @@ one call, `netc.compile`.
 
 from __future__ import annotations
 
-import gc
 import operator
 import os
 import time
@@ -27,6 +26,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol, SupportsIndex, TypeVar
 
+from .collector import without_collections
 from .compiler import passes
 from .compiler.backends import backend_of, find_target
 from .compiler.backends.cpu.codegen.host import host_target
@@ -205,19 +205,7 @@ class Buildable(Protocol[C]):
         ...
 
 
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Let Python's cyclic garbage collector rest: it would look at a growing graph again and again, for nothing."""
-    rests = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if rests:
-            gc.enable()
-
-
-@_without_collections()
+@without_collections()
 def build(
     request: Buildable[C],
     until: str = "object",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .collector import without_collections
 from .compiler.errors import NetcError
 from .compiler.precision import F32
 from .compiler.reading import noting_files
@@ -182,7 +183,8 @@ def compile(  # noqa: A001 (the public name)
         warn_again(file)
         return NetworkProgram._of_file(file, model, _silently(make))
     with noting_files() as files, heeding_warnings() as heard:
-        from .pipeline import build_packed
+        with without_collections():
+            from .pipeline import build_packed
 
         with allowing(allow_import), reading_float_weights(float_weights):
             c, packed = build_packed(_request(source, weights, given, form))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -112,11 +113,15 @@ def calibrate(
     prepared = _prepared(source, weights, equalized, net, settings, seed)
     calibration = Calibration(prepared)
     given = _SampleInputs(prepared, _opened(prepared, samples, limit), limit)
-    with compile_graph(observation_graph(prepared), threads=threads or world.cores, cpu=cpu) as program:
+    cores = threads or world.cores
+    with (
+        compile_graph(observation_graph(prepared), threads=cores, cpu=cpu) as program,
+        ThreadPoolExecutor(cores) as pool,
+    ):
         for number, inputs in enumerate(given):
             turn = number % world.size
             if turn == world.rank:
-                observation = calibration.observe(inputs, _all(program(*inputs)))
+                observation = calibration.observe(inputs, _all(program(*inputs)), pool.map)
                 if turn:
                     world.send_message(observation, 0)
             elif world.rank == 0:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
+from .collector import without_collections
 from .compiler.errors import NetcError
 from .compiler.precision import F32
 from .compiler.preprocess import overridden
@@ -117,9 +118,10 @@ def _of_file(file: SavedFile, threads: int | None, preprocess: Mapping[str, Any]
 
 
 def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[str, Any]) -> Ready:
-    from .notes import transposes_note
-    from .pipeline import Request, build_packed, load_program
-    from .summary import total_macs
+    with without_collections():
+        from .notes import transposes_note
+        from .pipeline import Request, build_packed, load_program
+        from .summary import total_macs
 
     with noting_files() as files, heeding_warnings() as heard:
         request = Request(model, weights=weights, **asked)

@@ -25,7 +25,6 @@ LEAVES = {
     "preprocess",
     "published",
     "reading",
-    "records",
     "signature",
     "spec",
     "stored",

@@ -8,7 +8,7 @@ which can be saved, edited and used again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +32,8 @@ from ..passes.two_dimensions import windows_in_two_dimensions
 from ..reading import read_text, reading
 from ..types import DType
 from .methods import METHODS, Range, Seen, Statistics
+
+Each = Callable[[Callable[[Array], Seen | None], Sequence[Array]], Iterable[Seen | None]]
 
 
 def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
@@ -203,12 +205,14 @@ class Calibration:
         """Take a run of the observation graph into account: its inputs and outputs, in order."""
         self.take(self.observe(inputs, observed))
 
-    def observe(self, inputs: Sequence[Array], observed: Sequence[Array]) -> Observation:
-        """What is kept of a run: whoever runs the graph can send it to who adds all of them up, by `take`."""
+    def observe(self, inputs: Sequence[Array], observed: Sequence[Array], each: Each = map) -> Observation:
+        """What is kept of a run: whoever runs the graph can send it to who adds all of them up, by `take`.
+
+        `each` may be a `map` of several threads.
+        """
         floats = [x for v, x in zip(self.graph.inputs, inputs, strict=True) if v.type.dtype is DType.F32]
         samples = len(inputs[0]) if inputs and inputs[0].ndim else 1
-        values = (*floats, *observed)
-        return Observation(samples, tuple(Seen.of(x) if np.isfinite(x).all() else None for x in values))
+        return Observation(samples, tuple(each(Seen.of, (*floats, *observed))))
 
     def take(self, observation: Observation) -> None:
         """Take a run into account; in another order runs may give other averages and sums."""

@@ -15,6 +15,8 @@ from ..graph.ir import Array
 
 BINS = 4096
 """Most bins that a histogram has: at least half as many cover the numbers seen."""
+_BLOCK = 1 << 15
+"""Elements that are counted together: what is made of them on the way stays in the cache."""
 _SMALLEST = -100
 """Exponent of the narrowest bins."""
 
@@ -27,14 +29,17 @@ class Histogram:
         self.first = 0
         self.counts: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def add(self, x: Array) -> None:
-        """Count the elements of an array, which must be finite."""
+    def add(self, x: Array, ends: tuple[float, float] | None = None) -> None:
+        """Count the elements of an array, which must be finite; `ends` are the smallest and the largest, if known."""
         if not x.size:
             return
-        low, high = float(x.min()), float(x.max())
-        self._cover(low, high)
-        places = np.floor(x.reshape(-1) * np.float64(2.0**-self.exponent)).astype(np.int64) - self.first
-        self.counts += np.bincount(places, minlength=len(self.counts))
+        self._cover(*(ends or (float(x.min()), float(x.max()))))
+        flat, scale = x.reshape(-1), np.float64(2.0**-self.exponent)
+        for start in range(0, x.size, _BLOCK):
+            scaled = np.multiply(flat[start : start + _BLOCK], scale, dtype=np.float64)
+            places = np.floor(scaled, out=scaled).astype(np.int64)
+            places -= self.first
+            self.counts += np.bincount(places, minlength=len(self.counts))
 
     def merge(self, other: Histogram, low: float, high: float) -> None:
         """Count what another has counted, which lies from low to high; what results has no finer bins than either."""

@@ -48,14 +48,18 @@ class Seen:
     histogram: Histogram
 
     @staticmethod
-    def of(x: Array) -> Seen:
-        """That of finite numbers; a batch without elements counts as zero."""
+    def of(x: Array) -> Seen | None:
+        """That of a batch, of which one without elements counts as zero; None unless all numbers are finite."""
         x = x if x.size else np.zeros(1, x.dtype)
+        with np.errstate(invalid="ignore"):
+            low, high = float(x.min()), float(x.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            return None
         histogram = Histogram()
-        histogram.add(x)
+        histogram.add(x, (low, high))
         sums = x.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64) if x.ndim > 1 else None
         places = x.size // x.shape[-1] if x.ndim > 1 else 0
-        return Seen(float(x.min()), float(x.max()), sums, places, histogram)
+        return Seen(low, high, sums, places, histogram)
 
 
 @dataclass
@@ -72,8 +76,10 @@ class Statistics:
     histogram: Histogram = field(default_factory=Histogram)
 
     def add(self, x: Array) -> None:
-        """Take a batch of numbers into account."""
-        self.take(Seen.of(x))
+        """Take a batch of finite numbers into account."""
+        seen = Seen.of(x)
+        assert seen is not None, "numbers are finite"
+        self.take(seen)
 
     def take(self, seen: Seen) -> None:
         """Take into account what was kept of a batch."""
@@ -119,6 +125,7 @@ def percentile(seen: Statistics) -> Range:
 def mse(seen: Statistics) -> Range:
     """The range with the smallest mean squared error, of rounding and of saturation."""
     counts, centers, width = seen.histogram.counts.astype(np.float64), seen.histogram.centers, seen.histogram.width
+    levels = np.empty_like(centers)
 
     def error(low: float, high: float) -> float:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -126,8 +133,10 @@ def mse(seen: Statistics) -> Range:
         if step <= width:
             return float(np.inf) if high - low < seen.high - seen.low else 0.0
         zero = np.rint(-low / step)
-        levels = np.clip(np.rint(centers / step) + zero, 0, LEVELS - 1) - zero
-        return float((counts * (centers - levels * step) ** 2).sum())
+        np.rint(np.divide(centers, step, out=levels), out=levels)
+        np.minimum(np.maximum(levels, -zero, out=levels), LEVELS - 1 - zero, out=levels)
+        errors = np.subtract(centers, np.multiply(levels, step, out=levels), out=levels)
+        return float(np.multiply(counts, np.square(errors, out=levels), out=levels).sum())
 
     return _searched(seen, error)
 

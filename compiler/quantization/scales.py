@@ -23,6 +23,8 @@ NARROWEST = 2.0**-28
 
 WIDE_BIAS_LIMIT = 1 << 40
 """Largest bias of sums of 64 bits."""
+_CACHED = 1 << 15
+"""Elements of which copies in double precision stay in the cache."""
 
 
 def ends_of(dtype: DType) -> tuple[int, int]:
@@ -85,7 +87,7 @@ def weight_to_integers(weight: Array, given: Quantization) -> NDArray[np.int8]:
     scales = np.array(given.scales if not given.is_per_tensor else given.scale, np.float64)
     whole = np.empty(weight.shape, np.int8)
     rows, filters = whole.reshape(-1, weight.shape[-1]), weight.reshape(-1, weight.shape[-1])
-    for part in row_blocks(filters):
+    for part in row_blocks(filters, _CACHED):
         steps = _round(filters[part].astype(np.float64) / scales)
         rows[part] = np.clip(steps, -WEIGHT_LIMIT, WEIGHT_LIMIT)
     return whole
@@ -133,14 +135,14 @@ def rounding_error(weight: Array, integers: NDArray[np.int8], given: Quantizatio
     scales = np.array(given.scales if not given.is_per_tensor else given.scale)
     error = np.empty(weight.shape, np.float32)
     rows, filters, whole = (a.reshape(-1, weight.shape[-1]) for a in (error, weight, integers))
-    for part in row_blocks(filters):
+    for part in row_blocks(filters, _CACHED):
         rows[part] = whole[part] * scales - filters[part]
     return error
 
 
-def row_blocks(rows: Array) -> Iterator[slice]:
-    """The rows of a matrix, some million elements at a time: few enough for copies of them in double precision."""
-    count = max(1, (1 << 20) // max(1, rows.shape[1]))
+def row_blocks(rows: Array, elements: int = 1 << 20) -> Iterator[slice]:
+    """The rows of a matrix, so many elements at a time: few enough for copies of them in double precision."""
+    count = max(1, elements // max(1, rows.shape[1]))
     return (slice(first, first + count) for first in range(0, len(rows), count))
 
 
@@ -158,5 +160,7 @@ def bias_to_integers(bias: Array, x: Quantization, weight: Quantization) -> NDAr
 
 def _round(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """The nearest whole number, halves away from zero."""
-    rounded: NDArray[np.float64] = np.copysign(np.floor(np.abs(x) + 0.5), x)
+    rounded: NDArray[np.float64] = np.asarray(np.abs(x))
+    rounded += 0.5
+    np.copysign(np.floor(rounded, out=rounded), x, out=rounded)
     return rounded

@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 import netc
+from netc.compiler.errors import NetcError
+from netc.pipeline import PROGRAM, Request, build, build_packed, load_program
 from netc.runtime.weights import initial_weights, write_weights
 
 NETWORK = """
@@ -126,3 +128,20 @@ def test_trainers_say_what_to_pass_instead(network: Path) -> None:
         for copied in (pickle.dumps, copy.deepcopy):
             with pytest.raises(TypeError, match=r"pass the arguments of netc\.compile_training, and what state\(\)"):
                 copied(trainer)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_weights_that_are_packed_beside_the_code_are_the_same(network: Path, threads: int) -> None:
+    request = Request(network, threads=threads, seed=5)
+    c, packed = build_packed(request)
+    with load_program(build(request, PROGRAM)) as usual, load_program(c, packed=packed) as program:
+        np.testing.assert_array_equal(program.packed_weights, usual.packed_weights)
+        x = samples(1)
+        np.testing.assert_array_equal(program(x), usual(x))
+        program.repack(dict(initial_weights(c.graph, 6)))
+        assert not np.array_equal(program(x), usual(x))
+
+
+def test_weights_that_do_not_fit_stop_a_compilation(network: Path) -> None:
+    with pytest.raises(NetcError, match="does not fit net small"):
+        netc.compile(network, weights={"conv.weight": np.zeros((3, 3), np.float32)}, threads=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netc.compiler.errors import Location
-from netc.frontend import ast, check, parse_source
+from netc.frontend import ast, check, parse_source, parser
 from netc.frontend.parser import SyntaxTree
 
 
@@ -197,3 +197,44 @@ def test_errors_do_not_hide_each_other() -> None:
     )
     assert [d.location.line for d in tree.diagnostics if d.location] == [3, 6]
     assert [d.name.id for d in tree.definitions if isinstance(d, ast.Block)] == ["b", "c"]
+
+
+def test_tables_of_the_grammar_are_kept_and_made_anew_if_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parser, "cache_from_source", lambda file: str(tmp_path / "parser.pyc"))
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    made: list[str] = []
+    make = parser.make_parser
+    monkeypatch.setattr(parser, "make_parser", lambda text: (made.append(text), make(text))[1])
+
+    def terminals() -> list[str]:
+        return sorted(str(t) for t in parser.grammar.__wrapped__().terminals)
+
+    first = terminals()
+    (kept,) = tmp_path.iterdir()
+    assert terminals() == first
+    assert len(made) == 1
+    for damaged in (b"", kept.read_bytes()[:1000], b"nothing"):
+        kept.write_bytes(damaged)
+        assert terminals() == first
+    assert len(made) == 4
+    assert list(tmp_path.iterdir()) == [kept]
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    kept.unlink()
+    assert terminals() == first
+    assert not list(tmp_path.iterdir())
+
+
+def test_parsers_with_kept_tables_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "cache_from_source", lambda file: str(tmp_path / "parser.pyc"))
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    texts = ["net n(x: f32[1]) { return x |> relu }", "net n(x: f32[1]) { return x |> }", "block b(x) { y = ( }"]
+    found = []
+    for _ in range(2):
+        kept = parser.grammar.__wrapped__()
+        monkeypatch.setattr(parser, "grammar", lambda kept=kept: kept)
+        found.append([repr(parse_source(text, "t.net")) for text in texts])
+        monkeypatch.undo()
+        monkeypatch.setattr(parser, "cache_from_source", lambda file: str(tmp_path / "parser.pyc"))
+    assert found[0] == found[1]

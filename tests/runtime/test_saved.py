@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 import netc
 from netc.compiler.errors import NetcError
 from netc.runtime import processor
+from netc.runtime import saved as saved_programs
 from netc.runtime.saved import MAGIC, SavedFile, load_program
 
 NETWORK = """
@@ -208,3 +210,16 @@ def test_running_imports_nothing_of_the_compiler(saved: Path) -> None:
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert "llvmlite" not in loaded
     assert not [m for m in loaded if m.startswith(("netc.compiler.graph", "netc.compiler.backends", "netc.frontend"))]
+
+
+@pytest.mark.parametrize("chunk", [64, 100, 1 << 20])
+def test_each_stretch_of_weights_has_its_checksum(saved: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(saved_programs, "CHUNK", chunk)
+    path = saved.with_name(f"chunks{chunk}.netc")
+    netc.compile(saved.with_name("small.net"), threads=2, seed=4).save(path)
+    file = SavedFile(path)
+    weights = file.weights.tobytes()
+    wanted = [hashlib.sha256(weights[i : i + chunk]).hexdigest() for i in range(0, len(weights), chunk)]
+    assert file.facts["checksums"] == wanted
+    np.testing.assert_array_equal(file.weights, SavedFile(saved).weights)
+    load_program(path, verify=True)

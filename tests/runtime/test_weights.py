@@ -284,3 +284,14 @@ def test_a_file_of_another_net_gets_no_hint(tmp_path: Path) -> None:
     with pytest.raises(NetcError, match="1 missing, 1 surplus") as caught:
         read_weights(tmp_path / "w.safetensors", graph_of(a__weight=((3, 4), "oi")))
     assert "--skip" not in str(caught.value)
+
+
+def test_looking_for_a_name_reads_no_tensor(tmp_path: Path) -> None:
+    graph = graph_of(fc__weight=((5, 6), "oi"))
+    save_file({"fc.weight": floats(6, 5)}, tmp_path / "w.safetensors")
+    weights = read_weights(tmp_path / "w.safetensors", graph)
+    (tmp_path / "w.safetensors").unlink()
+    assert "fc.weight" in weights
+    assert "fc.bias" not in weights
+    with pytest.raises(NetcError, match="can't read weights"):
+        weights["fc.weight"]

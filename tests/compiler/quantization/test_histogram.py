@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from netc.compiler.quantization.histogram import BINS, Histogram
-from netc.compiler.quantization.methods import METHODS, Statistics
+from netc.compiler.quantization.methods import METHODS, Seen, Statistics
 
 
 def test_growing_loses_no_counts_and_keeps_their_places() -> None:
@@ -84,3 +84,20 @@ def test_mse_has_less_error_than_min_max() -> None:
 def test_zeros_alone_have_a_range(method: str) -> None:
     found = METHODS[method](seen(np.zeros(100)))
     assert found.low == found.high == 0
+
+
+@pytest.mark.parametrize("count", [1, (1 << 15) - 1, 1 << 15, (1 << 15) + 1, 100_003])
+def test_stretches_are_counted_as_the_whole(count: int) -> None:
+    x = np.random.default_rng(3).standard_normal((2, count), np.float32)[:, ::-1]
+    histogram = Histogram()
+    histogram.add(x)
+    wanted, _ = np.histogram(x.astype(np.float64), histogram.edges)
+    np.testing.assert_array_equal(histogram.counts, wanted)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_seen(strange: float) -> None:
+    x = np.ones((3, 5), np.float32)
+    assert Seen.of(x) is not None
+    x[1, 2] = strange
+    assert Seen.of(x) is None

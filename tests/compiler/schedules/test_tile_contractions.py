@@ -183,6 +183,16 @@ def shapes_of(walk: Walk, filters: int, runs: int) -> Shapes:
     )
 
 
+@pytest.mark.parametrize("run", [64, 68])
+def test_registers_are_those_that_are_held(run: int) -> None:
+    steps = Steps.of(run)
+    for pixels in [(16,), (16, 16), (16, 15), (9, 9, 9), (16, 16, 15, 15), (3, 2, 1)]:
+        for tiles in range(1, 7):
+            inputs, weights = held(pixels, tiles)
+            needed = len(pixels) * tiles + (inputs.total() + weights) * len(steps.sizes)
+            assert registers(pixels, tiles, steps) == needed
+
+
 def test_what_is_chosen_fits_the_registers() -> None:
     for width, channels, filters in [(17, 12, 37), (49, 76, 160), (289, 64, 20)]:
         walk = Walk(images=1, height=1, width=width, channels=channels, pitch=channels, buffer=(1, 1, width * channels))

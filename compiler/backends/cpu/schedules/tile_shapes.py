@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ....lowering.loops import LINE, ceil_div
@@ -94,11 +94,10 @@ class Steps:
         return self.words * self.count + self.rest
 
 
-@cache
 def registers(pixels: tuple[int, ...], channels: int, steps: Steps) -> int:
-    """Tile registers that a step takes with tiles of so many pixels, and so many tiles of channels."""
-    inputs, weights = held(pixels, channels)
-    return len(pixels) * channels + (inputs.total() + weights) * len(steps.sizes)
+    """Tile registers that a step takes with tiles of so many pixels, and so many tiles of channels (see `held`)."""
+    count = len(pixels)
+    return count * channels + min(count + 1, len(set(pixels)) + channels) * len(steps.sizes)
 
 
 def held(pixels: tuple[int, ...], channels: int) -> tuple[Counter[int], int]:
@@ -108,9 +107,13 @@ def held(pixels: tuple[int, ...], channels: int) -> tuple[Counter[int], int]:
     return Counter(set(pixels)), channels
 
 
+def share_registers(kernels: Collection[tuple[int, ...]], channels: int, steps: Steps) -> bool:
+    """Whether one configuration of the registers serves micro-kernels that fit, with tiles of so many pixels each."""
+    return len(kernels) < 2 or len(steps.sizes) > 1 or _fit_together(frozenset(kernels), channels)
+
+
 @cache
-def share_registers(kernels: frozenset[tuple[int, ...]], channels: int, steps: Steps) -> bool:
-    """Whether one configuration of the registers serves micro-kernels with tiles of so many pixels each."""
+def _fit_together(kernels: frozenset[tuple[int, ...]], channels: int) -> bool:
     total = Counter[tuple[str, int]]()
     for pixels in kernels:
         inputs, weights = held(pixels, channels)
@@ -118,7 +121,7 @@ def share_registers(kernels: frozenset[tuple[int, ...]], channels: int, steps: S
         needed.update({("inputs", m): n for m, n in inputs.items()})
         needed["weights", 0] = weights
         total |= needed
-    return total.total() <= REGISTERS or len(steps.sizes) > 1
+    return total.total() <= REGISTERS
 
 
 def _bands(grid: Grid) -> list[tuple[Band, int]]:
@@ -173,16 +176,20 @@ class Shapes:
     """Of an element of the result."""
     l1_bytes: int
     l2_bytes: int
+    kernels: dict[tuple[tuple[int, ...], int], tuple[float, float]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """What `_kernel` has found: most micro-kernels stand in several cuts."""
 
     def best(self) -> tuple[Tile, bool, float]:
         """The quickest tile, whether tiles of channels go outside with it, and the estimated cycles."""
-        timed = [(self.cycles(cut, outside), outside, cut.tile) for cut in self.cuts() for outside in (True, False)]
+        timed = [(cycles, not order, cut.tile) for cut in self.cuts() for order, cycles in enumerate(self.cycles(cut))]
         cycles, outside, tile = min(timed, key=lambda each: each[0])
         return tile, outside, cycles
 
     def promising(self) -> list[Tile]:
         """Tiles by their estimated time, the quickest few."""
-        timed = {cut.tile: min(self.cycles(cut, outside) for outside in (True, False)) for cut in self.cuts()}
+        timed = {cut.tile: min(self.cycles(cut)) for cut in self.cuts()}
         return sorted(timed, key=lambda tile: timed[tile])[:8]
 
     def cuts(self) -> Iterator[Cut]:
@@ -194,32 +201,42 @@ class Shapes:
             for rows in range(1, min(self.g.height, 6 // len(parts)) + 1):
                 cut = Cut.of(self.g, Tile(rows, columns, (COLUMNS,)))
                 for channels in counts:
-                    if max(registers(pixels, channels, self.steps) for pixels in cut.kernels) <= REGISTERS:
+                    if max([registers(pixels, channels, self.steps) for pixels in cut.kernels]) <= REGISTERS:
                         yield replace(cut, tile=Tile(rows, columns, (COLUMNS,) * channels))
 
-    def cycles(self, cut: Cut, channels_outside: bool) -> float:
-        """Of the busiest thread, all products and loads."""
+    def cycles(self, cut: Cut) -> tuple[float, float]:
+        """Of the busiest thread, all products and loads: with tiles of channels outside, and with those of pixels."""
         g, grid = self.g, cut.grid
         panels, rest = divmod(ceil_div(self.filters, COLUMNS), cut.channels)
-        total = 0.0
+        outside = inside = 0.0
         for channels, times in ((cut.channels, panels), (rest, bool(rest))):
             if times:
-                kernels = cut.kernels.items()
-                total += times * sum(n * self._tile(pixels, channels, channels_outside) for pixels, n in kernels)
-        if not share_registers(frozenset(cut.kernels), cut.channels, self.steps):
-            total += CONFIGURING * grid.count * sum(s.count for s in grid.band.segments) * (panels + bool(rest))
+                found = [(n, self._kernel(pixels, channels)) for pixels, n in cut.kernels.items()]
+                outside += times * sum([n * each[0] for n, each in found])
+                inside += times * sum([n * each[1] for n, each in found])
+        if not share_registers(cut.kernels, cut.channels, self.steps):
+            configured = CONFIGURING * grid.count * sum(s.count for s in grid.band.segments) * (panels + bool(rest))
+            outside, inside = outside + configured, inside + configured
         shares = ceil_div(panels + bool(rest), self.threads) / (panels + bool(rest))
         bands = ceil_div(grid.count * g.images, self.threads) / (grid.count * g.images)
-        return total * g.images * g.groups * (shares if channels_outside else bands)
+        return outside * g.images * g.groups * shares, inside * g.images * g.groups * bands
 
-    def _tile(self, pixels: tuple[int, ...], channels: int, channels_outside: bool) -> float:
-        """Of one micro-kernel."""
+    def _kernel(self, pixels: tuple[int, ...], channels: int) -> tuple[float, float]:
+        """Cycles of one micro-kernel in both orders of the loops."""
+        found = self.kernels.get((pixels, channels))
+        if found is None:
+            lines = [ceil_div(channels * COLUMNS * size, LINE) for size in (self.result_bytes, *self.residuals)]
+            written = sum(lines) * RESULT_LINE + GROUP * sum(1 for _ in finished_at_once(channels, self.joined))
+            once = OVERHEAD + SUMS * len(pixels) * channels + (written + self.gathering) * sum(pixels)
+            outside, inside = (self._tile(pixels, channels, once, order) for order in (True, False))
+            found = self.kernels[pixels, channels] = outside, inside
+        return found
+
+    def _tile(self, pixels: tuple[int, ...], channels: int, total: float, channels_outside: bool) -> float:
+        """Of one micro-kernel, with a total that isn't its sum's."""
         inputs, weights = self._line_costs(sum(pixels), channels, channels_outside)
-        lines = [ceil_div(channels * COLUMNS * size, LINE) for size in (self.result_bytes, *self.residuals)]
-        written = sum(lines) * RESULT_LINE + GROUP * sum(1 for _ in finished_at_once(channels, self.joined))
-        total = OVERHEAD + SUMS * len(pixels) * channels + (written + self.gathering) * sum(pixels)
+        products = channels * sum([max(float(m), LEAST_PRODUCT) for m in pixels])
         for words, times in ((self.steps.words, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
-            products = channels * sum(max(float(m), LEAST_PRODUCT) for m in pixels)
             loads = sum(pixels) * self._lines(words) * inputs + channels * words * weights
             total += self.runs * times * (max(products, loads) + SHOWN * min(products, loads))
         return total
