@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_its_graphs_have_no_algorithms_and_layouts(listing: Backend, net: Path) 
     cpu = build(Request(str(net), cpu="skylake-avx512"), until="optimized").optimized
     assert " by " not in convolution(own)
     assert "relayout" not in str(own)
-    assert " by winograd[4,4] : " in convolution(cpu)
+    assert re.search(r" by winograd\w*\[4,4\] : ", convolution(cpu))
 
 
 def test_people_reach_it_by_the_name_of_its_machine(listing: Backend, net: Path, netc: Call) -> None:
