@@ -82,8 +82,14 @@ class ChooseAlgorithms(Pass):
         where_possible = ((Conv3D, self.streams_slowly), (Conv2DSum, self.bytes_at_once))
         kinds = (Conv2D, TransposeConv2D, *(kind for kind, possible in where_possible if possible))
         saves_time = partial(self._saves_time, cycles, changing)
-        choose = partial(_for_convolution, saves_time=saves_time, filters=self._filters, static=static)
-        tiled = _decided(graph, kinds, lambda group: choose(group, choosing=self.choosing))
+        choose = partial(
+            _for_convolution,
+            saves_time=saves_time,
+            filters=self._filters,
+            static=static,
+            choosing=self.choosing,
+        )
+        tiled = _decided(graph, kinds, choose)
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
 

@@ -57,23 +57,26 @@ class _Emitter(WinogradEmitter):
     points = DType.F32
     input_matrix = f43.INPUT
 
+    @property
+    def algorithm(self) -> str:
+        """Which of the three was chosen."""
+        chosen = self.group.anchor.algorithm
+        assert chosen is not None, "schedules by an algorithm are tried where it was chosen"
+        return chosen.name
+
+    @property
+    def in_registers(self) -> bool:
+        """Do filters come to their points in registers?"""
+        return self.algorithm == IN_REGISTERS
+
     def _transforms(self) -> bool:
-        algorithm = self.group.anchor.algorithm
-        if algorithm is None or algorithm.name == PACKED:
-            return False
-        if algorithm.name == IN_REGISTERS:
-            return True
+        if self.algorithm != IN_PARTS:
+            return self.in_registers
         widest = min(MOST_VECTORS * self.target.vector_lanes, self.filters)
         if chunk_of(self.channels, widest, self.target) is None:
             return False
         at_points = PRODUCTS * self.channels * self.filters * self.dtype.itemsize
         return 2 * at_points > self.target.l2_bytes
-
-    @property
-    def in_registers(self) -> bool:
-        """Do filters come to their points in registers?"""
-        algorithm = self.group.anchor.algorithm
-        return algorithm is not None and algorithm.name == IN_REGISTERS
 
     @property
     def flip(self) -> bool:
