@@ -79,7 +79,7 @@ def graph_of(
     return b.finish([result]), rng.integers(low, high, image).astype(dtype.numpy)
 
 
-@pytest.mark.parametrize("cpu", [None, "x86-64", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("cpu", [None, "x86-64", "x86-64-v3", "x86-64-v4", "cascadelake", "alderlake"])
 @pytest.mark.parametrize(("dtype", "weight_zero"), [(DType.I8, 0), (DType.U8, 100), (DType.U8, 128)])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, cpu: str | None) -> None:
@@ -118,6 +118,40 @@ def test_the_dot_product_instruction_is_used(cpu: str, instruction: str) -> None
     graph, _ = graph_of(DType.I8, SHAPES[0], 0)
     target = find_target(cpu)
     assert instruction in emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
+
+
+@pytest.mark.parametrize("cpu", ["cascadelake", "alderlake", "znver4"])
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[1], SHAPES[3], SHAPES[8]], ids=str)
+def test_sums_are_rescaled_from_a_table(shape: tuple[int, ...], cpu: str) -> None:
+    """Biases go far beyond what becomes a byte."""
+    graph, x = graph_of(DType.I8, shape, 0, 1 << 30)
+    target = find_target(cpu)
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 1)
+    verify_module(module)
+    assert "upper_product(" in print_module(module)
+    (expected,) = evaluate(graph, [x])
+    np.testing.assert_array_equal(run_module(module, [x], {})[0], expected)
+    if runs_here(target):
+        with Program(module, object_code(emit_module(module, target), target), target, 1) as program:
+            np.testing.assert_array_equal(program(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "dtype", "shape", "flips"),
+    [
+        ("cascadelake", DType.I8, SHAPES[0], True),
+        ("cascadelake", DType.U8, SHAPES[0], False),
+        ("cascadelake", DType.I8, SHAPES[5], False),  # one pixel
+        ("alderlake", DType.I8, SHAPES[0], True),
+        ("znver4", DType.I8, SHAPES[0], False),
+    ],
+)
+def test_inputs_are_flipped_once(cpu: str, dtype: DType, shape: tuple[int, ...], flips: bool) -> None:
+    graph, _ = graph_of(dtype, shape, 0)
+    target = find_target(cpu)
+    text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    assert bool(re.search(r"bitcast<u8>\(xor\(load i8x(32|64)", text)) == flips
+    assert ("bitcast<u8>(xor(load i8x4 " in text) == (dtype is DType.I8 and not flips)
 
 
 @pytest.mark.parametrize("cpu", ["x86-64-v3", "wasm32"])

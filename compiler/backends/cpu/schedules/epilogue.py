@@ -12,7 +12,21 @@ from functools import partial
 from itertools import groupby
 
 from ....graph.ir import Value
-from ....loops.ir import Allocate, Buffer, Const, Expr, FixedMul, Let, Load, LoopKind, Space, Stmt, Store, VectorType
+from ....loops.ir import (
+    Allocate,
+    Buffer,
+    Const,
+    Expr,
+    FixedMul,
+    Join,
+    Let,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    VectorType,
+)
 from ....lowering.elements import Loaded
 from ....lowering.kernel import Names, let
 from ....lowering.loops import loop
@@ -37,16 +51,29 @@ def loaded_once(
     return {(v, (channel,)): let(block, names.fresh("k"), Load(operands[v], (channel,), lanes)) for v in vectors}
 
 
+def finished_at_once(vectors: int, most: int) -> Iterator[int]:
+    """How many of so many vectors are finished together, one time after the other: powers of two, the largest first."""
+    while vectors:
+        most = min(most, 1 << vectors.bit_length() - 1)
+        yield most
+        vectors -= most
+
+
 def finished_together(widths: Sequence[int], most: int) -> Iterator[tuple[int, int, int, int]]:
     """How epilogues take vectors of these widths: number of the first, width, how many are joined, and how often."""
     first = 0
     for width, same in groupby(widths):
-        count = len(list(same))
-        joined = most if width > 1 else 1
-        for step, units in {joined: count // joined, 1: count % joined if joined > 1 else count}.items():
-            if units:
-                yield first, width, step, units
-                first += units * step
+        for step, equal in groupby(finished_at_once(len(list(same)), most if width > 1 else 1)):
+            units = len(list(equal))
+            yield first, width, step, units
+            first += units * step
+
+
+def side_by_side(vectors: Sequence[Expr]) -> Expr:
+    """The lanes of vectors, of which there are a power of two, one after the other."""
+    while len(vectors) > 1:
+        vectors = [Join(a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
 
 
 def epilogue(

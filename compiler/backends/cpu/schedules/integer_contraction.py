@@ -7,30 +7,70 @@ multiple of four with zero weights; the input's margins make these reads legal.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ....graph.ir import Attributes, Value
 from ....loops.ir import Allocate, Buffer, Const, Dot2Words, Dot4, Expr, Load, Space, Stmt, Store
 from ....lowering.group import Group
-from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
-from ....lowering.loops import ceil_div, vector_widths
+from ....lowering.kernel import Names, Packed, PackingStep, Parameters, Scheduled, let, packing_step
+from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
 from ....ops.quantized.contraction import Conv2DSum, DenseSum
 from ....targets.target import DotProduct, Target
-from ....types import DType
+from ....types import DType, TensorType
 from .contraction import ContractionEmitter
+from .epilogue import Finish
 from .geometry import Walk, walks
 from .grouped import first_of_group, tile_of_group
 from .micro_kernel import MicroKernel
-from .signs import QUAD, Signs
-from .tiling import Tile
+from .rescaling import START, Rescaling, UnsignedRescaling
+from .signs import QUAD, Signs, flip
+from .tiling import BROADCAST_CYCLES, Tile
 
 
 def schedule_integer_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a sum of integer products with a weight known at load time."""
     if not serves(group):
         return ()
-    return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in walks(group))
+    x, found = group.outer[group.anchor.operands[0]], walks(group)
+    if not _flips_ahead(group, target):
+        return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in found)
+    flipped = Value(TensorType(DType.U8, x.type.buffer_shape))
+    emitters = [DotEmitter(group, walk, target, threads, flipped) for walk in found]
+    return (converting_kernel(x, flipped, target, flip), *(emitter.schedule() for emitter in emitters))
+
+
+def _flips_ahead(group: Group, target: Target) -> bool:
+    """True if signed inputs are flipped by a kernel of its own, before they are read.
+
+    Cores that multiply two vectors in a cycle flip with the units that multiply (measured on Emerald Rapids).
+    """
+    signed = group.anchor.operands[0].type.dtype is DType.I8
+    quick = target.dot_product is DotProduct.VNNI and target.float_units > 1
+    pixels = group.result.type.size // group.result.type.shape[-1]
+    return signed and quick and pixels > 1
+
+
+def converting_kernel(x: Value, goal: Value, target: Target, convert: Callable[[Expr], Expr]) -> Scheduled:
+    """A kernel that writes the numbers of a tensor in another form, margins included; `goal` has its buffer's shape."""
+    whole = x.type.buffer_shape
+    rows = math.prod(whole[:-2])
+    shape = (rows, math.prod(whole) // rows)
+    source, copy = Buffer("x", x.type.dtype, shape), Buffer("y", goal.type.dtype, shape, Space.OUT)
+    names, parameters = Names(), Parameters()
+    parameters.add(source, x)
+    parameters.add(copy, goal)
+    lanes = target.vector_lanes * DType.F32.itemsize // goal.type.dtype.itemsize
+
+    def row(r: Expr) -> list[Stmt]:
+        def vector(c: Expr, width: int) -> list[Stmt]:
+            return [Store(copy, (r, c), convert(Load(source, (r, c), width)))]
+
+        return vector_loop(names, shape[1], lanes, vector)
+
+    return parameters.scheduled(loop("r", rows, row, kind_for(math.prod(shape))), multiplies=0)
 
 
 def serves(group: Group) -> bool:
@@ -61,23 +101,42 @@ class DotEmitter(ContractionEmitter):
 
     together = QUAD
     """Neighbours of the sum that a lane multiplies at once."""
+    rescales: type[Rescaling] = UnsignedRescaling
+    """How, where a table has the numbers of a channel."""
     step_cost = 0.5
     """What a pixel takes in a step beside its multiplications and the sum of its inputs."""
 
-    def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
+    def __init__(self, group: Group, g: Walk, target: Target, threads: int, flipped: Value | None = None) -> None:
+        """`flipped` has the input's numbers with the signs that products want."""
+        self.flipped = flipped
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, x, weight, self._zero_points(group))
         self.pixel_registers = 1 if self.signs.needs_input_sums else 0
-        flips = target.dot_product is DotProduct.VNNI and self.signs.x_offset
+        flips = target.dot_product is DotProduct.VNNI and self.signs.x_offset and flipped is None
         self.held_registers += 1 if flips else 0  # the bits to flip
-        self.pixel_cost = self.step_cost + self.pixel_registers
-        joins = target.has_high_products or target.dot_product is DotProduct.WORDS
-        self.joined_vectors = 2 if joins else 1  # whole vectors of 16-bit numbers are narrowed
+        self.pixel_cost = (self.step_cost if flipped is None else BROADCAST_CYCLES) + self.pixel_registers
+        self.rescaling = self._find_rescaling(target, group)
+        self.joined_vectors = self._joined_vectors(target)
         super().__init__(group, g, target, threads)
+        if isinstance(self.rescaling, UnsignedRescaling):
+            self.longest_epilogue = 0  # its numbers fill the registers: sums wait on the stack
+
+    @property
+    def _input(self) -> Value:
+        return self.flipped or super()._input
 
     def _zero_points(self, group: Group) -> Attributes:
         """Those of both sides, `x_zero` and `weight_zero`."""
         return group.anchor.attributes
+
+    def _find_rescaling(self, target: Target, group: Group) -> Rescaling | None:
+        return None if self.signs.needs_input_sums else self.rescales.of(group, target)
+
+    def _joined_vectors(self, target: Target) -> int:
+        """So many that whole vectors of 16-bit numbers are narrowed, or of bytes where registers hold the table's."""
+        if isinstance(self.rescaling, UnsignedRescaling):
+            return 4 if target.vector_registers >= 32 else 2
+        return 2 if target.has_high_products or target.dot_product is DotProduct.WORDS else 1
 
     def _choose_tile(self, target: Target) -> Tile:
         if self.g.groups == 1:
@@ -104,7 +163,10 @@ class DotEmitter(ContractionEmitter):
     def _declare_weight(self, weight: Value) -> None:
         self.packed = True
         steps = self._declare_panels(weight)
-        self.correction = self.signs.add_correction(self.parameters, weight, self.filters)
+        if self.rescaling is None:
+            self.correction = self.signs.add_correction(self.parameters, weight, self.filters)
+        else:
+            self.table = self.parameters.add(*self.rescaling.table(weight, self.signs, self.filters, self.filters))
         self.ones: Buffer | None = None
         if self.signs.needs_input_sums and self.run_length % self.together:
             width = self.tile.widths[0]
@@ -128,6 +190,10 @@ class DotEmitter(ContractionEmitter):
     def panel(self, j: Expr) -> Expr:
         """The packed weights of channel tile j."""
         return j
+
+    def number(self, field: int, channel: Expr, lanes: int) -> Expr:
+        """Numbers of the table from a channel on."""
+        return Load(self.table, (Const(0), channel + field * self.filters), lanes)
 
     def start_place(self, channel: Expr) -> Expr:
         """Where `correction` has what the sums of a channel start from."""
@@ -164,6 +230,8 @@ class DotMicroKernel(MicroKernel):
 
     def _initial(self, channel: Expr, width: int) -> Expr:
         fresh = self.dot.names.fresh
+        if self.dot.rescaling is not None:
+            return let(self.block, fresh("start"), self.dot.number(START, channel, width))
         start = super()._initial(channel, width) + Load(self.dot.correction, (self.dot.start_place(channel),), width)
         return let(self.block, fresh("start"), start + self.dot.literal_bias if self.dot.literal_bias else start)
 
@@ -178,6 +246,25 @@ class DotMicroKernel(MicroKernel):
 
     def _first_input(self, j: Expr) -> Expr | int:
         return first_of_group(self.dot, j)
+
+    def _begin(
+        self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr
+    ) -> tuple[list[Stmt], Finish]:
+        block, store = super()._begin(tile, first, single, step, v)
+        if self.dot.rescaling is None:
+            return block, store
+        names, width = self.dot.names, single * step
+        channel = let(block, names.fresh("c"), self.channels[first] + v * width)
+
+        def field(number: int) -> Expr:
+            return let(block, names.fresh("f"), self.dot.number(number, channel, width))
+
+        return block, self.dot.rescaling.before(store, names, field)
+
+    @property
+    def _summed(self) -> Value:
+        rescaling = self.dot.rescaling
+        return rescaling.result if rescaling else super()._summed
 
     def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
         o, g = self.dot, self.dot.g

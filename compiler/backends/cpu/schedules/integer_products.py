@@ -150,6 +150,9 @@ class _Stack(ProductEmitter):
         """The panel of tile j of the columns of this matrix."""
         return self.right + j
 
+    def _find_rescaling(self, target: Target, group: Group) -> None:
+        """None by a table of channels; see `literal`."""
+
     def _zero_points(self, group: Group) -> Attributes:
         """That of the right side is made good elsewhere."""
         return {"x_zero": group.anchor.attributes["a_zero"], "weight_zero": 0}

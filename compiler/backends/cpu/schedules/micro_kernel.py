@@ -18,7 +18,6 @@ from ....loops.ir import (
     Expr,
     Fma,
     For,
-    Join,
     Load,
     LoopKind,
     Prefetch,
@@ -33,7 +32,7 @@ from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.kernel import let
 from ....lowering.loops import LINE, loop
 from ....types import DType
-from .epilogue import epilogue, finished_together, loaded_once
+from .epilogue import epilogue, finished_together, loaded_once, side_by_side
 from .owner import Owner, Step
 from .partial_sums import Cut, cut_of
 from .storage import widened
@@ -289,7 +288,7 @@ class MicroKernel:
 
     def _numbered(self, first: int, step: int, v: int, at: tuple[Expr, ...]) -> Expr:
         place = first + v * step
-        return self._total(place, at) if step == 1 else Join(self._total(place, at), self._total(place + 1, at))
+        return side_by_side([self._total(place + i, at) for i in range(step)])
 
     def _begin(
         self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr

@@ -36,7 +36,7 @@ from .epilogue import Finish
 from .geometry import Walk, walks
 from .integer_contraction import DotEmitter, DotMicroKernel, serves
 from .micro_kernel import MicroKernel
-from .rescaling import FIELDS, START, Rescaling
+from .rescaling import START, Rescaling
 from .signs import QUAD
 from .tiling import Tile
 
@@ -65,8 +65,9 @@ def scheduled_by(kind: type[PairEmitter], group: Group, target: Target, threads:
 class PairEmitter(DotEmitter):
     """Writes the kernel of one integer contraction: pixels outside, filters inside."""
 
+    rescales = Rescaling
+
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
-        self.rescaling = Rescaling.of(group, target)
         super().__init__(group, g, target, threads)
         self.patch = Buffer("patch", DType.I32, (self.tile.pixels, self.steps * 2), Space.STACK)
 
@@ -198,19 +199,7 @@ class PairMicroKernel(DotMicroKernel):
         rescaling = self.pairs.rescaling
         if rescaling is None:
             return block, store
-        multiplier, addend, places = (self._field(block, field, v + first) for field in range(1, FIELDS))
-
-        def finish(r: Expr, s: Expr, total: Expr) -> list[Stmt]:
-            inside: list[Stmt] = []
-            result = rescaling.element(inside, self.pairs.names, total, multiplier, addend, places)
-            return [*inside, *store(r, s, result)]
-
-        return block, finish
-
-    @property
-    def _summed(self) -> Value:
-        rescaling = self.pairs.rescaling
-        return rescaling.result if rescaling else super()._summed
+        return block, rescaling.before(store, self.pairs.names, lambda number: self._field(block, number, v + first))
 
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         self.block += unrolled("k", self.pairs.steps, partial(self._multiply, j))

@@ -7,6 +7,7 @@ lost by that lies beyond the range of results.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,10 +21,13 @@ from ....lowering.loops import ceil_div
 from ....ops.quantized import fixed_point as fp
 from ....ops.quantized.conversion import Rescale
 from ....ops.quantized.packing import FARTHEST_SUM, unsigned_factors
-from ....targets.target import Target
+from ....targets.target import DotProduct, Target
 from ....types import DType
+from .epilogue import Finish
 from .signs import Signs
 
+FARTHEST_PRODUCT = 255 * 128
+"""Of two bytes, the first perhaps unsigned."""
 START = 0
 FIELDS = 4
 """Numbers of a channel: where its sum starts, multiplier, addend, places."""
@@ -101,6 +105,17 @@ class Rescaling:
         high = let(block, names.fresh("t"), HighProduct(total, multiplier, addend))
         return self._saturated(block, names, high, places)
 
+    def before(self, store: Finish, names: Names, field: Callable[[int], Expr]) -> Finish:
+        """What does with sums what `store` does with results; `field` gives the numbers of the table."""
+        numbers = [field(number) for number in range(1, FIELDS)]
+
+        def finish(r: Expr, s: Expr, total: Expr) -> list[Stmt]:
+            inside: list[Stmt] = []
+            result = self.element(inside, names, total, *numbers)
+            return [*inside, *store(r, s, result)]
+
+        return finish
+
     @property
     def halves_up(self) -> bool:
         """Negative results need not be exact."""
@@ -120,10 +135,10 @@ class UnsignedRescaling(Rescaling):
 
     @classmethod
     def serves(cls, group: Group, target: Target) -> bool:
-        """On processors with tiles of bytes; sums of products are below `FARTHEST_SUM`."""
-        x, weight = (v.type for v in group.anchor.operands[:2])
-        largest = 255 if x.dtype is DType.U8 else 128
-        return target.has_byte_tiles and weight.size // weight.shape[-1] * largest * 128 <= FARTHEST_SUM
+        """On x86 with products of bytes; sums of products, of unsigned inputs maybe, are below `FARTHEST_SUM`."""
+        weight = group.anchor.operands[1].type
+        quick = target.dot_product is DotProduct.VNNI
+        return quick and weight.size // weight.shape[-1] * FARTHEST_PRODUCT <= FARTHEST_SUM
 
     @property
     def options(self) -> dict[str, Any]:

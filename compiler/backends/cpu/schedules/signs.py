@@ -77,8 +77,12 @@ class Signs:
         return parameters.add(Buffer("z", DType.I32, (channels,)), Packed(weight, (self.correction,)))
 
     def as_left(self, x: Expr) -> Expr:
-        """Input elements as the instruction wants them."""
-        if not self.x_offset:
-            return x
-        top = Const(-FLIP if self.x is DType.I8 else FLIP, self.x, x.type.lanes)
-        return Bitcast(Binary("xor", x, top), self.left)
+        """Input elements as the instruction wants them, which they may be already."""
+        return flip(x) if self.x_offset and x.type.dtype is not self.left else x
+
+
+def flip(x: Expr) -> Expr:
+    """Bytes with the other sign: x + 128 of signed ones, x - 128 of unsigned ones."""
+    dtype, other = (DType.I8, DType.U8) if x.type.dtype is DType.I8 else (DType.U8, DType.I8)
+    top = Const(-FLIP if dtype is DType.I8 else FLIP, dtype, x.type.lanes)
+    return Bitcast(Binary("xor", x, top), other)

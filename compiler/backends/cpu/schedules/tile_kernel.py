@@ -19,7 +19,6 @@ from ....loops.ir import (
     Const,
     Expr,
     For,
-    Join,
     Load,
     LoopKind,
     Space,
@@ -28,21 +27,14 @@ from ....loops.ir import (
 )
 from ....lowering.kernel import let
 from ....lowering.loops import ceil_div, loop
-from .epilogue import Finish
+from .epilogue import Finish, finished_at_once, side_by_side
 from .micro_kernel import MicroKernel
 from .owner import Fetched, Owner, Step
-from .rescaling import FIELDS, START
+from .rescaling import START
 from .tile_elements import TileElements
 from .tile_prefetch import EndAhead, WeightsAhead
-from .tile_shapes import COLUMNS, ROWS, Steps, finished_at_once, held, parts_of
+from .tile_shapes import COLUMNS, ROWS, Steps, held, parts_of
 from .tiling import Grid
-
-
-def side_by_side(vectors: Sequence[Expr]) -> Expr:
-    """The lanes of vectors, of which there are a power of two, one after the other."""
-    while len(vectors) > 1:
-        vectors = [Join(a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-    return vectors[0]
 
 
 class TileOwner(Owner, Protocol):
@@ -288,14 +280,7 @@ class TileMicroKernel(MicroKernel):
             parts = [Load(elements.table, (panel + i, place), single) for i in range(step)]
             return let(block, names.fresh("f"), side_by_side(parts))
 
-        multiplier, addend, places = (field(number) for number in range(1, FIELDS))
-
-        def finish(r: Expr, s: Expr, total: Expr) -> list[Stmt]:
-            inside: list[Stmt] = []
-            result = rescaling.element(inside, names, total, multiplier, addend, places)
-            return [*inside, *store(r, s, result)]
-
-        return block, finish
+        return block, rescaling.before(store, names, field)
 
     @property
     def _summed(self) -> Value:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ....lowering.loops import LINE, ceil_div
+from .epilogue import finished_at_once
 from .geometry import Walk
 from .tiling import Band, Grid, Tile, grid_of
 
@@ -53,14 +54,6 @@ def parts_of(columns: int) -> tuple[int, ...]:
     count = ceil_div(columns, ROWS)
     size, more = divmod(columns, count)
     return (size + 1,) * more + (size,) * (count - more)
-
-
-def finished_at_once(vectors: int, most: int) -> Iterator[int]:
-    """How many of so many vectors are finished together, one time after the other: powers of two, the largest first."""
-    while vectors:
-        most = min(most, 1 << vectors.bit_length() - 1)
-        yield most
-        vectors -= most
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,18 @@ it from memory and spreads them. Weights stay bytes, which are widened when a ti
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 from ....graph.ir import Value
-from ....loops.ir import Buffer, Cast, Const, Dot2Words, Expr, Load, Space, Stmt, Store
+from ....loops.ir import Cast, Const, Dot2Words, Expr, Stmt
 from ....lowering.elements import Loaded
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Parameters, Scheduled, let
-from ....lowering.loops import kind_for, loop, vector_loop
+from ....lowering.kernel import Scheduled, let
 from ....targets.target import DotProduct, Target
 from ....types import DType, TensorType
 from .epilogue import Finish, finished_together, loaded_once
 from .geometry import Walk, walks
-from .integer_contraction import DotEmitter, DotMicroKernel, serves
+from .integer_contraction import DotEmitter, DotMicroKernel, converting_kernel, serves
 from .micro_kernel import MicroKernel
 from .tiling import BROADCAST_CYCLES
 
@@ -43,21 +41,7 @@ def schedule_word_contraction(group: Group, target: Target, threads: int) -> tup
 
 def widening_kernel(x: Value, words: Value, target: Target) -> Scheduled:
     """A kernel that writes 8-bit numbers as 16-bit ones, margins included."""
-    whole = x.type.buffer_shape
-    rows = math.prod(whole[:-2])
-    shape = (rows, math.prod(whole) // rows)
-    source, goal = Buffer("x", x.type.dtype, shape), Buffer("y", DType.I16, shape, Space.OUT)
-    names, parameters = Names(), Parameters()
-    parameters.add(source, x)
-    parameters.add(goal, words)
-
-    def row(r: Expr) -> list[Stmt]:
-        def vector(c: Expr, width: int) -> list[Stmt]:
-            return [Store(goal, (r, c), Cast(Load(source, (r, c), width), DType.I16))]
-
-        return vector_loop(names, shape[1], PAIR * target.vector_lanes, vector)
-
-    return parameters.scheduled(loop("r", rows, row, kind_for(math.prod(shape))), multiplies=0)
+    return converting_kernel(x, words, target, lambda bytes_: Cast(bytes_, DType.I16))
 
 
 class WordEmitter(DotEmitter):
