@@ -11,7 +11,7 @@ from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, host_target, machine, object_code, parts
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.passes import pipelines
-from netc.compiler.types import DType, TensorType
+from netc.compiler.types import DType, Quantization, TensorType
 from netc.pipeline import Request, build
 from netc.runtime.program import Program
 
@@ -69,10 +69,10 @@ def layer_with_gelu(cpu: str, rows: int) -> str:
     return emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
 
 
-def stack_accesses(assembly: str, sums: int) -> list[int]:
+def stack_accesses(assembly: str, sums: int, product: str = "vfmadd231ps") -> list[int]:
     """Of each loop of one block that multiplies and adds so many vectors."""
     loops = re.findall(r"^(\.LBB\w+):.*\n((?:\t.*\n)*?)\tj\w+\t\1\n", assembly, re.MULTILINE)
-    return [len(re.findall(r"\(%r[sb]p\)", body)) for _, body in loops if body.count("vfmadd231ps") == sums]
+    return [len(re.findall(r"\(%r[sb]p\)", body)) for _, body in loops if body.count(product) == sums]
 
 
 @pytest.mark.parametrize(("cpu", "rows", "sums"), [("x86-64-v3", 197, 12), ("skylake-avx512", 196, 28)])
@@ -83,6 +83,29 @@ def test_constants_of_the_code_behind_a_loop_take_no_registers_in_it(cpu: str, r
     with machine.constants_where_used():
         assert stack_accesses(machine.assembly(text, target), sums) == [0]
     assert sum(stack_accesses(machine.assembly(text, target), sums)) > 0
+
+
+def branch_of_bytes(cpu: str) -> str:
+    """The LLVM text of a dense layer of bytes with one factor, to which another tensor is added."""
+    b, zero = GraphBuilder("net"), 3
+    x, y, z = Quantization.of(0.02, -5), Quantization.of(0.05, zero), Quantization.of(0.06, -2)
+    inputs = [b.input(n, TensorType(DType.I8, (198, size), None, q)) for n, size, q in (("x", 768, x), ("r", 48, y))]
+    weight = b.constant(np.random.default_rng(0).integers(-127, 128, (768, 48)).astype(np.int8))
+    bias = b.constant(np.zeros(48, np.int32))
+    sums = b.emit("q_dense", inputs[0], weight, bias, x=x, weight=Quantization.of(0.01, 0), y=y)
+    target = find_target(cpu)
+    graph = b.finish([b.emit("dequantize", b.emit("q_add", inputs[1], sums, a=y, b=y, y=z), x=z)])
+    return emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
+
+
+def test_constants_behind_sums_of_bytes_take_fewer_registers_in_the_loop() -> None:
+    """27 sums: 20 of them lay in memory, now four."""
+    target = find_target("cascadelake")
+    _, (text,) = parts._parts(branch_of_bytes("cascadelake"), target)
+    with machine.constants_where_used():
+        (found,) = stack_accesses(machine.assembly(text, target), 27, "vpdpbusd")
+    (before,) = stack_accesses(machine.assembly(text, target), 27, "vpdpbusd")
+    assert found <= 8 < 20 < before
 
 
 def test_loops_that_leave_registers_keep_constants_in_them() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from ....errors import InternalError
-from ....targets.target import Target
+from ....targets.target import DotProduct, Target
 from . import machine
 
 PARTS = 4
@@ -31,8 +31,10 @@ KEPT_CONSTANTS = range(3, 13)
 transformations."""
 FEWEST_CONSTANTS = 3
 """Of a kernel that is quicker without them in registers, where there are many: those of a hard swish."""
-_CARRIED = re.compile(r"(?:^ *%\S+ = phi <\d+ x float> .*\n)+", re.MULTILINE)
+_CARRIED = {kind: re.compile(rf"(?:^ *%\S+ = phi <\d+ x {kind}> .*\n)+", re.MULTILINE) for kind in ("float", "i32")}
+"""What a loop carries from one step to the next: floats, or sums of bytes."""
 _CONSTANT = re.compile(r"splat \(float ([^)]*)\)")
+_ANY_CONSTANT = re.compile(r"splat \(([^)]*)\)")
 _MAGIC = b"netc objects\n"
 _KERNEL = re.compile(r'^define internal (void @"kernel\.[^"]*"\()(.*?)\) ', re.MULTILINE)
 _END = "\n}\n"
@@ -112,11 +114,23 @@ def _is_tight(kernel: str, target: Target) -> bool:
     """
     if not target.reads_operands:
         return False
-    carried = max((len(found[0].splitlines()) for found in _CARRIED.finditer(kernel)), default=0)
-    if carried < target.vector_registers - FREE:
+    if target.dot_product is DotProduct.VNNI and _adds_bytes_tightly(kernel, target):
+        return True
+    if _carried("float", kernel) < target.vector_registers - FREE:
         return False
     constants = len(set(_CONSTANT.findall(kernel)))
     return constants not in KEPT_CONSTANTS if target.has_few_registers else constants >= FEWEST_CONSTANTS
+
+
+def _adds_bytes_tightly(kernel: str, target: Target) -> bool:
+    """The same for sums of bytes; where words are multiplied, constants in registers did no harm."""
+    carried, constants = _carried("i32", kernel), len(set(_ANY_CONSTANT.findall(kernel)))
+    return carried > target.vector_registers // 2 and carried + constants > target.vector_registers
+
+
+def _carried(kind: str, kernel: str) -> int:
+    """Vectors of this kind that a loop carries from one step to the next, at most."""
+    return max((len(found[0].splitlines()) for found in _CARRIED[kind].finditer(kernel)), default=0)
 
 
 def _objects(texts: Sequence[str], target: Target) -> list[bytes]:

@@ -172,7 +172,7 @@ class LiteralRescaling:
     def of(cls, group: Group, target: Target, largest: int) -> Self | None:
         """Where such products are quick and only the sums' end needs them; sums lie between -largest and `largest`."""
         found = [op for op in group.members if isinstance(op.operator, Rescale)]
-        if not target.has_byte_tiles or largest > FARTHEST_SUM or len(found) != 1:
+        if target.dot_product is not DotProduct.VNNI or largest > FARTHEST_SUM or len(found) != 1:
             return None
         (operation,) = found
         known = all(v in group.constants for v in operation.operands[1:])
