@@ -18,6 +18,7 @@ from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.graph.printer import print_graph
+from netc.compiler.loops.ir import statements
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.ops import winograd
 from netc.compiler.ops.winograd import FILTER, INPUT, OUTPUT
@@ -132,6 +133,20 @@ def test_convolutions_of_three_dimensions(size: tuple[int, ...], l2_bytes: int) 
     parameters = check(b.finish([b.emit("relu", x)]), target, threads)
     assert "v" in parameters
     assert ("f" in parameters) == (l2_bytes < 1024 * 1024)
+
+
+def test_no_code_is_written_twice() -> None:
+    """Neither for the last panel, which is narrower, nor for the first chunk of channels."""
+
+    def written(size: tuple[int, ...], target: Target) -> int:
+        graph = optimize(convolution("conv2d", size, static=True), pipelines.TRAINING, target)
+        (kernel,) = [k for k in lower(graph, target, 2).kernels if "conv2d" in k.name]
+        return len(list(statements(kernel.body)))
+
+    wide = replace(host_target(), streams_slowly=True)
+    assert written((1, 8, 8, 128, 64, 2), wide) <= 1.1 * written((1, 8, 8, 32, 64, 2), wide)
+    small = replace(wide, l2_bytes=640 * 1024)
+    assert written((1, 14, 14, 48, 80, 2), small) <= 1.1 * written((1, 14, 14, 48, 96, 2), small)
 
 
 def check(graph: Graph, target: Target, threads: int) -> set[str]:

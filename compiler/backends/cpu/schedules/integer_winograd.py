@@ -12,7 +12,6 @@ of channels][filter][2].
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from ....graph.ir import Value
 from ....loops.ir import (
@@ -38,7 +37,7 @@ from ....ops.quantized.contraction import Conv2DSum
 from ....ops.winograd import POINTS, TAPS, TILE
 from ....targets.target import DotProduct, Target
 from ....types import DType
-from .epilogue import finished_together, loaded_once
+from .epilogue import loaded_once
 from .geometry import Walk
 from .integer_contraction import literal_bias
 from .linear import square
@@ -162,24 +161,23 @@ class IntegerWinogradEmitter(WinogradEmitter):
             filters = self.chunks.to_points(j, CHUNK, p * PRODUCTS, self.names, PAIR * self.target.vector_lanes)
         return [For(CHUNK.name, Const(0), Const(self.parts), (*filters, *products))]
 
-    def _results(self, p: Expr, j: Expr, t: Expr, number: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+    def _results(self, p: Expr, j: Expr, t: Expr, number: Expr) -> list[Stmt]:
         """Bring the products of a tile back to sums, on the stack, and store what the epilogue makes of them."""
         block: list[Stmt] = []
         image, row, column = self.blocks.place(number)
-        n, ty, tx = let(block, "n", image), let(block, "ty", row), let(block, "tx", column)
-        for vector, width, step, units in finished_together(widths, PAIR):  # whole vectors of words are narrowed
-            start = sum(widths[:vector])
-            vectors = partial(self._vectors, p, (n, ty, tx), j, t, start, (step, width))
-            block += loop(self.names.fresh("v"), units, vectors)
-        return block
+        tile = (let(block, "n", image), let(block, "ty", row), let(block, "tx", column))
+
+        def vectors(first: Expr, width: int, count: int) -> list[Stmt]:
+            return self._vectors(p, tile, j, t, first, (count, width))
+
+        return [*block, *self._by_vectors(j, PAIR, vectors)]  # whole vectors of words are narrowed
 
     def _vectors(
-        self, p: Expr, tile: tuple[Expr, Expr, Expr], j: Expr, t: Expr, start: int, size: tuple[int, int], v: Expr
+        self, p: Expr, tile: tuple[Expr, Expr, Expr], j: Expr, t: Expr, first: Expr, size: tuple[int, int]
     ) -> list[Stmt]:
-        """The results of neighbouring vectors of filters, number v of those from filter `start` of the panel on."""
+        """The results of neighbouring vectors of filters, from filter `first` of the panel on."""
         block: list[Stmt] = []
         (n, ty, tx), (count, width) = tile, size
-        first = v * (count * width) + start
         channel = let(block, self.names.fresh("c"), j * self.tile.channels + first)
         sums = Buffer(self.names.fresh("sums"), self.dtype, (TILE * TILE, count * width), Space.STACK)
         block.append(Allocate(sums))

@@ -7,9 +7,6 @@ loops are those of `winograd_emitter`.
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import groupby
-
 from ....graph.ir import Value
 from ....loops.ir import Buffer, Const, Expr, For, Load, Stmt, Store, Var, VectorType, const
 from ....lowering.group import Group
@@ -111,9 +108,9 @@ class _Emitter(WinogradEmitter):
     def _decided_tile(self, tiling: Tiling) -> Tile:
         return Tile(1, TILES, (self.target.vector_lanes,)) if self.in_registers else super()._decided_tile(tiling)
 
-    def _products(self, p: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+    def _products(self, p: Expr, j: Expr) -> list[Stmt]:
         if not self.in_registers:
-            return super()._products(p, j, widths)
+            return super()._products(p, j)
         rows = RowProducts(self.filters_in_panels, self.x, self.y, self.pitch, self.flip, self.names)
         return rows.of_panel(j, p * PRODUCTS, self.blocks.size)
 
@@ -158,25 +155,19 @@ class _Emitter(WinogradEmitter):
         chunks = For(CHUNK.name, Const(0), Const(count), (*points, *products))
         return [*loop("q", PRODUCTS, clear), chunks]
 
-    def _results(self, p: Expr, j: Expr, t: Expr, number: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+    def _results(self, p: Expr, j: Expr, t: Expr, number: Expr) -> list[Stmt]:
         """Bring the products of a tile back to results, and store what the epilogue makes of them."""
         block: list[Stmt] = []
         image, row, column = self.blocks.place(number)
         n, ty, tx = let(block, "n", image), let(block, "ty", row), let(block, "tx", column)
 
-        def vector(v: Expr, offset: int, width: int) -> list[Stmt]:
+        def vector(first: Expr, width: int, count: int) -> list[Stmt]:
             body: list[Stmt] = []
-            first = v * width + offset
             channel = let(body, self.names.fresh("c"), j * self.tile.channels + first)
             place = let(body, self.names.fresh("at"), t * self.tile.channels + first)
             return [*body, *self._vector(p, (n, ty, tx), place, channel, width)]
 
-        offset = 0
-        for width, run in groupby(widths):
-            count = len(tuple(run))
-            block += loop(self.names.fresh("v"), count, partial(vector, offset=offset, width=width))
-            offset += count * width
-        return block
+        return [*block, *self._by_vectors(j, 1, vector)]
 
     def _vector(self, p: Expr, tile: tuple[Expr, Expr, Expr], place: Expr, channel: Var, width: int) -> list[Stmt]:
         block: list[Stmt] = []

@@ -12,7 +12,7 @@ brought there part by part of the channels, in the L2 cache, before they are mul
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ....errors import InternalError
 from ....graph.ir import Value
@@ -24,6 +24,7 @@ from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
 from ....ops import winograd as f43
 from ....targets.target import Target
 from ....types import DType
+from .epilogue import finished_together
 from .geometry import Walk, walks
 from .lane_kernel import QUAD
 from .owner import Fetched
@@ -100,9 +101,16 @@ class WinogradEmitter(ABC):
         self.by_lanes = self._takes_lanes(target)
         self.tile, self.blocks = self._choose_blocks(tiles, target)
         self.panels = ceil_div(self.filters, self.tile.channels)
-        self.last_widths = vector_widths(self.filters % self.tile.channels, target.vector_lanes)
+        self.widths = self._widths(target)
         self._declare()
         self.g = self._view()
+
+    def _widths(self, target: Target) -> list[tuple[int, ...]]:
+        """Of the vectors of a panel; where the last panel has others, also of those."""
+        last = vector_widths(self.filters % self.tile.channels, target.vector_lanes)
+        if not last:
+            return [self.tile.widths]
+        return [self.tile.widths, last] if self.panels > 1 else [last]
 
     def _summed_channels(self) -> int:
         """Channels at the points."""
@@ -248,26 +256,53 @@ class WinogradEmitter(ABC):
 
     def _panel(self, p: Expr, b: Expr, j: Expr) -> list[Stmt]:
         """All products of a block for a panel of filters, and its results."""
-        whole = self._by_widths(p, b, j, self.tile.widths)
-        if not self.last_widths:
-            return whole
-        last = self._by_widths(p, b, j, self.last_widths)
-        test = Binary("lt", j, Const(self.panels - 1))
-        return [If(test, tuple(whole), tuple(last))] if self.panels > 1 else last
+        return [*self._products(p, j), *self.blocks.each(b, lambda t, number: self._results(p, j, t, number))]
 
-    def _by_widths(self, p: Expr, b: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-        products = self._products(p, j, widths)
-        return [*products, *self.blocks.each(b, lambda t, number: self._results(p, j, t, number, widths))]
-
-    def _products(self, p: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+    def _products(self, p: Expr, j: Expr) -> list[Stmt]:
         """The products of a block by a panel."""
         self.point, self.share = Var("q"), p
-
-        def tiles(i: Expr) -> list[Stmt]:
-            return self._product(widths).emit(p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j)
-
         count = self.blocks.size // self.tile.columns
-        return self._by_parts(p, j, loop("q", PRODUCTS, lambda q: loop("i", count, tiles)))
+
+        def by_widths(widths: tuple[int, ...]) -> list[Stmt]:
+            def tiles(i: Expr) -> list[Stmt]:
+                return self._product(widths).emit(p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j)
+
+            return loop("q", PRODUCTS, lambda q: loop("i", count, tiles))
+
+        return self._by_parts(p, j, self._by_panel(j, *map(by_widths, self.widths)))
+
+    def _by_panel(self, j: Expr, whole: list[Stmt], last: list[Stmt] | None = None) -> list[Stmt]:
+        """`whole` for all panels, or for all but the last one, which has other vectors."""
+        if last is None or not (whole or last):
+            return whole
+        return [If(Binary("lt", j, Const(self.panels - 1)), tuple(whole), tuple(last))]
+
+    def _by_vectors(self, j: Expr, joined: int, body: Callable[[Expr, int, int], list[Stmt]]) -> list[Stmt]:
+        """`body(first, width, count)` for the vectors of panel j, so many of them side by side where they allow.
+
+        Where the last panel has fewer of a width, the others are passed over: no code is written twice.
+        """
+
+        def run(place: int, width: int, count: int, extent: int, whole: bool = True) -> list[Stmt]:
+            size = width * count
+
+            def unit(v: Expr) -> list[Stmt]:
+                first = v * size + place
+                block = body(first, width, count)
+                end = Const(self.filters - size)
+                return block if whole else [If(Binary("le", j * self.tile.channels + first, end), tuple(block))]
+
+            return loop(self.names.fresh("v"), extent, unit)
+
+        def runs(widths: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+            together = finished_together(widths, joined)
+            return [(sum(widths[:number]), width, count, extent) for number, width, count, extent in together]
+
+        plans, shared = list(map(runs, self.widths)), list[Stmt]()
+        if len(plans) > 1 and plans[0][0][:3] == plans[1][0][:3]:
+            longer, shorter = (plan.pop(0) for plan in plans)
+            shared = run(*longer, whole=longer == shorter)
+        return [*shared, *self._by_panel(j, *([s for each in plan for s in run(*each)] for plan in plans))]
 
     @abstractmethod
     def _product(self, widths: tuple[int, ...]) -> Product:
@@ -278,7 +313,7 @@ class WinogradEmitter(ABC):
         """The products of all channels of a panel."""
 
     @abstractmethod
-    def _results(self, p: Expr, j: Expr, t: Expr, number: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+    def _results(self, p: Expr, j: Expr, t: Expr, number: Expr) -> list[Stmt]:
         """Bring the products of a tile back to results, and store what the epilogue makes of them."""
 
     def _store(self, index: tuple[Expr, ...], width: int, total: Expr, constants: Loaded) -> list[Stmt]:

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 
 from ....loops.ir import (
     Allocate,
+    Binary,
     Broadcast,
     Buffer,
     Const,
     Expr,
     Fma,
-    For,
+    If,
     Load,
     LoopKind,
     Prefetch,
     Space,
     Stmt,
     Store,
-    Var,
     VectorType,
     const,
 )
@@ -58,41 +58,38 @@ class RowProducts:
 
     def of_panel(self, j: Expr, first: Expr, tiles: int) -> list[Stmt]:
         """All products of panel j and so many tiles; a thread's points are `first` to `first` + 35."""
-        channels = self.source.shape[1]
-        whole, rest = divmod(channels, CHUNK)
+        whole, rest = divmod(self.source.shape[1], CHUNK)
 
-        def part(start: Expr, count: int, begins: bool) -> list[Stmt]:
+        def part(chunk: Expr, count: int) -> list[Stmt]:
             def block(t: Expr) -> list[Stmt]:
                 rows: list[Stmt] = []
                 for row in range(f43.POINTS):
-                    rows += self._row(j, first + row * f43.POINTS, t * TILES, row, (start, count), begins)
+                    rows += self._row(j, first + row * f43.POINTS, t * TILES, row, chunk, count)
                 return rows
 
             return loop(self.names.fresh("i"), tiles // TILES, block)
 
-        parts = part(Const(0), min(CHUNK, channels), True)
-        if whole > 1:
-            n = self.names.fresh("chunk")
-            parts.append(For(n, Const(1), Const(whole), tuple(part(Var(n) * CHUNK, CHUNK, False))))
-        return [*parts, *(part(Const(whole * CHUNK), rest, False) if whole and rest else [])]
+        chunks = loop(self.names.fresh("chunk"), whole, lambda chunk: part(chunk, CHUNK)) if whole else []
+        return [*chunks, *(part(Const(whole), rest) if rest else [])]
 
-    def _row(self, j: Expr, first: Expr, tile: Expr, row: int, channels: tuple[Expr, int], begins: bool) -> list[Stmt]:
-        """The products at a row of points, for the tiles from `tile` on, of channels from one on, so many of them.
+    def _row(self, j: Expr, first: Expr, tile: Expr, row: int, chunk: Expr, count: int) -> list[Stmt]:
+        """The products at a row of points, for the tiles from `tile` on, of a chunk that has so many channels.
 
-        Unless it `begins` they are added to those of the channels before.
+        They are added to those of the chunks before.
         """
         width, fresh = self.source.shape[-1], self.names.fresh
         sums = [Buffer(fresh("acc"), self.sums.dtype, (TILES,), Space.REGISTER, lanes=width) for _ in range(f43.POINTS)]
         zero = const(0, VectorType(self.sums.dtype, width))
-        start, count = channels
+        start = chunk * CHUNK
 
         def sum_at(q: int, s: Expr) -> tuple[Expr, ...]:
             return (first + q, Const(0), (tile + s) * width)
 
-        def begin(s: Expr) -> list[Stmt]:
-            return [
-                Store(a, (s,), zero if begins else Load(self.sums, sum_at(q, s), width)) for q, a in enumerate(sums)
-            ]
+        def clear(s: Expr) -> list[Stmt]:
+            return [Store(a, (s,), zero) for a in sums]
+
+        def resume(s: Expr) -> list[Stmt]:
+            return [Store(a, (s,), Load(self.sums, sum_at(q, s), width)) for q, a in enumerate(sums)]
 
         def step(k: Expr) -> list[Stmt]:
             inner: list[Stmt] = []
@@ -112,7 +109,11 @@ class RowProducts:
 
         return [
             *map(Allocate, sums),
-            *loop(fresh("s"), TILES, begin, LoopKind.UNROLL),
+            If(
+                Binary("eq", chunk, Const(0)),
+                tuple(loop(fresh("s"), TILES, clear, LoopKind.UNROLL)),
+                tuple(loop(fresh("s"), TILES, resume, LoopKind.UNROLL)),
+            ),
             *loop(fresh("k"), count, step),
             *loop(fresh("s"), TILES, store, LoopKind.UNROLL),
         ]
