@@ -31,12 +31,13 @@ KEPT_CONSTANTS = range(3, 13)
 transformations."""
 FEWEST_CONSTANTS = 3
 """Of a kernel that is quicker without them in registers, where there are many: those of a hard swish."""
+_PHIS = re.compile(r":\n((?: *%\S+ = phi .*\n)+)")
 _CARRIED = {kind: re.compile(rf"(?:^ *%\S+ = phi <\d+ x {kind}> .*\n)+", re.MULTILINE) for kind in ("float", "i32")}
 """What a loop carries from one step to the next: floats, or sums of bytes."""
 _CONSTANT = re.compile(r"splat \(float ([^)]*)\)")
 _ANY_CONSTANT = re.compile(r"splat \(([^)]*)\)")
 _MAGIC = b"netc objects\n"
-_KERNEL = re.compile(r'^define internal (void @"kernel\.[^"]*"\()(.*?)\) ', re.MULTILINE)
+_KERNEL = re.compile(r'define internal (void @"kernel\.[^"]*"\()(.*?)\) ')
 _END = "\n}\n"
 
 
@@ -130,7 +131,8 @@ def _adds_bytes_tightly(kernel: str, target: Target) -> bool:
 
 def _carried(kind: str, kernel: str) -> int:
     """Vectors of this kind that a loop carries from one step to the next, at most."""
-    return max((len(found[0].splitlines()) for found in _CARRIED[kind].finditer(kernel)), default=0)
+    runs = (run for block in _PHIS.finditer(kernel) for run in _CARRIED[kind].finditer(block[1]))
+    return max((len(run[0].splitlines()) for run in runs), default=0)
 
 
 def _objects(texts: Sequence[str], target: Target) -> list[bytes]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property, lru_cache
 
 from ....lowering.loops import LINE, ceil_div
 from .epilogue import finished_at_once
@@ -174,6 +174,7 @@ class Shapes:
     )
     """What `_kernel` has found: most micro-kernels stand in several cuts."""
 
+    @lru_cache(maxsize=1024)  # noqa: B019 (no more than that; layers that differ in scales only are alike)
     def best(self) -> tuple[Tile, bool, float]:
         """The quickest tile, whether tiles of channels go outside with it, and the estimated cycles."""
         timed = [(cycles, not order, cut.tile) for cut in self.cuts() for order, cycles in enumerate(self.cycles(cut))]
@@ -193,9 +194,10 @@ class Shapes:
             parts = parts_of(columns)
             for rows in range(1, min(self.g.height, 6 // len(parts)) + 1):
                 cut = Cut.of(self.g, Tile(rows, columns, (COLUMNS,)))
-                for channels in counts:
-                    if max([registers(pixels, channels, self.steps) for pixels in cut.kernels]) <= REGISTERS:
-                        yield replace(cut, tile=Tile(rows, columns, (COLUMNS,) * channels))
+                for channels in counts:  # the more, the more registers
+                    if max([registers(pixels, channels, self.steps) for pixels in cut.kernels]) > REGISTERS:
+                        break
+                    yield Cut(Tile(rows, columns, (COLUMNS,) * channels), cut.grid, cut.kernels)
 
     def cycles(self, cut: Cut) -> tuple[float, float]:
         """Of the busiest thread, all products and loads: with tiles of channels outside, and with those of pixels."""
@@ -229,10 +231,17 @@ class Shapes:
         """Of one micro-kernel, with a total that isn't its sum's."""
         inputs, weights = self._line_costs(sum(pixels), channels, channels_outside)
         products = channels * sum([max(float(m), LEAST_PRODUCT) for m in pixels])
-        for words, times in ((self.steps.words, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
-            loads = sum(pixels) * self._lines(words) * inputs + channels * words * weights
+        for words, lines, times in self._loads:
+            loads = sum(pixels) * lines * inputs + channels * words * weights
             total += self.runs * times * (max(products, loads) + SHOWN * min(products, loads))
         return total
+
+    @cached_property
+    def _loads(self) -> list[tuple[int, float, int]]:
+        """The words of steps of each size, the lines that a pixel's lie in, and how many such steps there are."""
+        steps = self.steps
+        sizes = [(steps.words, steps.count), *([(steps.rest, 1)] if steps.rest else [])]
+        return [(words, self._lines(words), times) for words, times in sizes]
 
     def _lines(self, words: int) -> float:
         """Lines of memory that a tile's words of a pixel lie in, on average."""
