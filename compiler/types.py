@@ -113,7 +113,7 @@ class Quantization:
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):
-            object.__setattr__(self, "scales", tuple(float(np.float32(s)) for s in self.scales))
+            object.__setattr__(self, "scales", tuple(np.array(self.scales, np.float32).tolist()))
         if not self.scales or len(self.scales) != len(self.zero_points):
             raise NetcError(f"{len(self.scales)} scales don't go with {len(self.zero_points)} zero points")
         if any(not 0 < s < math.inf for s in self.scales):
@@ -152,8 +152,11 @@ class Quantization:
         if self.axis is not None and not (0 <= self.axis < len(shape) and len(self.scales) == shape[self.axis]):
             return f"{len(self.scales)} scales along dimension {self.axis} don't fit {list(shape)}"
         info = np.iinfo(str(dtype.numpy))
-        outside = next((z for z in self.zero_points if not info.min <= z <= info.max), None)
-        return None if outside is None else f"zero point {outside} lies outside {dtype} ({info.min} to {info.max})"
+        low, high = int(info.min), int(info.max)
+        if low <= min(self.zero_points) and max(self.zero_points) <= high:
+            return None
+        outside = next(z for z in self.zero_points if not low <= z <= high)
+        return f"zero point {outside} lies outside {dtype} ({low} to {high})"
 
     def __str__(self) -> str:
         axis = "" if self.axis is None else f"axis={self.axis} "

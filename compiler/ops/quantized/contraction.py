@@ -62,10 +62,9 @@ def real_factors(attributes: Attributes, *, rounded_product: bool = False) -> Ar
 def fixed_factors(attributes: Attributes) -> tuple[Array, Array]:
     """Multiplier and shift (i32) that stand for the factors of a convolution."""
     real = real_factors(attributes, rounded_product=attributes["rounded_product"])
-    pairs = [fp.quantize_multiplier(float(r)) for r in np.atleast_1d(real)]
+    multipliers, shifts = fp.quantize_multipliers(real)
     # A factor of zero is zero however it is shifted.
-    table = np.array([(m, s if m else -1) for m, s in pairs], np.int32).T
-    return (table[0, 0], table[1, 0]) if real.ndim == 0 else (table[0], table[1])
+    return multipliers.astype(np.int32)[()], np.where(multipliers, shifts, -1).astype(np.int32)[()]
 
 
 def check_factors(attributes: Attributes, *, wide: bool) -> None:

@@ -85,6 +85,19 @@ def round_half_away(value: float) -> int:
 # ---- on arrays ------------------------------------------------------------------------------------------------------
 
 
+def quantize_multipliers(real: NDArray[np.float64]) -> tuple[Integers, Integers]:
+    """The multipliers and shifts (i64) of factors, as `quantize_multiplier` gives them."""
+    for refused in np.extract(~(np.abs(real) < 2.0**MAX_SHIFT), real):
+        quantize_multiplier(float(refused))
+    fractions, exponents = np.frexp(real)
+    multipliers = np.trunc(fractions * 2.0**31 + np.copysign(0.5, fractions)).astype(np.int64)
+    carries = multipliers == 1 << 31
+    shifts = exponents + carries.astype(np.int64)
+    multipliers = np.where(carries, 1 << 30, multipliers)
+    tiny = shifts < -31
+    return np.where(tiny, 0, multipliers), np.where(tiny, 0, shifts)
+
+
 def wrap32(x: Integers) -> Integers:
     """int64 values as 32-bit arithmetic would give them."""
     wrapped: Integers = x.astype(np.int32).astype(np.int64)

@@ -392,10 +392,10 @@ class ExpressionEmitter(IndexEmitter):
 
     # ---- conversions ------------------------------------------------------------------------------------------------
 
-    def index(self, expr: Expr) -> Linear:
-        """As of indices alone; what is known of a float that becomes a place says whether 32 bits are enough."""
+    def other_index(self, expr: Expr) -> Linear:
+        """What is known of a float that becomes a place says whether 32 bits are enough."""
         if not (isinstance(expr, Cast) and expr.value.type.dtype.is_float and self.pointer_bits < 64):
-            return super().index(expr)
+            return super().other_index(expr)
         x = self.value(expr.value)
         low, high = self.reach.of(x.name) or UNKNOWN
         known = (math.trunc(low), math.trunc(high)) if math.isfinite(low) and math.isfinite(high) else UNKNOWN

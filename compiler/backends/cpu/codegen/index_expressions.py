@@ -41,22 +41,24 @@ class IndexEmitter(ABC):
 
     def index(self, expr: Expr) -> Linear:
         """Emit a scalar `i64` expression as far as needed and return it as a linear form."""
-        match expr:
-            case Const():
-                return Linear(int(expr.value))
-            case Var():
-                bound = self.variables[expr.name]
-                return bound if isinstance(bound, Linear) else self.atom(bound.name)
-            case Binary(op="add" | "sub"):
-                terms: dict[Atom, int] = {}
-                constant = self.add_to(terms, expr)
-                return Linear(constant, terms) if terms else Linear(constant)
-            case Binary():
+        if isinstance(expr, Var):  # the most frequent first
+            bound = self.variables[expr.name]
+            return bound if isinstance(bound, Linear) else self.atom(bound.name)
+        if isinstance(expr, Const):
+            return Linear(int(expr.value))
+        if isinstance(expr, Binary):
+            if expr.op not in _SIGNS:
                 return self._index_binary(expr.op, self.index(expr.lhs), self.index(expr.rhs))
-            case Select():
-                return self._index_select(expr.condition, expr.then, expr.otherwise)
-            case _:
-                return self.atom(self.value(expr).name)
+            terms: dict[Atom, int] = {}
+            constant = self.add_to(terms, expr)
+            return Linear(constant, terms) if terms else Linear(constant)
+        if isinstance(expr, Select):
+            return self._index_select(expr.condition, expr.then, expr.otherwise)
+        return self.other_index(expr)
+
+    def other_index(self, expr: Expr) -> Linear:
+        """What is no arithmetic on indices, as a value of its own."""
+        return self.atom(self.value(expr).name)
 
     def add_to(self, terms: dict[Atom, int], expr: Expr, factor: int = 1) -> int:
         """Add the terms of `factor * expr` to others, and return its constant: sums become no forms of their own."""
