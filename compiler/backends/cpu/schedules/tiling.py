@@ -155,13 +155,18 @@ class Tiling:
         tiles, rest = divmod(self.channels, vectors * self.lanes)
         tail = len(vector_widths(rest, self.lanes))
 
-        def bands(vectors: int, threads: int) -> float:
-            return self._bands(rows, columns, vectors, threads) if vectors else 0.0
+        def bands(vectors: int) -> tuple[float, float]:
+            """Of the busiest thread, and of a single one."""
+            if not vectors:
+                return 0.0, 0.0
+            parts = self._bands(rows, columns, vectors)
+            return largest_share(*parts, self.threads), largest_share(*parts, 1)
 
         awaited = self._awaited(rows * columns, vectors)
-        cost = tiles * (bands(vectors, self.threads) + awaited) + bands(tail, self.threads)
+        (shared, alone), (shared_tail, alone_tail) = bands(vectors), bands(tail)
+        cost = tiles * (shared + awaited) + shared_tail
         if self.threads > 1:
-            by_channels = largest_share(tiles, bands(vectors, 1) + awaited, bands(tail, 1), self.threads)
+            by_channels = largest_share(tiles, alone + awaited, alone_tail, self.threads)
             cost = min(cost, by_channels + self.shared_input)
         return cost
 
@@ -171,15 +176,13 @@ class Tiling:
             return 0.0
         return vectors * max(0.0, STREAMED_CYCLES - pixels)
 
-    def _bands(self, rows: int, columns: int, vectors: int, threads: int) -> float:
-        """Of the busiest thread, which computes some of the bands of the grid."""
+    def _bands(self, rows: int, columns: int, vectors: int) -> tuple[int, float, float]:
+        """The whole bands of the grid, of one of them, and of the last one, if it has fewer pixels."""
         if self.flat:
             whole, rest = divmod(self.width, columns)
-            last = self._tile(rest, vectors) if rest else 0
-            return largest_share(whole, self._tile(columns, vectors), last, threads)
+            return whole, self._tile(columns, vectors), self._tile(rest, vectors) if rest else 0
         whole, rest = divmod(self.height, rows)
-        last = self._band(rest, columns, vectors) if rest else 0
-        return largest_share(whole, self._band(rows, columns, vectors), last, threads)
+        return whole, self._band(rows, columns, vectors), self._band(rest, columns, vectors) if rest else 0
 
     def _band(self, rows: int, columns: int, vectors: int) -> float:
         whole, rest = divmod(self.width, columns)
