@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from ..loops.ir import Binary, Const, Expr, For, If, LoopKind, Stmt, Var
+from ..loops.ir import Binary, Const, Expr, For, If, LoopKind, Stmt, Var, minimum
 from .kernel import Names, let
 
 PARALLEL_WORK = 60_000
@@ -59,9 +59,16 @@ def vector_loop(
     body: Callable[[Var, int], list[Stmt]],
     kind: LoopKind = LoopKind.SERIAL,
     start: int = 0,
+    *,
+    twice: bool = False,
 ) -> list[Stmt]:
-    """`body(lane, width)` for vectors that cover `extent` places from `start` on: full ones, then ever smaller ones."""
+    """`body(lane, width)` for vectors that cover `extent` places from `start` on: full ones, then ever smaller ones.
+
+    Where places may be computed `twice`, the last vector is as wide as the others instead of several smaller ones.
+    """
     whole, rest = divmod(extent, lanes)
+    if twice and len(vector_widths(rest, lanes)) > 1:
+        return _overlapping(names, extent, vector_widths(extent, lanes)[0], body, kind, start)
 
     def full(block_index: Expr) -> list[Stmt]:
         block: list[Stmt] = []
@@ -80,3 +87,16 @@ def vector_loop(
     var = names.fresh("v")
     choose = If(Binary("lt", Var(var), Const(whole)), tuple(full(Var(var))), tuple(last))
     return [For(var, Const(0), Const(whole + 1), (choose,), kind)]
+
+
+def _overlapping(
+    names: Names, extent: int, lanes: int, body: Callable[[Var, int], list[Stmt]], kind: LoopKind, start: int
+) -> list[Stmt]:
+    """Full vectors, the last of which ends where the places do."""
+
+    def vector(v: Expr) -> list[Stmt]:
+        block: list[Stmt] = []
+        lane = let(block, names.fresh("c"), minimum(v * lanes + start, start + extent - lanes))
+        return [*block, *body(lane, lanes)]
+
+    return loop(names.fresh("v"), ceil_div(extent, lanes), vector, kind)

@@ -73,3 +73,35 @@ def test_wide_windows_leave_registers_for_sums() -> None:
     assert sums(depthwise((5, 5), stride=2), "x86-64-v3") >= 8
     assert sums(depthwise((3, 3)), "x86-64-v3") == 5
     assert sums(depthwise((7, 7)), "x86-64-v4") == 8
+
+
+def kernel_of(graph: Graph, cpu: str) -> str:
+    """The text of the depthwise convolution's kernel."""
+    target = find_target(cpu)
+    text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    (found,) = re.findall(r"  kernel @conv2d_0.*?\n  }\n", text, re.DOTALL)
+    return str(found)
+
+
+def test_channels_that_fill_no_whole_vectors_are_written_once() -> None:
+    """The last vector of 11 channels begins at the fourth, instead of one of 2 and one of 1 behind that of 8."""
+    kernel = kernel_of(depthwise((3, 3)), "x86-64-v3")
+    assert kernel.count("fma(") == 1
+    assert "min(%v * 8, 3)" in kernel
+
+
+def test_what_overwrites_an_operand_is_computed_once() -> None:
+    """A sum whose other operand is read for the last time: no channel may be added to it twice."""
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (1, 60, 60, 11)))
+    w = b.input("w", TensorType(DType.F32, (3, 3, 1, 11)))
+    window: dict[str, Any] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1), "groups": 11}
+    before, y = b.emit("conv2d", x, w, **window), b.emit("conv2d", b.emit("tanh", x), w, **window)
+    graph = b.finish([b.emit("reduce_sum", b.emit("add", y, before), axes=(1,))])
+    target = find_target("x86-64-v3")
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 2)
+    assert "load f32x8 %y[" in str(module), "expected the sum in place"
+    rng = np.random.default_rng(0)
+    inputs: list[Any] = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
+    (expected,), (found,) = evaluate(graph, inputs), run_module(module, inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

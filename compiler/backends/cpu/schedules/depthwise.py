@@ -123,7 +123,9 @@ class DepthwiseEmitter:
 
         def row(p: Expr) -> list[Stmt]:
             n, oy = (p // height, p % height) if images > 1 else (Const(0), p)
-            return vector_loop(self.names, channels, self.lanes, lambda c, width: self._row(n, oy, c, width))
+            # What is written over an operand can't be computed from it once more.
+            given = (self.names, channels, self.lanes, lambda c, width: self._row(n, oy, c, width))
+            return vector_loop(*given, twice=not self.group.in_place)
 
         body = loop("p", images * height, row, kind_for(self.group.macs))
         return self.parameters.scheduled(body)
