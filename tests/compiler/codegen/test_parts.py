@@ -45,6 +45,17 @@ def test_objects_are_linked() -> None:
 
 
 @pytest.mark.usefixtures("short")
+def test_what_calls_kernels_is_made_without_delay() -> None:
+    """LLVM's optimisation of it would take as long as that of many kernels, in deep networks longer than of all."""
+    c = build(Request("cnn_cifar", threads=2), "llvm")
+    (calls, *_), _ = parts._parts(c.llvm, c.target)
+    unoptimized = machine.new_target_machine(c.target, 0)
+    module = machine.parse(calls)
+    machine.optimize(module, unoptimized, machine.passes_for(c.target))
+    assert parts.objects_of(parts.code_of(c.llvm, c.target))[0] == unoptimized.emit_object(module)
+
+
+@pytest.mark.usefixtures("short")
 def test_helpers_go_with_the_kernels_that_call_them() -> None:
     target = host_target()
     text = machine.header(target) + "".join(

@@ -22,6 +22,10 @@ from . import machine
 
 PARTS = 4
 """Objects with kernels, at most."""
+LEVEL = 2
+"""Of LLVM's optimisation, for kernels ..."""
+CALLS_LEVEL = 0
+"""... and for all else, a few instructions for each call of a kernel: so LLVM takes a fifth of the time for them."""
 SHORTEST = 1 << 18
 """Characters of a text that is worth it, at least."""
 FREE = 6
@@ -46,10 +50,10 @@ def code_of(text: str, target: Target) -> bytes:
     texts, tight = _parts(text, target)
     if len(texts) == 1 and not tight:
         return machine.object_code(text, target)
-    objects = _objects(texts, target)
+    objects = _objects(texts, target, [CALLS_LEVEL, *[LEVEL] * (len(texts) - 1)])
     if tight:
         with machine.constants_where_used():
-            objects += _objects(tight, target)
+            objects += _objects(tight, target, [LEVEL] * len(tight))
     sizes = struct.pack(f"<{len(objects) + 1}Q", len(objects), *map(len, objects))
     return b"".join([_MAGIC, sizes, *objects])
 
@@ -70,7 +74,7 @@ def objects_of(code: bytes) -> Sequence[bytes]:
 def fingerprint(target: Target) -> str:
     """What besides the text decides the bytes of the code."""
     constants = f"constants {FREE} {KEPT_CONSTANTS.start}-{KEPT_CONSTANTS.stop} {FEWEST_CONSTANTS}"
-    return f"{machine.fingerprint(target)}, {constants}"
+    return f"{machine.fingerprint(target)}, {constants}, levels {CALLS_LEVEL} {LEVEL}"
 
 
 def _parts(text: str, target: Target) -> tuple[list[str], list[str]]:
@@ -135,14 +139,14 @@ def _carried(kind: str, kernel: str) -> int:
     return max((len(run[0].splitlines()) for run in runs), default=0)
 
 
-def _objects(texts: Sequence[str], target: Target) -> list[bytes]:
+def _objects(texts: Sequence[str], target: Target, levels: Sequence[int]) -> list[bytes]:
     """The objects of several texts, each made in a context and by a thread of its own while the next ones are read."""
     jobs: list[_Emission] = []
     threads: list[threading.Thread] = []
     with machine.AT_WORK:
         try:
-            for text in reversed(texts):  # the first one is short
-                module, each = machine.parse(text, llvm.create_context()), machine.new_target_machine(target)
+            for text, level in reversed(list(zip(texts, levels, strict=True))):  # the first one takes least
+                module, each = machine.parse(text, llvm.create_context()), machine.new_target_machine(target, level)
                 machine.optimize(module, each, machine.passes_for(target))
                 jobs.insert(0, _Emission(each, module))
                 if len(jobs) < len(texts):
