@@ -152,7 +152,7 @@ class Rewriter(GraphBuilder):
 
     def copy(self, op: Operation) -> Operation:
         """Carry an operation over, its operands replaced; result types are inferred anew if operand types changed."""
-        operands = tuple(self._new[v] for v in op.operands)
+        operands = tuple([self._new[v] for v in op.operands])
         if operands == op.operands:
             copied = self.append(op)
         elif op.body is not None or all(n.type == o.type for n, o in zip(operands, op.operands, strict=True)):

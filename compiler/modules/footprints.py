@@ -32,6 +32,7 @@ class Touched:
     def __init__(self, buffer: Buffer, facts: KernelFacts) -> None:
         self.buffer = buffer
         self.facts = facts
+        self._met: dict[tuple[Touched, int], bool] = {}
 
     @cached_property
     def written(self) -> Part:
@@ -44,8 +45,15 @@ class Touched:
         return Part(self, self.facts.accesses[self.buffer.name])
 
     def meets(self, other: Touched, offset: int) -> bool:
-        """True if both touch a byte and one of them writes it; `other` begins `offset` bytes later."""
-        return self.written.meets(other.all, offset) or self.all.meets(other.written, offset)
+        """True if both touch a byte and one of them writes it; `other` begins `offset` bytes later.
+
+        Found once: deep networks call a few kernels again and again, at the same places relative to each other.
+        """
+        found = self._met.get((other, offset))
+        if found is None:
+            found = self.written.meets(other.all, offset) or self.all.meets(other.written, offset)
+            self._met[other, offset] = found
+        return found
 
 
 class Part:
