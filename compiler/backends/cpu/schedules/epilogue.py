@@ -8,6 +8,7 @@ instruction cache. There the sums go through the stack, and loops over vectors o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
@@ -41,6 +42,18 @@ Finish = Callable[[Expr, Expr, Expr], list[Stmt]]
 """The statements for the pixel in row r and column s of a tile, with its sums."""
 Begin = Callable[[Expr], tuple[list[Stmt], Finish]]
 """What is the same for all pixels of vector number v of channels, and the rest for each pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """A vector of channels of the results of a tile."""
+
+    tile: tuple[Expr, Expr, Expr]
+    """Image, row and column of the tile's first pixel."""
+    first: Expr
+    width: int
+    loaded: Loaded
+    """What all pixels share."""
 
 
 def loaded_once(

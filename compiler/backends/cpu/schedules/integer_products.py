@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ....graph.ir import Attributes, Value
 from ....loops.ir import Buffer, Cast, Const, Dot2Words, Dot4, Expr, Load, Stmt
-from ....lowering.elements import Loaded, physical
+from ....lowering.elements import physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Scheduled, let
 from ....ops.matmul import broadcast_place
@@ -22,6 +22,7 @@ from ....ops.quantized.packing import RAISE
 from ....targets.target import DotProduct, Target
 from ....types import DType, TensorType
 from .batch_matmul import ProductEmitter, ProductKernel, flat_place
+from .epilogue import Channels
 from .geometry import Walk
 from .integer_contraction import DotEmitter, DotMicroKernel
 from .lane_dot_contraction import LaneDotEmitter, LaneDotMicroKernel
@@ -84,24 +85,14 @@ class _IntegerProduct(ProductKernel):
     def _summed(self) -> Value:
         return self.rescaling.rescaling.result if self.rescaling else super()._summed
 
-    def _store(
-        self,
-        tile: tuple[Expr, Expr, Expr],
-        channel: Expr,
-        width: int,
-        constants: Loaded,
-        r: Expr,
-        s: Expr,
-        total: Expr,
-    ) -> list[Stmt]:
+    def _store(self, channels: Channels, r: Expr, s: Expr, total: Expr) -> list[Stmt]:
         if self.rescaling is None:
-            return super()._store(tile, channel, width, constants, r, s, total)
-        known = {self.o.group.anchor.result: total}
-        elements = self._elements(channel, width, constants, known, "s_")
-        sums = elements.element(self.rescaling.rescaling.operation.operands[0], self._index(tile, channel, r, s))
+            return super()._store(channels, r, s, total)
+        elements = self._elements(channels, {self.o.group.anchor.result: total}, "s_")
+        sums = elements.element(self.rescaling.rescaling.operation.operands[0], self._index(channels, r, s))
         block = [*elements.statements]
         result = self.rescaling.element(block, self.o.names, sums)
-        return [*block, *super()._store(tile, channel, width, constants, r, s, result)]
+        return [*block, *super()._store(channels, r, s, result)]
 
 
 class _Stack(ProductEmitter):

@@ -28,11 +28,11 @@ from ....loops.ir import (
     VectorType,
     const,
 )
-from ....lowering.elements import Elements, Loaded, physical
+from ....lowering.elements import Elements, physical
 from ....lowering.kernel import let
 from ....lowering.loops import LINE, loop
 from ....types import DType
-from .epilogue import epilogue, finished_together, loaded_once, side_by_side
+from .epilogue import Channels, Finish, epilogue, finished_together, loaded_once, side_by_side
 from .owner import Owner, Step
 from .partial_sums import Cut, cut_of
 from .storage import widened
@@ -292,7 +292,7 @@ class MicroKernel:
 
     def _begin(
         self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr
-    ) -> tuple[list[Stmt], Callable[[Expr, Expr, Expr], list[Stmt]]]:
+    ) -> tuple[list[Stmt], Finish]:
         """What the epilogue of the v-th vector of channels from the first on loads once for a tile, and the rest.
 
         Such a vector is made of `step` single ones.
@@ -305,49 +305,39 @@ class MicroKernel:
             channel = let(block, name("c"), self.channels[first] + v * width)
         channels = self.o.group.result.type.shape[-1]
         constants = loaded_once(block, self.o.names, self.o.extras, channels, channel, width)
+        store = partial(self._store, Channels(tile, channel, width, constants))
         if self.o.bias is None or not self.o.dtype.is_float:
-            return block, partial(self._store, tile, channel, width, constants)
+            return block, store
         bias = let(block, name("bias"), Load(self.o.bias, (channel,), width))
-        return block, lambda r, s, total: self._store(tile, channel, width, constants, r, s, total + bias)
+        return block, lambda r, s, total: store(r, s, total + bias)
 
     @property
     def _summed(self) -> Value:
         """The value that the epilogue starts from."""
         return self.o.group.anchor.result
 
-    def _store(
-        self,
-        tile: tuple[Expr, Expr, Expr],
-        channel: Expr,
-        width: int,
-        constants: Loaded,
-        r: Expr,
-        s: Expr,
-        total: Expr,
-    ) -> list[Stmt]:
-        """The epilogue for one pixel of the tile at (image, row, column) and a vector of channels."""
-        index = self._index(tile, channel, r, s)
-        elements = self._elements(channel, width, constants, {self._summed: total}, "v_")
+    def _store(self, channels: Channels, r: Expr, s: Expr, total: Expr) -> list[Stmt]:
+        """The epilogue for one pixel of the tile and a vector of channels."""
+        index = self._index(channels, r, s)
+        elements = self._elements(channels, {self._summed: total}, "v_")
         result = elements.element(self.o.group.result, index)
         return [*elements.statements, Store(self.o.y, physical(self.o.group.result.type, index), result)]
 
-    def _index(self, tile: tuple[Expr, Expr, Expr], channel: Expr, r: Expr, s: Expr) -> tuple[Expr, ...]:
-        """The place of a channel of a pixel of the tile in the result."""
-        image, row, column = tile
-        return (*self._place(image, row + r, column + s), channel)
+    def _index(self, channels: Channels, r: Expr, s: Expr) -> tuple[Expr, ...]:
+        """The place of the first of these channels of a pixel of the tile in the result."""
+        image, row, column = channels.tile
+        return (*self._place(image, row + r, column + s), channels.first)
 
-    def _elements(
-        self, channel: Expr, width: int, constants: Loaded, known: dict[Value, Expr], prefix: str
-    ) -> Elements:
+    def _elements(self, channels: Channels, known: dict[Value, Expr], prefix: str) -> Elements:
         """What evaluates the epilogue for a vector of channels."""
         return Elements(
             self.o.extras,
             self.o.group.producers,
             self.o.group.constants,
-            lanes=width,
-            lane=channel if isinstance(channel, Var) else None,
+            lanes=channels.width,
+            lane=channels.first if isinstance(channels.first, Var) else None,
             known=known,
-            loaded=constants,
+            loaded=channels.loaded,
             prefix=prefix,
         )
 

@@ -16,7 +16,7 @@ from ....lowering.group import Group
 from ....lowering.kernel import Scheduled, let
 from ....targets.target import DotProduct, Target
 from ....types import DType, TensorType
-from .epilogue import Finish, finished_together, loaded_once
+from .epilogue import Channels, Finish, finished_together, loaded_once
 from .geometry import Walk, walks
 from .integer_contraction import DotEmitter, DotMicroKernel, converting_kernel, serves
 from .micro_kernel import MicroKernel
@@ -99,8 +99,8 @@ class WordMicroKernel(DotMicroKernel):
         if (vector, width) not in self.loaded:
             return super()._begin(tile, first, single, step, v)
         channel = self.channels[vector]
-        constants: Loaded = {(value, (channel,)): expr for value, expr in self.loaded[vector, width].items()}
-        return [], partial(self._store, tile, channel, width, constants)
+        loaded: Loaded = {(value, (channel,)): expr for value, expr in self.loaded[vector, width].items()}
+        return [], partial(self._store, Channels(tile, channel, width, loaded))
 
     def _factor(self, weight: Expr) -> Expr:
         return Cast(weight, DType.I16)
