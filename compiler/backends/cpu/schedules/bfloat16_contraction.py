@@ -98,9 +98,7 @@ class Bfloat16Emitter(ContractionEmitter):
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
-        kernel = Bfloat16MicroKernel(self, rows, columns, widths)
-        kernel.ahead = self.ahead
-        return kernel
+        return Bfloat16MicroKernel(self, rows, columns, widths)
 
 
 class Bfloat16MicroKernel(MicroKernel):
@@ -140,8 +138,8 @@ class Bfloat16MicroKernel(MicroKernel):
         for width in self.widths:
             place = (j, depth, Const(offset * PAIR))
             weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * PAIR)))
-            if self.ahead:
-                block.append(Prefetch(o.w, place, ahead=self.ahead))
+            if o.ahead:
+                block.append(Prefetch(o.w, place, ahead=o.ahead))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:

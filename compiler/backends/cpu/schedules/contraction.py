@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from ....graph.ir import Value
 from ....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var
@@ -25,6 +26,7 @@ from .lane_kernel import QUAD, LaneMicroKernel, takes_lanes
 from .micro_kernel import MicroKernel
 from .owner import Fetched
 from .partition import Shares, largest_share
+from .prefetch import VectorsAhead
 from .rescaling import Rescaling
 from .storage import as_stored
 from .tiling import BROADCAST_CYCLES, Band, Segment, Tile, Tiling, conflicts, decided_tile, grid_of
@@ -54,9 +56,9 @@ class ContractionEmitter:
     fewest_vectors = 1
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
+    """Registers that a pixel needs beside its sums."""
     held_registers = 0
     """Registers with what all steps of a tile use."""
-    """Registers that a pixel needs beside its sums."""
     joined_vectors = 1
     """Vectors of sums, one or two, that are finished together."""
     band: tuple[Expr, int] = (Const(0), 1)
@@ -225,20 +227,8 @@ class ContractionEmitter:
         kind = LaneMicroKernel if self.by_lanes else MicroKernel
         kernel = kind(self, rows, columns, widths)
         if self.ahead:
-            self._ask_early(kernel)
+            kernel.ahead = partial(VectorsAhead(self.ahead, self.next_panel, self.g.depth).place, *self.band)
         return kernel
-
-    def _ask_early(self, kernel: MicroKernel) -> None:
-        """Have the steps of a tile ask for weights that come from beyond the L2 cache.
-
-        Those of a channel tile serve all bands. Each band asks for its part of the next channel tile's, which so have
-        the time of all of them to arrive; a single band asks for its own.
-        """
-        kernel.ahead = self.ahead
-        number, count = self.band
-        if count > 1 and self.next_panel:
-            kernel.ahead = self.next_panel
-            kernel.asked = lambda step: (number * self.g.depth + step) // count
 
     def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
         """Byte offsets of the input pixels that a tile reads in one step."""

@@ -50,10 +50,8 @@ class MicroKernel:
     """Multiply-adds of one step for each sum."""
     cuts_sums = True
     """Long sums in single precision are made of parts (see `partial_sums`)."""
-    ahead = 0
-    """Elements of weights behind those of a step that it asks for; 0: none."""
-    asked: Callable[[Expr], Expr] | None = None
-    """The step behind whose weights these elements are counted, by the step that asks; None: itself."""
+    ahead: Callable[[Expr], tuple[Expr, int]] | None = None
+    """By a step: the step behind whose weights it asks for others, and how many elements (see `prefetch`)."""
 
     def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         self.o = owner
@@ -242,12 +240,12 @@ class MicroKernel:
         o, g = self.o, self.o.g
         block: list[Stmt] = []
         weights: list[Expr] = []
-        offset, asked = 0, self.asked(depth) if self.asked else depth
+        offset, (asked, behind) = 0, self.ahead(depth) if self.ahead else (depth, 0)
         for width, channel in zip(self.widths, self.channels, strict=True):
             place = o.weight_index(j, depth, channel, offset)
             weights.append(let(block, o.names.fresh("w"), self._loaded_weights(place, width)))
-            if self.ahead:
-                block.append(Prefetch(o.w, o.weight_index(j, asked, channel, offset), ahead=self.ahead))
+            if behind:
+                block.append(Prefetch(o.w, o.weight_index(j, asked, channel, offset), ahead=behind))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:

@@ -30,9 +30,9 @@ from ....lowering.loops import ceil_div, loop
 from .epilogue import Finish, finished_at_once, side_by_side
 from .micro_kernel import MicroKernel
 from .owner import Fetched, Owner, Step
+from .prefetch import EndAhead, TilesAhead
 from .rescaling import START
 from .tile_elements import TileElements
-from .tile_prefetch import EndAhead, WeightsAhead
 from .tile_shapes import COLUMNS, ROWS, Steps, held, parts_of
 from .tiling import Grid
 
@@ -99,7 +99,7 @@ class TileMicroKernel(MicroKernel):
         self.finished = Buffer(name("sums"), owner.dtype, shape, Space.STACK)
         g, grid, cut = owner.g, owner.grid, owner.cut
         row = owner.elements.word * COLUMNS
-        self.weights_ahead = WeightsAhead(owner.w, row, self.tiles, grid.count * g.images, owner.ahead)
+        self.weights_ahead = TilesAhead(owner.w, row, self.tiles, grid.count * g.images, owner.ahead)
         slots, channels = (cut.count + bool(cut.rest)) * self.tiles, sum(widths)
         self.end_ahead = EndAhead(owner.far, columns, channels, slots, g.width - 1) if owner.far else None
 

@@ -1,6 +1,7 @@
-"""What micro-kernels of tiles ask for early: a core multiplies faster than lines come from beyond its second cache.
+"""What micro-kernels ask for early: a core multiplies faster than lines come from beyond its second cache.
 
-A line that is asked for goes to the second cache only, as the first one is full of what is multiplied meanwhile. Lines
+Bands of micro-kernels read the same weights, one after the other. So each asks for a part of those of the channel tile
+that comes next, which have the time of all bands to arrive; a single band asks for its own, a little further on. Lines
 are asked for one after the other, beside the products, so that they don't hold up each other.
 """
 
@@ -18,8 +19,30 @@ Place = tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class WeightsAhead:
-    """The weights of steps, [channel tile][word of the sum], of micro-kernels with so many channel tiles."""
+class VectorsAhead:
+    """Vectors of weights, [channel tile][step of the sum][channel], for micro-kernels of vectors."""
+
+    near: int
+    """So many elements behind its own a band asks for weights that no other one reads."""
+    panel: int
+    """Elements of a channel tile; 0: the next one's would displace those in use, so that all bands ask for their own.
+    """
+    steps: int
+    """Of the sum."""
+
+    def place(self, band: Expr, bands: int, step: Expr) -> tuple[Expr, int]:
+        """Where the weights lie that a step of a band asks for: the step that reads them, and elements behind these."""
+        if bands == 1 or not self.panel:
+            return step, self.near
+        return (band * self.steps + step) // bands, self.panel
+
+
+@dataclass(frozen=True, slots=True)
+class TilesAhead:
+    """Tiles of weights, [channel tile][word of the sum], for micro-kernels with so many channel tiles.
+
+    They go to the second cache only, as the first one is full of what is multiplied meanwhile.
+    """
 
     buffer: Buffer
     row: int
@@ -54,7 +77,7 @@ class WeightsAhead:
 class EndAhead:
     """What the ends of micro-kernels read of `pixels` pixels of a row, for `channels` channels each.
 
-    Its lines lie apart from each other, so that no processor foresees them.
+    Its lines lie apart from each other, so that no processor foresees them. They go to the second cache, too.
     """
 
     tensors: Sequence[Fetched]
