@@ -1,20 +1,20 @@
 """Checks one kernel: names, types, loop structure, and that no access leaves its buffer.
 
 Bounds are proved from loop bounds and conditions (see `linear`); an index that can't be bounded is a violation, too.
-What was found out about accesses is kept, so that calls can be checked against each other (see `races`).
+What was found out about accesses is kept (see `accesses`), so that calls can be checked against each other (`races`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from operator import le
 
 import numpy as np
 
 from ..types import DType
+from .accesses import AccessRecord, KernelFacts
 from .buffers import BOOLEAN
 from .interval import UNKNOWN, Interval
 from .ir import (
@@ -39,66 +39,13 @@ from .ir import (
     Var,
     VectorType,
 )
-from .linear import Key, Knowledge, Linear, constant
+from .linear import Knowledge, Linear, constant
 from .printer import print_expr
 from .tiles import MOST_TILES, check_tile, tile_fault, tiles_read
 from .violation import ViolationError, check
 
 STACK_BYTES = 128 * 1024
 """Most that the stack buffers of a kernel may take together; some systems give threads little more than this."""
-
-Box = tuple[tuple[int, int], ...]
-"""For each dimension of a buffer the first and last index of what is touched."""
-
-
-@dataclass(slots=True)
-class Access:
-    """Accesses to a buffer that differ in constants only: in each dimension, `terms` plus a number from a range."""
-
-    buffer: str
-    terms: tuple[Mapping[int, int], ...]
-    constants: set[tuple[int, ...]]
-    lanes: int
-    writes: bool
-    narrowed: Mapping[int, Interval]
-    """What was known of atoms at that place."""
-    limits: tuple[Interval, ...]
-    """What was known of the sum of the terms, in each dimension."""
-    shared: bool
-    """Inside the parallel loop."""
-
-    def span(self, d: int) -> tuple[int, int]:
-        """Smallest and largest constant in dimension d, in the last one lanes included."""
-        numbers = [constant[d] for constant in self.constants]
-        return min(numbers), max(numbers) + (self.lanes - 1 if d == len(self.terms) - 1 else 0)
-
-    def boxes(self, knowledge: Knowledge, shape: Sequence[int]) -> list[Box]:
-        """What each of them touches at most."""
-        sums = [knowledge.range(Linear(0, terms), self.narrowed) for terms in self.terms]
-        ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(sums, self.limits, strict=True)]
-        if ranges:
-            ranges[-1] = (ranges[-1][0], ranges[-1][1] + self.lanes - 1)
-        limits = [(low, high, size - 1) for (low, high), size in zip(ranges, shape, strict=False)]
-        return [
-            tuple(
-                [
-                    (int(max(low + n, 0)), int(min(high + n, last)))
-                    for n, (low, high, last) in zip(constant, limits, strict=False)
-                ]
-            )
-            for constant in sorted(self.constants)
-        ]
-
-
-@dataclass(slots=True)
-class KernelFacts:
-    """What a kernel touches."""
-
-    knowledge: Knowledge
-    parallel: Linear | None = None
-    """The variable of the parallel loop; None for a serial kernel."""
-    accesses: dict[str, list[Access]] = field(default_factory=dict[str, list[Access]])
-    """By name of the parameter."""
 
 
 @dataclass(slots=True)
@@ -128,10 +75,7 @@ class KernelVerifier:
     def __init__(self) -> None:
         self.knowledge = Knowledge()
         self.facts = KernelFacts(self.knowledge)
-        self.classes: dict[Key, Access] = {}
-        self.by_identity: dict[Key, tuple[set[tuple[int, ...]], Sequence[float], Sequence[float]]] = {}
-        """Constants of accesses that share terms, and the least and most ones with which they lie inside."""
-        self.kept: list[tuple[Sequence[Linear], Sequence[Linear]]] = []
+        self.record = AccessRecord(self.facts)
         self.stack_bytes = 0
         self.tiles: set[int] = set()
         """Identities of loads of tiles at places where these may stand."""
@@ -291,7 +235,9 @@ class KernelVerifier:
         if len(indices) != len(buffer.places):
             raise ViolationError(f"%{buffer.name} is accessed with {len(indices)} indices")
         if buffer.space is Space.ARGUMENT or buffer.space is Space.OUT:
-            self.record(buffer, indices, lanes, writes, scope)
+            forms = [self.index(index, scope) for index in indices]
+            if not self.record.keep(buffer, forms, lanes, writes, scope.in_loop):
+                self.bounds(buffer, indices, forms, lanes)
             return
         if buffer.is_register:
             if lanes != buffer.element.lanes:
@@ -313,44 +259,6 @@ class KernelVerifier:
             )
             if not inside:
                 raise ViolationError(_outside(buffer, indices[d], low, high + size - 1 - end, size))
-
-    def record(self, buffer: Buffer, indices: Sequence[Expr], lanes: int, writes: bool, scope: _Scope) -> None:
-        """Bounds of an access to a parameter, which is kept together with those that differ in constants only."""
-        facts = self.knowledge.facts
-        quick = [id(buffer), id(self.knowledge.narrowed), id(facts), lanes, writes, scope.in_loop]
-        forms, constants = [], []
-        for index in indices:
-            form = self.index(index, scope)
-            forms.append(form)
-            constants.append(form.constant)
-            quick.append(id(form.terms))
-        known = self.by_identity.get(tuple(quick))
-        if known is None:
-            self.kept.append((forms, facts))  # so that identities stay theirs
-            access = self.accesses(buffer, forms, lanes, writes, scope.in_loop)
-            known = self.by_identity[tuple(quick)] = (access.constants, *self.room(buffer, forms, lanes))
-        seen, least, most = known
-        if not (all(map(le, least, constants)) and all(map(le, constants, most))):
-            self.bounds(buffer, indices, forms, lanes)
-        seen.add(tuple(constants))
-
-    def accesses(self, buffer: Buffer, forms: Sequence[Linear], lanes: int, writes: bool, shared: bool) -> Access:
-        """What accesses with these terms are kept in."""
-        narrowed = self.knowledge.narrowed
-        terms = tuple(f.terms for f in forms)
-        limits = tuple(map(self.knowledge.limits, terms))
-        key = (buffer.name, writes, shared, id(narrowed), lanes, limits, *[tuple(t.items()) for t in terms])
-        access = self.classes.get(key)
-        if access is None:
-            access = self.classes[key] = Access(buffer.name, terms, set(), lanes, writes, narrowed, limits, shared)
-            self.facts.accesses[buffer.name].append(access)
-        return access
-
-    def room(self, buffer: Buffer, forms: Sequence[Linear], lanes: int) -> tuple[list[float], list[float]]:
-        """For each dimension the least and the most constant with which the terms' range lies inside the buffer."""
-        ranges = [self.knowledge.range(Linear(0, form.terms)) for form in forms]
-        ends = [*(size - 1 for size in buffer.shape[:-1]), *(size - lanes for size in buffer.shape[-1:])]
-        return [-low for low, _ in ranges], [end - high for (_, high), end in zip(ranges, ends, strict=True)]
 
     # ---- expressions ----
 

@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..loops.accesses import Access, Box, KernelFacts
 from ..loops.interval import UNKNOWN, Interval
 from ..loops.ir import Buffer, Kernel, Space
-from ..loops.kernel_verifier import Access, Box, KernelFacts
 from ..loops.linear import Knowledge, Linear
 from ..types import DType
 from .module import Call, Memory, Slot

@@ -13,8 +13,8 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 
+from ..loops.accesses import Access, Box, KernelFacts
 from ..loops.ir import Buffer, Kernel, Space
-from ..loops.kernel_verifier import Access, Box, KernelFacts
 from ..loops.linear import ZERO, Linear
 from ..loops.violation import ViolationError, check
 from .footprints import Span, Spans, intersect

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import InternalError
+from ..loops.accesses import KernelFacts
 from ..loops.ir import Kernel, Space
-from ..loops.kernel_verifier import KernelFacts, KernelVerifier
+from ..loops.kernel_verifier import KernelVerifier
 from ..loops.printer import print_kernel
 from ..loops.violation import ViolationError, check
 from ..types import DType
