@@ -16,6 +16,7 @@ import click
 import pytest
 
 from netc.cli import cli
+from netc.compiler.backends.cpu.schedules import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("architecture.md", "command-line.md")
@@ -61,6 +62,13 @@ def test_pages_hold_examples() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert len(COMMAND.findall(text)) >= 10
     assert len(PYTHON.findall(text)) >= 10
+
+
+def test_architecture_names_the_file_of_each_schedule() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    chosen = [schedule for several in SCHEDULES.by_algorithm.values() for schedule in several]
+    files = {f"{schedule.__module__.rpartition('.')[2]}.py" for schedule in (*SCHEDULES.in_order, *chosen)}
+    assert {file for file in files if f"`{file}`" not in text and f"/{file}`" not in text} == set()
 
 
 def test_glossary_is_in_order_and_defines_each_word_once() -> None:
