@@ -28,11 +28,11 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import netc
+from netc.calibration import Calibrated, calibrate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.tflite import to_tflite
 from netc.edgetpu import edgetpu_model
 from netc.pipeline import compile_graph
-from netc.quantization import Calibrated, calibrate
 
 NETS = (
     "resnet18",

@@ -21,9 +21,9 @@ from common import beside_data, parser, setting, table
 from uneven import NEIGHBOURS, uneven
 
 import netc
+from netc.calibration import Calibrated
 from netc.compiler.graph.ir import Array, Graph
 from netc.compiler.quantization.adaround import AdaRound
-from netc.quantization import Calibrated
 from netc.runtime.data.images import Pixels, Preprocess
 from netc.runtime.data.layout import as_input
 from netc.runtime.data.registry import open_source

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from netc import passes, tflite
+    from netc.calibration import calibrate
     from netc.compiler.errors import Diagnostic, Location, NetcError
     from netc.compiler.graph.ir import Graph
     from netc.compiler.graph.parser import parse_graph
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from netc.library import build_library, save_trained
     from netc.pipeline import load
     from netc.programs import compile  # noqa: A004 (the public name)
-    from netc.quantization import calibrate, quantize
+    from netc.quantization import quantize
     from netc.runtime.library import load_library
     from netc.runtime.program import Program
     from netc.runtime.saved import SavedProgram, load_program
@@ -69,7 +70,7 @@ _HOMES = {
     "SavedProgram": "netc.runtime.saved",
     "Trainer": "netc.runtime.trainer",
     "build_library": "netc.library",
-    "calibrate": "netc.quantization",
+    "calibrate": "netc.calibration",
     "compile": "netc.programs",
     "compile_training": "netc.training",
     "from_torch": "netc.frontend.pytorch",

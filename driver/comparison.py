@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from .calibration import Calibrated, layer_noise
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import Noise, prepare
@@ -18,7 +19,6 @@ from .compiler.training import Loss
 from .frontend import format_of
 from .notes import show_notes
 from .pipeline import compile_graph, find_weights, load
-from .quantization import Calibrated, layer_noise
 from .runtime.data.calibration import CalibrationSamples, taken
 from .runtime.data.held_out import SEEN, fingerprints, unseen
 from .runtime.data.labels import NO_LABELS, Labels

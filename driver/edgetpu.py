@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .calibration import Samples, calibrate
 from .compiler.edgetpu import CompilerLog, ModelFacts, Release, Report, predict, read_tflite, to_data, to_html
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
@@ -22,7 +23,7 @@ from .compiler.reading import read_bytes
 from .export import tflite_bytes
 from .output import write_result
 from .pipeline import Source, Weights, load
-from .quantization import Samples, as_given, calibrate, quantize
+from .quantization import as_given, quantize
 
 COMPILER = "edgetpu_compiler"
 COMPILER_SECONDS = 300

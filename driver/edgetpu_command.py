@@ -14,10 +14,9 @@ from .compiler.files import write_bytes
 from .compiler.quantization import quantized_activation, states_scales
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, facts_of_file, run_compiler, write_report
 from .frontend import FORMATS, format_of
-from .notes import open_noted
+from .notes import open_noted, warnings_for_people
 from .output import echo, progress_bar
 from .pipeline import load
-from .quantization import warnings_for_people
 
 
 def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .compiler.graph.ir import Graph
@@ -15,6 +18,28 @@ def show_notes(*notes: str | None) -> None:
 
     for text in dict.fromkeys(filter(None, notes)):
         echo(f"note: {text}", err=True)
+
+
+@contextmanager
+def warnings_for_people() -> Iterator[list[str]]:
+    """Write warnings of quantization to stderr as the command line does, and gather their texts."""
+    from .compiler.quantization import QuantizationWarning
+    from .output import echo
+
+    texts: list[str] = []
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if not isinstance(message, QuantizationWarning):
+            return others(message, category, *rest)
+        texts.append(str(message))
+        echo(f"warning: {message}", err=True)
+        return None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", QuantizationWarning)
+        others = warnings.showwarning
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield texts
 
 
 def transposes_note(graph: Graph) -> str | None:

@@ -28,9 +28,9 @@ from .runtime.program import Array, Program
 from .runtime.saved import SavedFile, is_saved_name
 
 if TYPE_CHECKING:
+    from .calibration import Calibrated, Samples
     from .compiler.graph.ir import Graph
     from .pipeline import Compilation, Request, Source, Weights
-    from .quantization import Calibrated, Samples
 
 QUANTIZED = ("int8", "int16x8", "dynamic_range", "float16")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .calibration import calibrate
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
 from .compiler.graph.ir import Array, Graph
@@ -19,7 +20,6 @@ from .compiler.types import DType
 from .output import echo
 from .pipeline import PROGRAM, Request, Weights, build, compile_graph, load_program
 from .progress import shown, title
-from .quantization import calibrate
 from .runtime.evaluation.accuracy import Evaluation
 from .runtime.evaluation.measures import Measured
 from .runtime.program import Program

@@ -1,37 +1,26 @@
-"""From a float network to one of 8-bit integers: calibrated by the compiled network, then quantized."""
+"""From a float network to one of 8-bit integers, or to one whose weights alone have fewer bits."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from .calibration import Calibrated, Samples, calibrate, prepared_floats, read_floats
 from .compiler.errors import NetcError, Note, near_miss
-from .compiler.graph.ir import Array, Graph
+from .compiler.graph.ir import Graph
 from .compiler.ops.opaque import runnable
 from .compiler.passes.float_weights import float_weights
 from .compiler.passes.freeze import freeze, inference_form
 from .compiler.passes.half_constants import half_constants
 from .compiler.passes.two_dimensions import windows_in_two_dimensions
 from .compiler.quantization import (
-    Calibration,
-    Noise,
     QuantizationWarning,
     Ranges,
     Scheme,
-    comparable,
     dynamic_range,
-    equalize,
     findings,
-    measure,
-    observation_graph,
-    prepare,
     quantize_as_given,
     refuse_integers,
     refuse_nans,
@@ -40,178 +29,13 @@ from .compiler.quantization import (
 from .compiler.quantization import quantize as quantize_graph
 from .compiler.quantization.adaround import AdaRound
 from .compiler.types import DType
-from .output import echo
-from .pipeline import Source, Weights, compile_graph, find_weights, load
-from .recovery import Inputs, recover
-from .runtime.data.calibration import CalibrationSamples, are_pictures, calibration_inputs, facts_of, notes_on
-from .runtime.data.interpretation import interpret
-from .runtime.data.layout import as_input, sample_shape
-from .runtime.data.registry import open_samples
-from .runtime.data.source import ArraySource, FileSource, PictureFiles
-from .runtime.parallel.world import ALONE, World
-from .runtime.training.batches import ArrayMaker, evaluation_plans
-from .runtime.training.samples import Preparation
+from .pipeline import Source, Weights, find_weights
+from .recovery import recover
 
 INTEGER_FORMS = ("int8", "int16x8")
 """Forms whose activations are integers, which are calibrated."""
 WEIGHT_FORMS = ("dynamic_range", "float16")
 """Forms in which weights alone have fewer bits."""
-
-Samples = str | os.PathLike[str] | CalibrationSamples | Iterable[Array | Sequence[Array]]
-"""What to calibrate with: a folder, an archive or a data set by name, or opened, or inputs of the network.
-
-An array with as many dimensions as the network's only input holds samples, one after the other, for its batches; of
-what type and range they are is judged as for training (see `runtime.data.interpretation`).
-"""
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """A float network whose activations have been watched: the graph that is quantized, and what was seen of it."""
-
-    graph: Graph
-    calibration: Calibration
-    inputs: Inputs
-    """What it was run on, again."""
-
-
-@dataclass(frozen=True)
-class _SampleInputs:
-    """The inputs of a network that samples make; each iteration begins anew."""
-
-    graph: Graph
-    samples: Samples
-    limit: int
-
-    def __iter__(self) -> Iterator[Sequence[Array]]:
-        return iter(_inputs(self.graph, self.samples, self.limit))
-
-
-def calibrate(
-    source: Source,
-    samples: Samples,
-    *,
-    weights: Weights = None,
-    limit: int = 100,
-    equalized: bool = False,
-    net: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    threads: int | None = None,
-    cpu: str | None = None,
-    seed: int = 0,
-    progress: Callable[[int], None] | None = None,
-    world: World = ALONE,
-) -> Calibrated:
-    """Run a float network on samples and watch its activations.
-
-    Of a folder, an archive or a data set up to `limit` pictures are taken; `progress` is told the number done. With
-    `equalized`, weights of neighbouring layers are rescaled first so that their channels have like ranges. Raises
-    `NetcError` if there are no samples, or if an activation is not finite; what was passed over or guessed of the
-    samples is a warning, except of those that were opened before. `threads` and `cpu` are those of `netc.compile`.
-    The ranks of a world take runs in turn; rank 0 alone gets the calibration.
-    """
-    prepared = _prepared(source, weights, equalized, net, settings, seed)
-    calibration = Calibration(prepared)
-    given = _SampleInputs(prepared, _opened(prepared, samples, limit), limit)
-    cores = threads or world.cores
-    with (
-        compile_graph(observation_graph(prepared), threads=cores, cpu=cpu) as program,
-        ThreadPoolExecutor(cores) as pool,
-    ):
-        for number, inputs in enumerate(given):
-            turn = number % world.size
-            if turn == world.rank:
-                observation = calibration.observe(inputs, _all(program(*inputs)), pool.map)
-                if turn:
-                    world.send_message(observation, 0)
-            elif world.rank == 0:
-                observation = world.receive_message(turn)
-            if world.rank == 0:
-                calibration.take(observation)
-                if progress:
-                    progress(calibration.samples)
-    return Calibrated(prepared, calibration, given)
-
-
-def _opened(graph: Graph, samples: Samples, limit: int) -> Samples:
-    """Samples that can be gone through several times; warns of what isn't plain."""
-    if isinstance(samples, str | os.PathLike):
-        samples = open_samples(samples)
-        _warn(notes_on(samples, graph, limit))
-    elif isinstance(samples, Iterator):
-        return tuple(samples)
-    elif isinstance(samples, np.ndarray) and _holds_samples(graph, samples):
-        _warn(notes_on(_unlabelled(samples), graph, limit))
-    return samples
-
-
-def _warn(notes: Sequence[str]) -> None:
-    if notes:
-        warnings.warn("\n".join(notes), stacklevel=4)
-
-
-def _prepared(
-    source: Source, weights: Weights, equalized: bool, net: str | None, settings: Mapping[str, Any] | None, seed: int
-) -> Graph:
-    """The float graph that is quantized."""
-    graph = _load(source, weights, net, settings)
-    if states_scales(graph):
-        raise NetcError("this network is quantized, and says the scales of its activations", hint="give no samples")
-    prepared = prepare(graph, find_weights(weights, graph, seed) if graph.weights else {})
-    return equalize(prepared) if equalized else prepared
-
-
-def _load(source: Source, weights: Weights, net: str | None, settings: Mapping[str, Any] | None) -> Graph:
-    return load(source, net=net, settings=settings, with_parameters=weights is not None)
-
-
-def _inputs(graph: Graph, samples: Samples, limit: int) -> Iterable[Sequence[Array]]:
-    """The inputs of each run, in order."""
-    if isinstance(samples, str | os.PathLike):
-        samples = open_samples(samples)
-    if isinstance(samples, ArraySource | FileSource | PictureFiles) and len(graph.inputs) != 1:
-        hint = "in Python, netc.quantize takes a tuple of arrays for each run"
-        raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs; such samples are for one", hint=hint)
-    if isinstance(samples, ArraySource) and not are_pictures(graph, samples):
-        first = replace(samples.first(limit), facts=facts_of(samples))
-        return ((x,) for x in _batches(_interpreted(graph, first), graph.inputs[0].type.shape[0]))
-    if isinstance(samples, ArraySource | FileSource | PictureFiles):
-        return ((x,) for x in calibration_inputs(graph, samples, limit))
-    if isinstance(samples, np.ndarray) and _holds_samples(graph, samples):
-        return ((x,) for x in _batches(_array_inputs(graph, samples), graph.inputs[0].type.shape[0]))
-    return ((np.asarray(x),) if isinstance(x, np.ndarray) else tuple(np.asarray(part) for part in x) for x in samples)
-
-
-def _holds_samples(graph: Graph, samples: Array) -> bool:
-    """Whether an array holds samples for the only input, one after the other."""
-    return len(graph.inputs) == 1 and samples.ndim == graph.inputs[0].type.rank
-
-
-def _unlabelled(samples: Array) -> ArraySource:
-    """An array as a source."""
-    return ArraySource("the array", None, np.zeros(len(samples), np.int32), samples)
-
-
-def _array_inputs(graph: Graph, samples: Array) -> Array:
-    """An array as the network takes it."""
-    if graph.inputs[0].type.dtype != DType.F32 or samples.ndim < 2 or len(samples) == 0:
-        return samples
-    return _interpreted(graph, _unlabelled(samples))
-
-
-def _interpreted(graph: Graph, source: ArraySource) -> Array:
-    """Samples as a float network takes them."""
-    found = interpret(graph, facts_of(source))
-    preparation = Preparation(sample_shape(graph), found.preprocess, interpretation=found)
-    (made,) = ArrayMaker(source, preparation).make(evaluation_plans(len(source), len(source)))
-    return as_input(made.images, graph.inputs[0].type)
-
-
-def _batches(samples: Array, size: int) -> Iterator[Array]:
-    """Samples in batches; those that don't fill one are left out."""
-    if len(samples) < size:
-        raise NetcError(f"{len(samples)} samples don't fill a batch of {size}")
-    return (samples[i : i + size] for i in range(0, len(samples) - size + 1, size))
 
 
 def quantize(
@@ -262,12 +86,12 @@ def quantize(
     if form not in INTEGER_FORMS:
         given = {"calibration": calibration, "ranges": ranges, "equalized": equalized, "adaround": adaround}
         refuse_settings(form, {**given, "bias_correction": bias_correction, "allow_float": allow_float})
-        floats = frozen(_load(source, weights, net, settings), weights, seed)
+        floats = frozen(read_floats(source, weights, net, settings), weights, seed)
         return lighter(floats, form, per_channel=per_channel, keep_float=keep_float)
     if form == "int16x8":
         refuse_settings(form, {"adaround": adaround, "bias_correction": bias_correction})
     scheme = scheme_for(form, inputs, outputs, per_channel=per_channel, keep_float=keep_float, allow_float=allow_float)
-    if calibration is None and ranges is None and states_scales(graph := _load(source, weights, net, settings)):
+    if calibration is None and ranges is None and states_scales(graph := read_floats(source, weights, net, settings)):
         no_choice = {"equalized": equalized, "adaround": adaround, "bias_correction": bias_correction}
         refuse_settings("scales of the file", {**no_choice, "per_channel": not per_channel, "int16x8": scheme.short})
         return as_given(graph, weights=weights, inputs=inputs, outputs=outputs, keep_float=keep_float, seed=seed)
@@ -277,7 +101,7 @@ def quantize(
         if adaround or bias_correction:
             raise NetcError("adaround and bias_correction take samples, not ranges alone", hint="give `calibration`")
         read = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
-        return quantized(_prepared(source, weights, equalized, net, settings, seed), read, scheme)
+        return quantized(prepared_floats(source, weights, equalized, net, settings, seed), read, scheme)
     if not isinstance(calibration, Calibrated):
         options: dict[str, Any] = {"net": net, "settings": settings, "threads": threads, "seed": seed}
         calibration = calibrate(source, calibration, weights=weights, limit=limit, equalized=equalized, **options)
@@ -368,47 +192,6 @@ def quantized(graph: Graph, ranges: Ranges, scheme: Scheme) -> Graph:
     for found in () if scheme.short else findings(graph, ranges, scheme):
         warnings.warn(QuantizationWarning(found), stacklevel=3)
     return result
-
-
-@contextmanager
-def warnings_for_people() -> Iterator[list[str]]:
-    """Write warnings of quantization to stderr as the command line does, and gather their texts."""
-    texts: list[str] = []
-
-    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-        if not isinstance(message, QuantizationWarning):
-            return others(message, category, *rest)
-        texts.append(str(message))
-        echo(f"warning: {message}", err=True)
-        return None
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", QuantizationWarning)
-        others = warnings.showwarning
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield texts
-
-
-def layer_noise(
-    graph: Graph, quantized: Graph, samples: Samples, *, limit: int = 10, threads: int | None = None
-) -> tuple[Noise, ...]:
-    """The noise of each activation against the float network `graph` (as `prepare` makes it), in its order.
-
-    Of a folder, an archive or a data set `limit` samples are taken, of arrays all.
-    """
-    floats, integers = comparable(graph, quantized)
-
-    def runs() -> Iterator[tuple[Sequence[Array], Sequence[Array]]]:
-        with compile_graph(floats, threads=threads) as wanted, compile_graph(integers, threads=threads) as got:
-            for inputs in _inputs(graph, samples, limit):
-                edges = [as_input(x, v.type) for x, v in zip(inputs, integers.inputs, strict=True)]
-                yield _all(wanted(*inputs)), _all(got(*edges))
-
-    return measure(floats, integers, runs())
-
-
-def _all(outputs: Array | tuple[Array, ...]) -> tuple[Array, ...]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def edge_type(name: str) -> DType:

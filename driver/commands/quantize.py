@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..calibration import Calibrated, calibrate, layer_noise
 from ..classes import class_labels, usable_labels
 from ..comparison import check_comparable, comparable, compare_accuracy, held_out_accuracy, show_what_is_guessed
 from ..compiler.errors import NetcError
@@ -20,23 +21,11 @@ from ..compiler.quantization.quantizer import Scheme
 from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
 from ..data_help import DataCommand
-from ..notes import open_noted
+from ..notes import open_noted, warnings_for_people
 from ..options import network_options, preprocess_option, weights_options
 from ..output import echo, progress_bar
 from ..pipeline import load
-from ..quantization import (
-    WEIGHT_FORMS,
-    Calibrated,
-    as_given,
-    calibrate,
-    frozen,
-    layer_noise,
-    lighter,
-    quantized,
-    refuse_settings,
-    scheme_for,
-    warnings_for_people,
-)
+from ..quantization import WEIGHT_FORMS, as_given, frozen, lighter, quantized, refuse_settings, scheme_for
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
 from ..runtime.data.calibration import CalibrationSamples

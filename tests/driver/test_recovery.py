@@ -10,13 +10,13 @@ from PIL import Image
 from uneven import NEIGHBOURS, uneven
 
 import netc
+from netc.calibration import Calibrated
 from netc.cli import main
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.quantization import Scheme
 from netc.compiler.quantization import quantize as quantize_graph
 from netc.compiler.quantization.adaround import AdaRound
-from netc.quantization import Calibrated
 from netc.recovery import recover
 from netc.runtime.data.folder import data_folder
 from netc.runtime.data.images import Preprocess
