@@ -1,13 +1,10 @@
-"""What commands do on several ranks: agree on what is wrong, end together, be watched."""
+"""What commands do on several ranks: agree on what they work on and on what is wrong, end together."""
 
 from __future__ import annotations
 
-import signal
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import TypeVar
 
 import click
@@ -17,7 +14,6 @@ from .compiler.errors import EXIT_CODE, NetcError
 from .frontend.diagnostics import render
 from .output import echo
 from .pipeline import target_of
-from .runtime.parallel.watch import Watch
 from .runtime.parallel.world import World
 
 T = TypeVar("T")
@@ -85,42 +81,3 @@ def agree(world: World, facts: Mapping[str, object]) -> None:
                 raise NetcError(message, hint=hint)
 
     together(world, check)
-
-
-@contextmanager
-def passing_on_signals(watch: Watch) -> Iterator[None]:
-    """On a rank but the first: rank 0 is told when this one is asked to stop."""
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        watch.ask_to_stop(number)
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def noting_sigterm(watch: Watch, world: World) -> Iterator[list[int]]:
-    """While work is prepared: SIGTERM to any rank is noted in a list on rank 0, which ends the job once it can.
-
-    Rank 0 then ends all of them, with the exit code that it means; ranks that are killed amid their work leave that to
-    chance. A second signal ends this process at once.
-    """
-    asked = list[int]()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        if world.rank:
-            watch.ask_to_stop(number)
-
-    watch.asked_to_stop = asked.append
-    previous = signal.signal(signal.SIGTERM, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, previous)

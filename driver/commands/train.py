@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -18,140 +16,44 @@ from ..compiler.quantization import Ranges
 from ..data_help import DataCommand
 from ..frontend import FORMATS, format_of, load_recipe
 from ..notes import show_notes
-from ..options import (
-    allow_import_option,
-    background_option,
-    combine,
-    output_option,
-    preprocess_option,
-    settings_option,
-    target_options,
-)
 from ..output import echo, write_result
-from ..passlog import PassLog, pass_options
-from ..pipeline import STAGES, build, check_runs_here, target_of
-from ..plan import IMAGENET, parse_network, show_plan
+from ..passlog import PassLog
+from ..pipeline import build, check_runs_here, target_of
+from ..plan import parse_network, show_plan
 from ..progress import Watcher
-from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
+from ..recipe import TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
 from ..runtime.data.registry import path_of
 from ..runtime.parallel.launcher import launcher
 from ..runtime.parallel.model import Network
 from ..runtime.parallel.team import follow, leading
 from ..runtime.parallel.trainer import ShardedTrainer
-from ..runtime.parallel.watch import PATIENCE_SECONDS, Watch
+from ..runtime.parallel.watch import Watch
 from ..runtime.parallel.world import World, this_world
 from ..runtime.trainer import Trainer
 from ..runtime.training.batches import BatchStream, Maker
 from ..runtime.training.events import Event, Finished, Interrupted, Saved, Started
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
-from ..together import agree, facts_of, noting_sigterm, passing_on_signals, together
-from ..training import QAT
+from ..stopping import noting_sigterm, passing_on_signals, stopping_after_a_step
+from ..together import agree, facts_of, together
 from ..training_job import Job, Scorer
+from ..training_options import emit_options, plan_options, recipe_options, resource_options, run_options, setup_options
 from ..training_setup import COSTS, IDENTITY, Setup
 
 _INTERRUPTED = 130
 _REQUEUE = 99
 """The exit code that Grid Engine takes as a wish to be queued again; other schedulers can be told to."""
-_SAME_SIGNAL_SECONDS = 2.0
-"""Signals to several ranks are one if they come within this time."""
 _ANY = Ranges({}, "none", 0)
 """For a step that isn't run: where its ranges start is no part of it."""
-
-recipe_options = combine(
-    click.option("--data", metavar="NAME", help="What to train on: see below."),
-    click.option("--epochs", type=click.IntRange(1), help="Passes over the data."),
-    click.option("--batch", type=click.IntRange(1, 65536), help="Samples per step."),
-    click.option("--loss", metavar="TEXT", help="For example softmax_cross_entropy."),
-    click.option("--optimizer", metavar="TEXT", help='For example "sgd(lr=0.1, momentum=0.9)".'),
-    click.option("--schedule", metavar="TEXT", help='Of the learning rate: "cosine(epochs=12, warmup=1)".'),
-    click.option("--augment", metavar="TEXT", help='For example "crop(4), flip"; none for none.'),
-    click.option("--seed", type=click.IntRange(0), help="Of initial weights, order and augmentation."),
-    click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), help="Share spread on all classes."),
-    click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
-    click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
-    click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
-    click.option("--base-batch", type=click.IntRange(1), help="Learning rates are for updates by so many samples."),
-    click.option(
-        "--shards",
-        type=click.IntRange(1, 4096),
-        help="Parts of a batch, for ranks to share; batch_norm takes each alone. Default: by the batch, mostly 8.",
-    ),
-    click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
-    click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),
-    click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
-    background_option,
-    click.option(
-        "--qat",
-        is_flag=True,
-        help="Quantization-aware: fine-tune --weights for a network of 8-bit integers; unless said otherwise "
-        f"{FINE_TUNING['epochs']} epochs of {FINE_TUNING['optimizer']}, {FINE_TUNING['schedule']}.",
-    ),
-    click.option(
-        "--qat-ranges",
-        type=click.Choice(QAT),
-        help="Ranges of activations follow those of batches (moving, the default) or are trained; implies --qat.",
-    ),
-)
-
-
-emit_options = combine(
-    click.option("--emit", type=click.Choice(STAGES), help="Write this stage of the training step; don't train."),
-    output_option,
-    pass_options,
-)
-
-
-plan_options = combine(
-    click.option("--plan", is_flag=True, help="Don't train: measure a step here, predict it for many ranks."),
-    click.option("--ranks", type=click.IntRange(1, 1 << 20), default=1024, show_default=True, help="Of --plan: up to."),
-    click.option("--network", metavar="SPEED", default="25Gbit", show_default=True, help="Of --plan: or 12.5GB/s."),
-    click.option("--latency", type=click.FloatRange(0), default=20.0, show_default=True, help="Of --plan, in µs."),
-    click.option(
-        "--samples", type=click.IntRange(1), default=IMAGENET, show_default=True, help="Of --plan: of an epoch."
-    ),
-)
 
 
 @click.command("train", cls=DataCommand)
 @click.argument("model", required=False)
-@click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file.")
-@settings_option
-@allow_import_option
-@preprocess_option
-@click.option("--size", type=click.IntRange(1), help="Pixels per side, for nets with the hyperparameter `size`.")
-@click.option("--weights", metavar="FILE", help="Start from these weights; default: seeded initialisation.")
-@click.option("--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'.")
+@setup_options
 @recipe_options
-@click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
-@click.option("--workers", type=click.IntRange(0, 256), help="Processes that decode pictures; default: one per core.")
-@target_options
-@click.option(
-    "--checkpoint-every",
-    metavar="K",
-    type=click.IntRange(0),
-    help="Save memory: keep activations after every K layers or blocks only; 0 chooses where.",
-)
-@click.option("--run-dir", metavar="FOLDER", help="Keep the run here; default: runs/NET-DATE-TIME.")
-@click.option("--resume", metavar="RUN", help="Go on with this run.")
-@click.option("--log-every", type=click.IntRange(1), default=50, show_default=True, help="Steps per line of metrics.")
-@click.option("--save-every", type=click.IntRange(1), help="Also save after so many steps.")
-@click.option("--save-seconds", type=click.FloatRange(1), default=120.0, show_default=True, help="Also save so often.")
-@click.option(
-    "--patience",
-    metavar="SECONDS",
-    type=click.FloatRange(1),
-    default=PATIENCE_SECONDS,
-    show_default=True,
-    help="Of several ranks: end the job when they have waited so long for one.",
-)
-@click.option(
-    "--bucket",
-    metavar="MB",
-    type=click.FloatRange(0, min_open=True),
-    help="Of several ranks: add gradients by so many megabytes while others are computed. Default: 25.",
-)
+@resource_options
+@run_options
 @plan_options
 @emit_options
 def train_command(
@@ -331,7 +233,7 @@ def _train(
         closing(tests),
         closing(built.scorer),
         Watcher(job.graph.name) as watcher,
-        _stop_on_interrupt(watcher, watch, job.world, asked),
+        stopping_after_a_step(asked, watch, job.world, watcher.line),
         leading(trainer, built.stream, built.scorer, job.world) as (batches, evaluate, ending),
         _hinting_how_to_go_on(run),
     ):
@@ -382,32 +284,3 @@ def _assist(job: Job, watch: Watch) -> int:
     together(job.world, lambda: None)  # rank 0 makes the run's folder
     with passing_on_signals(watch), stream, closing(built.tests), closing(built.scorer):
         return follow(trainer, stream, built.scorer.assist, job.world)
-
-
-@contextmanager
-def _stop_on_interrupt(watcher: Watcher, watch: Watch, world: World, asked: list[int]) -> Iterator[None]:
-    """Let the first Ctrl-C, or SIGTERM, ask for a stop after the present step, in `asked`; the next stops at once."""
-    first = 0.0
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if asked and (world.size == 1 or time.monotonic() - first > _SAME_SIGNAL_SECONDS):
-            raise KeyboardInterrupt
-        if not asked:
-            first = time.monotonic()
-            asked.append(number)
-            watcher.line("stopping after this step; once more stops at once, without saving")
-
-    def heard(number: int) -> None:
-        nonlocal first
-        if not asked:
-            first = time.monotonic()
-            asked.append(number)
-
-    watch.asked_to_stop = heard
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,0 +1,129 @@
+"""The options of `netc train`, by what they are about."""
+
+from __future__ import annotations
+
+import click
+
+from .options import (
+    allow_import_option,
+    background_option,
+    combine,
+    output_option,
+    preprocess_option,
+    settings_option,
+    target_options,
+)
+from .passlog import pass_options
+from .pipeline import STAGES
+from .plan import IMAGENET
+from .recipe import FINE_TUNING
+from .runtime.parallel.watch import PATIENCE_SECONDS
+from .training import QAT
+
+setup_options = combine(
+    click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file."),
+    settings_option,
+    allow_import_option,
+    preprocess_option,
+    click.option("--size", type=click.IntRange(1), help="Pixels per side, for nets with the hyperparameter `size`."),
+    click.option("--weights", metavar="FILE", help="Start from these weights; default: seeded initialisation."),
+    click.option("--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'."),
+)
+"""The network, and what its training begins with."""
+
+recipe_options = combine(
+    click.option("--data", metavar="NAME", help="What to train on: see below."),
+    click.option("--epochs", type=click.IntRange(1), help="Passes over the data."),
+    click.option("--batch", type=click.IntRange(1, 65536), help="Samples per step."),
+    click.option("--loss", metavar="TEXT", help="For example softmax_cross_entropy."),
+    click.option("--optimizer", metavar="TEXT", help='For example "sgd(lr=0.1, momentum=0.9)".'),
+    click.option("--schedule", metavar="TEXT", help='Of the learning rate: "cosine(epochs=12, warmup=1)".'),
+    click.option("--augment", metavar="TEXT", help='For example "crop(4), flip"; none for none.'),
+    click.option("--seed", type=click.IntRange(0), help="Of initial weights, order and augmentation."),
+    click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), help="Share spread on all classes."),
+    click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
+    click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
+    click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
+    click.option("--base-batch", type=click.IntRange(1), help="Learning rates are for updates by so many samples."),
+    click.option(
+        "--shards",
+        type=click.IntRange(1, 4096),
+        help="Parts of a batch, for ranks to share; batch_norm takes each alone. Default: by the batch, mostly 8.",
+    ),
+    click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
+    click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),
+    click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
+    background_option,
+    click.option(
+        "--qat",
+        is_flag=True,
+        help="Quantization-aware: fine-tune --weights for a network of 8-bit integers; unless said otherwise "
+        f"{FINE_TUNING['epochs']} epochs of {FINE_TUNING['optimizer']}, {FINE_TUNING['schedule']}.",
+    ),
+    click.option(
+        "--qat-ranges",
+        type=click.Choice(QAT),
+        help="Ranges of activations follow those of batches (moving, the default) or are trained; implies --qat.",
+    ),
+)
+"""What a recipe says, too: these override it."""
+
+resource_options = combine(
+    click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data."),
+    click.option(
+        "--workers", type=click.IntRange(0, 256), help="Processes that decode pictures; default: one per core."
+    ),
+    target_options,
+    click.option(
+        "--checkpoint-every",
+        metavar="K",
+        type=click.IntRange(0),
+        help="Save memory: keep activations after every K layers or blocks only; 0 chooses where.",
+    ),
+)
+"""What the training may take."""
+
+run_options = combine(
+    click.option("--run-dir", metavar="FOLDER", help="Keep the run here; default: runs/NET-DATE-TIME."),
+    click.option("--resume", metavar="RUN", help="Go on with this run."),
+    click.option(
+        "--log-every", type=click.IntRange(1), default=50, show_default=True, help="Steps per line of metrics."
+    ),
+    click.option("--save-every", type=click.IntRange(1), help="Also save after so many steps."),
+    click.option(
+        "--save-seconds", type=click.FloatRange(1), default=120.0, show_default=True, help="Also save so often."
+    ),
+    click.option(
+        "--patience",
+        metavar="SECONDS",
+        type=click.FloatRange(1),
+        default=PATIENCE_SECONDS,
+        show_default=True,
+        help="Of several ranks: end the job when they have waited so long for one.",
+    ),
+    click.option(
+        "--bucket",
+        metavar="MB",
+        type=click.FloatRange(0, min_open=True),
+        help="Of several ranks: add gradients by so many megabytes while others are computed. Default: 25.",
+    ),
+)
+"""What a run leaves behind, and how ranks work together."""
+
+plan_options = combine(
+    click.option("--plan", is_flag=True, help="Don't train: measure a step here, predict it for many ranks."),
+    click.option("--ranks", type=click.IntRange(1, 1 << 20), default=1024, show_default=True, help="Of --plan: up to."),
+    click.option("--network", metavar="SPEED", default="25Gbit", show_default=True, help="Of --plan: or 12.5GB/s."),
+    click.option("--latency", type=click.FloatRange(0), default=20.0, show_default=True, help="Of --plan, in µs."),
+    click.option(
+        "--samples", type=click.IntRange(1), default=IMAGENET, show_default=True, help="Of --plan: of an epoch."
+    ),
+)
+"""Of a prediction in place of a training."""
+
+emit_options = combine(
+    click.option("--emit", type=click.Choice(STAGES), help="Write this stage of the training step; don't train."),
+    output_option,
+    pass_options,
+)
+"""Of stages of the step in place of a training."""
