@@ -16,8 +16,9 @@ from ..compiler.text import shortened
 from ..compiler.types import TensorType
 from . import ast
 from .annotations import free_sizes, is_tensor_annotation
+from .calls import unfold
 from .diagnostics import SourceError
-from .elaborate import Options, elaborate, unfold
+from .elaborate import Options, elaborate
 from .index import file_of, shipped_nets
 from .losses import elaborate_loss
 from .modules import Loader, Module

@@ -11,7 +11,8 @@ from ..compiler.types import DType, TensorType
 from . import ast
 from .annotations import free_sizes, is_tensor_annotation, match_tensor, tensor_type
 from .budget import Budget, OverspentError
-from .elaborate import Elaborator, from_python
+from .calls import CallRunner
+from .elaborate import from_python
 from .signatures import Arguments, Given
 from .state import CallSite, Elaboration, Frame, LimitError
 from .values import Definition, Poisoned, Tensor, describe, error
@@ -31,7 +32,7 @@ def elaborate_loss(
     place = block.node.name.location
     try:
         arguments = _arguments(block, prediction, hyperparameters, state)
-        result = Elaborator(state).call(CallSite(state, frame, place), block, None, arguments)
+        result = CallRunner(state).call(CallSite(state, frame, place), block, None, arguments)
         if not isinstance(result, Tensor) or not result.type.dtype.is_float:
             raise error(f"the loss {block.name} must return one tensor of real numbers, not {describe(result)}", place)
         if state.parameters:
@@ -71,7 +72,7 @@ def _labels(
     if annotation is None or not is_tensor_annotation(annotation):
         return TensorType(DType.I32, shape[:-1] if len(shape) > 1 else shape)
     frame = Frame(block.name, block.scope)
-    evaluator = Elaborator(state)
+    evaluator = CallRunner(state)
     match_tensor(first, scores, frame.variables, lambda size: evaluator.evaluate(size, frame), first.location)
     if shape:
         frame.variables.setdefault("N", shape[0])

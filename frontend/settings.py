@@ -12,7 +12,7 @@ from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from ..compiler.preprocess import RESIZE, SETTINGS
 from . import ast
 from .budget import Budget
-from .elaborate import Elaborator, unfold
+from .calls import CallRunner, unfold
 from .modules import Module
 from .roots import require_allowed
 from .state import Elaboration, Frame, LimitError
@@ -87,7 +87,7 @@ def resolve_preprocess(
     resolved: dict[str, Any] = {}
     for setting in node.settings:
         try:
-            value = _checked(setting, Elaborator(state).evaluate(setting.value, frame))
+            value = _checked(setting, CallRunner(state).evaluate(setting.value, frame))
             if setting.name.id == "labels" and isinstance(value, str):
                 require_allowed((module.folder or Path()) / value, module.roots, setting.value.location)
             resolved[setting.name.id] = value
