@@ -17,7 +17,7 @@ from ..graph.in_place import overwritable, reads_in_place
 from ..graph.ir import Graph, Operation, Value
 from ..graph.regions import with_own_values
 from ..loops.ir import Kernel
-from ..modules.module import Block, Call, Memory, Module, Slot, Turns
+from ..modules.module import Block, Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
 from ..signature import output_names
 from ..targets.target import Target
@@ -31,7 +31,7 @@ from .group import Group, group_of
 from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins
-from .memory import Lifetime, Plan, plan_arena
+from .memory import Lifetime, Lives, Plan, plan_arena
 from .overlapping import overlaps_of, serial
 from .reuse import ReusedKernels
 from .schedule import Schedules
@@ -335,42 +335,39 @@ class _Lowering:
     # ---- values to memory ----
 
     def _plan_arena(self) -> int:
-        first: dict[Value, int] = {}
-        last: dict[Value, int] = {}
-        own: dict[Turns, dict[Value, Lifetime]] = {turns: {} for turns in self.control.turns}
-        """Of turns: what each share has to itself."""
-        around = {n: turns for turns in own for n in range(turns.first, turns.end)}
-        for position, root in self._touched():
-            turns = around.get(position)
-            if turns is not None and root not in self.slices and root not in first and root not in self.places:
-                begin = own[turns][root].first if root in own[turns] else position
-                own[turns][root] = Lifetime(root, root.type.bytes, begin, position)
-                continue
-            seen = self.root(self.slices[root].whole) if root in self.slices else root
-            value = self.shared.get(seen, seen)
-            first.setdefault(value, turns.first if turns is not None else position)
-            last[value] = turns.end - 1 if turns is not None else position
-        if self.inputs_in_arena:
-            last |= {v: last.get(v, -1) for v in self.graph.inputs}
-            first |= dict.fromkeys(self.graph.inputs, -1)
-        last = self.control.extended(first, last)
-        # A thread may ask late whether it has to make a call.
-        last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
-        lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
-        plans = {turns: self._planned(list(found.values())) for turns, found in own.items()}
-        for turns, plan in plans.items():
-            memory = Value(TensorType(DType.U8, (turns.shares, plan.size)))
-            lifetimes.append(Lifetime(memory, memory.type.bytes, turns.first, turns.end - 1))
-            plans[turns] = replace(plan, offsets={**plan.offsets, memory: 0})
+        lives = self._lives()
+        parts = {turns: self._planned(list(own.values())) for turns, own in lives.own.items()}
+        memory = {turns: Value(TensorType(DType.U8, (turns.shares, plan.size))) for turns, plan in parts.items()}
+        lifetimes = [each for each in lives.lifetimes() if each.value not in self.places]
+        lifetimes += [Lifetime(v, v.type.bytes, turns.first, turns.end - 1) for turns, v in memory.items()]
         whole = self._planned(lifetimes)
-        for turns, plan in plans.items():
-            *values, memory = plan.offsets
-            share = plan.size if turns.shares > 1 else 0
-            at = whole.offsets[memory]
-            self.places |= {v: Slot(Memory.ARENA, at + plan.offsets[v], share=share) for v in values}
+        for turns, plan in parts.items():
+            start, share = whole.offsets[memory[turns]], plan.size if turns.shares > 1 else 0
+            self.places |= {v: Slot(Memory.ARENA, start + at, share=share) for v, at in plan.offsets.items()}
         self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in whole.offsets.items()}
         self.places |= {v: self.places[old] for v, old in self.shared.items()}
         return whole.size
+
+    def _lives(self) -> Lives:
+        """How long values are live."""
+        lives = Lives(self.control.turns)
+        for position, value in self._touched():
+            if value in self.slices:
+                lives.touch(position, self._owner(self.slices[value].whole), apart=False)
+            else:
+                lives.touch(position, value, apart=value not in self.places)
+        if self.inputs_in_arena:
+            lives.last |= {v: lives.last.get(v, -1) for v in self.graph.inputs}
+            lives.first |= dict.fromkeys(self.graph.inputs, -1)
+        lives.last = self.control.extended(lives.first, lives.last)
+        # A thread may ask late whether it has to make a call.
+        lives.last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
+        return lives
+
+    def _owner(self, value: Value) -> Value:
+        """The value in whose memory another one lies."""
+        root = self.root(value)
+        return self.shared.get(root, root)
 
     def _planned(self, lifetimes: Sequence[Lifetime]) -> Plan:
         """Where values lie: where memory is scarce, in that of others which a call reads for the last time."""
@@ -382,23 +379,18 @@ class _Lowering:
         )
 
     def _touched(self) -> Iterator[tuple[int, Value]]:
-        """The values that calls touch, weights aside, each with the call's number."""
+        """The values in whose memory calls read or write, weights aside, each with the call's number."""
         for position, c in enumerate(self.calls):
-            for argument in c.arguments:
-                root = self.root(argument) if isinstance(argument, Value) else None
-                root = self.shared.get(root, root) if root is not None else None
-                if root is not None and root not in self.weights:
-                    yield position, root
+            owners = (self._owner(argument) for argument in c.arguments if isinstance(argument, Value))
+            yield from ((position, owner) for owner in owners if owner not in self.weights)
 
     def _overlaps(self, lifetimes: Sequence[Lifetime]) -> Overlaps:
         """How values may lie to each other that calls read last and write first."""
         named = {name: kernel for kernel, name in self.kernels.items()}
-
-        def owner(argument: Argument) -> Value | None:
-            root = self.root(argument) if isinstance(argument, Value) else None
-            return self.shared.get(root, root) if root is not None else None
-
-        calls = [(named[c.call.kernel], [owner(a) for a in c.arguments]) for c in self.calls]
+        calls = [
+            (named[c.call.kernel], [self._owner(a) if isinstance(a, Value) else None for a in c.arguments])
+            for c in self.calls
+        ]
         return overlaps_of(calls, lifetimes)
 
     def _placed(self, call: _Call) -> Call:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph.ir import Value
+from ..modules.module import Turns
 
 ALIGNMENT = 64
 
@@ -30,6 +31,35 @@ class Lifetime:
     bytes: int
     first: int
     last: int
+
+
+class Lives:
+    """How long values are live: from the first call that touches one to the last, or around the turns that do.
+
+    Turns have values to themselves that nothing before them touches.
+    """
+
+    def __init__(self, turns: Sequence[Turns]) -> None:
+        self.first: dict[Value, int] = {}
+        self.last: dict[Value, int] = {}
+        self.own: dict[Turns, dict[Value, Lifetime]] = {each: {} for each in turns}
+        """Of turns: what each share has to itself."""
+        self._around = {call: each for each in turns for call in range(each.first, each.end)}
+
+    def touch(self, call: int, value: Value, *, apart: bool) -> None:
+        """A call touches a value; one that lies `apart` from what is around turns may be theirs."""
+        turns = self._around.get(call)
+        if turns is not None and apart and value not in self.first:
+            own = self.own[turns]
+            begin = own[value].first if value in own else call
+            own[value] = Lifetime(value, value.type.bytes, begin, call)
+            return
+        self.first.setdefault(value, turns.first if turns is not None else call)
+        self.last[value] = turns.end - 1 if turns is not None else call
+
+    def lifetimes(self) -> list[Lifetime]:
+        """Of all values but those that turns have to themselves."""
+        return [Lifetime(v, v.type.bytes, self.first[v], self.last[v]) for v in self.first]
 
 
 @dataclass(frozen=True, slots=True)
