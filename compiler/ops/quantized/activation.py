@@ -21,9 +21,8 @@ from .base import (
     INTEGERS,
     Part,
     QuantizedOperator,
-    check_quantized,
+    check_activations,
     demand,
-    per_tensor,
     quantization,
 )
 from .shorts import interpolated, sigmoid
@@ -70,8 +69,7 @@ class ByteFunction(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
-        check_quantized(self, operands, attributes, "x")
-        per_tensor(self, attributes, "x", "y")
+        check_activations(self, operands, attributes, "x")
         if x.dtype not in self.types:
             raise ShapeError(f"{self.name} takes integers of type {', '.join(map(str, self.types))}, not {x}")
         self.function(all_values(x.dtype), x.dtype, attributes)

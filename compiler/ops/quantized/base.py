@@ -77,6 +77,19 @@ def check_quantized(
             raise ShapeError(f"{operator.name}: `{name}` is {given}, but the operand is quantized as {stated}")
 
 
+def check_activations(
+    operator: Operator,
+    operands: tuple[TensorType, ...],
+    attributes: Attributes,
+    *names: str,
+    beside: tuple[str, ...] = ("y",),
+    types: tuple[DType, ...] = INTEGERS,
+) -> None:
+    """Raise `ShapeError` unless operands are as `check_quantized` says; they and those `beside` have one scale each."""
+    check_quantized(operator, operands, attributes, *names, types=types)
+    per_tensor(operator, attributes, *names, *beside)
+
+
 def range_of(dtype: DType, attributes: Attributes) -> tuple[int, int]:
     """The smallest and the largest result of an operator with a range."""
     info = np.iinfo(str(dtype.numpy))

@@ -17,7 +17,7 @@ from ...types import DType, Quantization, TensorType
 from ..elementwise import broadcast_shapes
 from ..selection import Comparison
 from . import fixed_point as fp
-from .base import QuantizedOperator, check_quantized, per_tensor, quantization
+from .base import QuantizedOperator, check_activations, quantization
 
 _RAISE = 8
 """Bits by which the operands are raised before they are scaled."""
@@ -49,8 +49,7 @@ class QCompare(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         a, b = operands
-        check_quantized(self, operands, attributes, "a", "b")
-        per_tensor(self, attributes, "a", "b")
+        check_activations(self, operands, attributes, "a", "b", beside=())
         if a.dtype is not b.dtype:
             raise ShapeError(f"{self.name} can't compare {a} and {b}: element types differ")
         _comparison(attributes)

@@ -15,7 +15,7 @@ from ..rounding import rounded
 from ..shape import Concat
 from . import fixed_point as fp
 from .activation import all_values
-from .base import QuantizedOperator, check_quantized, per_tensor, quantization
+from .base import QuantizedOperator, check_activations, quantization
 
 _CONCAT = Concat()
 
@@ -41,8 +41,7 @@ class QConcat(QuantizedOperator):
             raise ShapeError(f"q_concat joins u8, not {', '.join(map(str, operands))}")
         for place, (operand, source) in enumerate(zip(operands, given, strict=True)):
             names = {f"inputs[{place}]": source, "y": attributes["y"]}
-            check_quantized(self, (operand,), names, f"inputs[{place}]")
-            per_tensor(self, names, *names)
+            check_activations(self, (operand,), names, f"inputs[{place}]")
             table(source, attributes["y"])
         (y,) = _CONCAT.infer(operands, {"axis": attributes["axis"]})
         return (y.with_quantization(attributes["y"]),)

@@ -23,7 +23,7 @@ from .base import (
     Part,
     QuantizedOperator,
     check_activation,
-    check_quantized,
+    check_activations,
     check_range,
     named_integer,
     per_tensor,
@@ -99,8 +99,7 @@ class Dequantize(QuantizedOperator):
     non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        check_quantized(self, operands, attributes, "x")
-        per_tensor(self, attributes, "x")
+        check_activations(self, operands, attributes, "x", beside=())
         return (TensorType(DType.F32, operands[0].shape),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -130,8 +129,7 @@ class Requantize(QuantizedOperator):
         return fp.quantize_multiplier(attributes["x"].scale / attributes["y"].scale)
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        check_quantized(self, operands, attributes, "x", types=self.types)
-        per_tensor(self, attributes, "x", "y")
+        check_activations(self, operands, attributes, "x", types=self.types)
         self.factor(attributes)
         return (TensorType(named_integer(self, attributes, self.types), operands[0].shape, None, attributes["y"]),)
 

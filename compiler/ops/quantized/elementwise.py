@@ -16,7 +16,7 @@ from ...types import DType, TensorType
 from ..elementwise import broadcast_shapes
 from . import fixed_point as fp
 from . import in_floats
-from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
+from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_activations, quantization
 from .shorts import power_of_two
 
 HEADROOM, SHORT_HEADROOM = 20, 15
@@ -35,8 +35,7 @@ class QBinary(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         a, b = operands
-        check_quantized(self, operands, attributes, "a", "b")
-        per_tensor(self, attributes, "a", "b", "y")
+        check_activations(self, operands, attributes, "a", "b")
         check_activation(self, a.dtype, attributes["y"], attributes)
         if a.dtype not in self.types or b.dtype is not self.partner(a.dtype):
             names = " or ".join(f"{t} and {self.partner(t)}" for t in self.types)

@@ -16,7 +16,7 @@ from ...loops.ir import Binary, Expr, binary, maximum, minimum
 from ...types import DType, TensorType
 from ..reduction import check_some
 from . import fixed_point as fp
-from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, named_integer, per_tensor, quantization
+from .base import BYTES, Part, QuantizedOperator, check_activations, demand, named_integer, quantization
 from .functions import FixedPoint, bit_length_expr, one_over_one_plus_expr
 from .softmax import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
 
@@ -44,8 +44,7 @@ class QLogSoftmax(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
-        check_quantized(self, operands, attributes, "x")
-        per_tensor(self, attributes, "x", "y")
+        check_activations(self, operands, attributes, "x")
         if x.rank < 1 or x.dtype not in BYTES:
             raise ShapeError(f"q_log_softmax takes rows of 8-bit numbers, not {x}")
         check_some(self, x, (-1,))

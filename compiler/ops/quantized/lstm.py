@@ -19,7 +19,7 @@ from ...types import DType, TensorType
 from ..scan import evaluated, scanned, time_first, time_second
 from ..sequence_lstm import GATES, LSTM_ATTRIBUTES, check_lstm, gate_weights, present_gates
 from . import fixed_point as fp
-from .base import QuantizedOperator, check_quantized, per_tensor, quantization
+from .base import QuantizedOperator, check_activations, quantization
 from .functions import FixedPoint
 from .lstm_parts import GATE_BITS, GATE_SCALE, HIGHEST, check_cell
 
@@ -52,8 +52,7 @@ class QLstm(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, h, c, *weights = operands
-        check_quantized(self, (x,), attributes, "x")
-        per_tensor(self, attributes, "x", "y", "hidden")
+        check_activations(self, (x,), attributes, "x", beside=("y", "hidden"))
         check_lstm(self, operands, attributes)
         if not min(*x.shape, *c.shape, *h.shape):
             raise ShapeError(f"q_lstm takes one step, number and cell at least, not {x} and {c}")

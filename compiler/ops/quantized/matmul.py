@@ -16,7 +16,7 @@ from ...types import DType, TensorType
 from ..gradients import reshaped
 from ..matmul import TRANSPOSED, exchanged, factors, inner_size, matrices, product_shape
 from . import fixed_point as fp
-from .base import Part, QuantizedOperator, check_quantized, per_tensor, quantization
+from .base import Part, QuantizedOperator, check_activations, quantization
 from .contraction import INTEGER_SUM, product, result_attributes
 from .wide import LONGEST, multiply_wide, wide_factors
 
@@ -127,8 +127,7 @@ class QMatMul(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         a, b = operands
-        check_quantized(self, operands, attributes, "a", "b")
-        per_tensor(self, attributes, "a", "b", "y")
+        check_activations(self, operands, attributes, "a", "b")
         if a.dtype is DType.I16:
             _check_shorts(self, a, b, attributes)
             wide_factors(*_factor(attributes))

@@ -17,7 +17,7 @@ from ..pooling import POOL_ATTRIBUTES, MaxPool, window_count
 from ..reduction import ReduceMean, ReduceSum
 from ..rounding import Let, rounded, rounded_expr
 from . import fixed_point as fp
-from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
+from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_activations, quantization
 
 _POOL = MaxPool()
 _REDUCE, _SUM = ReduceMean(), ReduceSum()
@@ -103,8 +103,7 @@ class QMean(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
-        check_quantized(self, operands, attributes, "x")
-        per_tensor(self, attributes, "x", "y")
+        check_activations(self, operands, attributes, "x")
         fp.quantize_multiplier(attributes["x"].scale / attributes["y"].scale)
         (y,) = _REDUCE.infer(operands, attributes)
         self.real_sum(x, x.size // max(y.size, 1), attributes)

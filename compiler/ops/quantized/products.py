@@ -19,7 +19,7 @@ from ...types import DType, TensorType
 from ..procedures import each
 from ..products import ReduceProd
 from . import fixed_point as fp
-from .base import Part, QuantizedOperator, check_quantized, per_tensor, quantization
+from .base import Part, QuantizedOperator, check_activations, quantization
 
 _REDUCE = ReduceProd()
 _SIGNED = (DType.I8, DType.I16)
@@ -41,8 +41,7 @@ class QReduceProd(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
-        check_quantized(self, operands, attributes, "x")
-        per_tensor(self, attributes, "x", "y")
+        check_activations(self, operands, attributes, "x")
         if x.dtype not in _SIGNED or not x.size:
             raise ShapeError(f"{self.name} takes signed integers of 8 or 16 bits, not {x}")
         (y,) = _REDUCE.infer(operands, attributes)

@@ -15,7 +15,7 @@ from ...loops.ir import Expr
 from ...types import DType, TensorType
 from . import fixed_point as fp
 from .activation import all_values
-from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, per_tensor, quantization
+from .base import BYTES, Part, QuantizedOperator, check_activations, demand, quantization
 from .functions import inverse_square_root, inverse_square_root_expr
 
 _SCALE_BITS = 7
@@ -34,8 +34,7 @@ class QL2Normalize(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
-        check_quantized(self, operands, attributes, "x")
-        per_tensor(self, attributes, "x", "y")
+        check_activations(self, operands, attributes, "x")
         if x.rank < 1 or x.dtype not in BYTES:
             raise ShapeError(f"q_l2_normalize takes rows of 8-bit integers, not {x}")
         demand(self, attributes["y"], x.dtype, 2.0**-_SCALE_BITS, 0)

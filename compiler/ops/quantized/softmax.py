@@ -19,10 +19,9 @@ from . import short_softmax
 from .base import (
     Part,
     QuantizedOperator,
-    check_quantized,
+    check_activations,
     demand,
     named_integer,
-    per_tensor,
     quantization,
 )
 from .functions import FixedPoint, headroom_expr, reciprocal, reciprocal_expr
@@ -72,8 +71,7 @@ class QSoftmax(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
-        check_quantized(self, operands, attributes, "x")
-        per_tensor(self, attributes, "x", "y")
+        check_activations(self, operands, attributes, "x")
         if x.rank < 1 or attributes["dtype"] not in (str(x.dtype), "i16"):
             raise ShapeError(f"q_softmax can't make {attributes['dtype']} of {x}")
         check_some(self, x, (-1,))

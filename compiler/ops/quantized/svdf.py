@@ -13,7 +13,7 @@ from ..facets import PERMUTED
 from ..scan import evaluated
 from ..sequence_rnn import check_svdf, remembered
 from . import fixed_point as fp
-from .base import QuantizedOperator, check_quantized, per_tensor, quantization
+from .base import QuantizedOperator, check_activations, quantization
 
 
 @register
@@ -37,8 +37,7 @@ class QSvdf(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, memory, features, time, *bias = operands
-        check_quantized(self, (x,), attributes, "x")
-        per_tensor(self, attributes, "x", "memory", "y")
+        check_activations(self, (x,), attributes, "x", beside=("memory", "y"))
         check_svdf(self, operands, attributes["rank"])
         units = features.shape[1] // attributes["rank"]
         if (x.dtype, features.dtype) != (DType.I8, DType.I8) or memory.dtype not in (DType.I8, DType.I16):
