@@ -6,20 +6,18 @@ the graph that comes out is sound. Anything wrong raises `NetcError` with the pl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from ..errors import NetcError, near_miss
-from ..types import Quantization, TensorType, parse_quantization, parse_type
+from ..types import TensorType
+from .attribute_parser import AttributeParser, DenseLiteral
 from .ir import Algorithm, Attribute, Graph, Operation, Operator, Value
-from .lexer import Source, Token, tokenize, unquoted
+from .lexer import Source, Token
 from .registry import lookup
-from .syntax import BARE, FROM_TYPE, MAX_DEPTH, MAX_ELEMENTS, MAX_RANK, Elements, array_from_base64, array_from_elements
-
-T = TypeVar("T")
+from .syntax import BARE, FROM_TYPE
 
 
 def parse_graph(text: str, file: str = "<graph>") -> Graph:
@@ -31,15 +29,6 @@ def parse_graph(text: str, file: str = "<graph>") -> Graph:
 
 
 @dataclass(frozen=True, slots=True)
-class _Dense:
-    """An array literal whose type is not known yet."""
-
-    elements: Elements
-    base64: str | None
-    token: Token
-
-
-@dataclass(frozen=True, slots=True)
 class _Scope:
     """The values that may be used at a place, by name, or by number if they have none."""
 
@@ -47,82 +36,8 @@ class _Scope:
     is_body: bool = False
 
 
-class _Parser:
-    """Recursive descent over the tokens of one text."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.tokens, self.comments = tokenize(source)
-        self.position = 0
-        self.graphs = 0
-
-    # Tokens
-
-    @property
-    def next(self) -> Token:
-        """The token that comes next."""
-        return self.tokens[self.position]
-
-    def take(self, kind: str, what: str | None = None) -> Token:
-        """Go past a token of `kind`, or say that `what` was expected."""
-        token = self.next
-        if token.kind != kind:
-            self.unexpected(what or f"`{kind}`")
-        self.position += 1
-        return token
-
-    def skip(self, kind: str) -> bool:
-        """Go past a token of `kind` if it comes next."""
-        if self.next.kind != kind:
-            return False
-        self.position += 1
-        return True
-
-    def keyword(self, word: str) -> None:
-        """Go past a word."""
-        if self.next.text != word:
-            self.unexpected(f"`{word}`")
-        self.position += 1
-
-    def unexpected(self, wanted: str) -> NoReturn:
-        """Say that `wanted` was expected in place of the next token."""
-        found = f"`{self.next.text}`" if self.next.text else "the end of the text"
-        self.fail(f"expected {wanted}, found {found}", self.next)
-
-    def fail(self, message: str, token: Token, hint: str | None = None) -> NoReturn:
-        """Raise an error at a token."""
-        raise NetcError(message, location=self.source.location(token), hint=hint)
-
-    @contextmanager
-    def at(self, token: Token) -> Iterator[None]:
-        """Give errors from elsewhere the location of `token`."""
-        try:
-            yield
-        except NetcError as error:
-            raise error.at(self.source.location(token)) from None
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            # Shape rules may trip over attributes of the right kind whose parts are not, such as ("a", 1) for strides.
-            self.fail(f"these operands and attributes don't fit: {error}", token)
-
-    def list_of(self, opening: str, closing: str, item: Callable[[], T]) -> list[T]:
-        """Items between brackets, separated by commas."""
-        self.take(opening)
-        items: list[T] = []
-        while self.next.kind != closing:
-            if items:
-                self.take(",", f"`,` or `{closing}`")
-            items.append(item())
-        self.take(closing)
-        return items
-
-    def name(self, token: Token) -> str:
-        """The name after the sigil of a value or symbol."""
-        name = unquoted(token.text[1:])
-        if name is None:
-            self.fail(f"{token.text} has a broken escape", token)
-        return name
-
-    # Graphs
+class _Parser(AttributeParser):
+    """Reads graphs and operations."""
 
     def graph(self) -> Graph:
         """A whole graph."""
@@ -171,8 +86,6 @@ class _Parser:
             returned.append(self.use(scope))
         self.take("}")
         return tuple(operations), tuple(returned)
-
-    # Operations
 
     def operation(self, scope: _Scope) -> Operation:
         """One operation, to the comment at the end of its line."""
@@ -235,6 +148,15 @@ class _Parser:
         values = self.list_of("(", ")", operand) if self.next.kind == "(" else []
         return tuple(values), tuple(inputs)
 
+    def attributes(self, operator: Operator) -> dict[str, Attribute]:
+        """The attributes of an operation, if a brace opens that is not a body's."""
+        if self.next.kind != "{":
+            return {}
+        after = self.tokens[min(self.position + 1, len(self.tokens) - 1)]
+        if after.kind == "value" or after.text == "return":
+            return {}
+        return dict(self.mapping(0, bare=operator.name in BARE))
+
     def check_place(self, operator: Operator, token: Token, name: Token, scope: _Scope) -> None:
         """Some operators can't stand everywhere."""
         if scope.is_body and operator.name in ("param", "fused"):
@@ -296,148 +218,12 @@ class _Parser:
             self.fail("this number is too large", token)
         return int(digits)
 
-    # Types and attributes
-
-    def type(self) -> TensorType:
-        """A tensor type of bounded size."""
-        token = self.take("type", "a type, such as f32[1,28,28,1]")
-        sizes = token.text.partition("<")[0].replace(":", ",").replace("[", ",").split(",")
-        if any(len(size) > 12 for size in sizes):
-            self.fail("this type is too large", token)
-        with self.at(token):
-            type_ = parse_type(token.text)
-            size = type_.with_layout(type_.layout).bytes
-        if type_.rank > MAX_RANK or size > MAX_ELEMENTS * 8:
-            self.fail(f"this type is too large: at most {MAX_RANK} dimensions, {MAX_ELEMENTS:,} elements", token)
-        return type_
-
-    def dense_type(self) -> TensorType:
-        """A type without a layout, as inputs and outputs have."""
-        token = self.next
-        type_ = self.type()
-        if type_.layout is not None:
-            self.fail("inputs and outputs of a graph have no layout", token)
-        return type_
-
-    def attributes(self, operator: Operator) -> dict[str, Attribute]:
-        """The attributes of an operation, if a brace opens that is not a body's."""
-        if self.next.kind != "{":
-            return {}
-        after = self.tokens[min(self.position + 1, len(self.tokens) - 1)]
-        if after.kind == "value" or after.text == "return":
-            return {}
-        return dict(self.mapping(0, bare=operator.name in BARE))
-
-    def mapping(self, depth: int, bare: bool = False) -> Mapping[str, Attribute]:
-        """Attributes in braces; `bare` arrays take their type from the result."""
-        items: dict[str, Attribute] = {}
-
-        def item() -> None:
-            token = self.take("string" if self.next.kind == "string" else "word", "the name of an attribute")
-            key = unquoted(token.text)
-            if key is None or key in items:
-                self.fail(f"{token.text} is given twice" if key else f"{token.text} has a broken escape", token)
-            self.take("=")
-            items[key] = self.attribute(depth + 1, bare)
-
-        self.list_of("{", "}", item)
-        return MappingProxyType(items)
-
-    def attribute(self, depth: int, bare: bool = False) -> Attribute:
-        """The value of an attribute."""
-        token = self.next
-        if depth > MAX_DEPTH:
-            self.fail(f"attributes nest more than {MAX_DEPTH} deep", token)
-        if token.kind == "[":
-            return tuple(self.list_of("[", "]", lambda: self.attribute(depth + 1)))
-        if token.kind == "{":
-            return self.mapping(depth)
-        if token.text == "dense":
-            literal = self.dense_literal()
-            if bare:
-                return literal
-            self.take(":", "`:` and the array's type")
-            return self.dense(literal, self.type())
-        if token.text == "graph":
-            return self.nested_graph(token)
-        if token.kind == "string":
-            self.position += 1
-            text = unquoted(token.text)
-            if text is None:
-                self.fail("this string has a broken escape", token)
-            return text
-        if token.kind == "<":
-            return self.quantization()
-        if token.text == "none":
-            self.position += 1
-            return None
-        return self.scalar()
-
-    def quantization(self) -> Quantization:
-        """A quantization as the value of an attribute."""
-        first = self.take("<")
-        while self.next.kind not in (">", "end"):
-            self.position += 1
-        last = self.take(">")
-        with self.at(first):
-            return parse_quantization(self.source.text[first.offset : last.offset + 1])
-
-    def nested_graph(self, token: Token) -> Graph:
-        """A graph as the value of an attribute."""
-        self.graphs += 1
-        if self.graphs > MAX_DEPTH:
-            self.fail(f"graphs nest more than {MAX_DEPTH} deep", token)
-        graph = self.graph()
-        self.graphs -= 1
-        return graph
-
-    def scalar(self) -> bool | int | float:
-        """A number or truth value."""
-        token = self.next
-        if token.kind not in ("int", "float") and token.text not in ("true", "false"):
-            self.unexpected("a value")
-        if token.kind == "int" and len(token.text) > 20:
-            self.fail("this number is too large", token)
-        self.position += 1
-        if token.kind == "int":
-            return int(token.text)
-        return float(token.text) if token.kind == "float" else token.text == "true"
-
-    def dense_literal(self) -> _Dense:
-        """The part of an array literal before its type."""
-        token = self.next
-        self.keyword("dense")
-        self.take("<")
-        if self.next.text == "base64":
-            self.position += 1
-            text = self.take("string", "base64 in quotes").text[1:-1]
-            self.take(">")
-            return _Dense((), text, token)
-        elements = self.elements(0)
-        self.take(">")
-        return _Dense(elements, None, token)
-
-    def elements(self, depth: int) -> Elements:
-        """Numbers in nested lists."""
-        if depth > MAX_DEPTH:
-            self.fail(f"lists nest more than {MAX_DEPTH} deep", self.next)
-        if self.next.kind == "[":
-            return self.list_of("[", "]", lambda: self.elements(depth + 1))
-        return self.scalar()
-
-    def dense(self, literal: _Dense, type_: TensorType) -> Attribute:
-        """The array that a literal stands for."""
-        with self.at(literal.token):
-            if literal.base64 is not None:
-                return array_from_base64(literal.base64, type_)
-            return array_from_elements(literal.elements, type_)
-
 
 def _with_type(
     operator: Operator,
     given: dict[str, Attribute],
     result: tuple[Token, TensorType],
-    dense: Callable[[_Dense, TensorType], Attribute],
+    dense: Callable[[DenseLiteral, TensorType], Attribute],
 ) -> dict[str, Attribute]:
     """The given attributes, with those that the result type gives."""
     type_ = result[1]
@@ -450,7 +236,7 @@ def _with_type(
         if key in given:
             raise NetcError(f"{operator.name} takes its {key} from the result type", hint=f"remove `{key} = ...`")
         given[key] = derived[key]
-    return {k: dense(v, type_) if isinstance(v, _Dense) else v for k, v in given.items()}
+    return {k: dense(v, type_) if isinstance(v, DenseLiteral) else v for k, v in given.items()}
 
 
 def _inferred(
