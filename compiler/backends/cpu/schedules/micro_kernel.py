@@ -17,7 +17,6 @@ from ....loops.ir import (
     Const,
     Expr,
     Fma,
-    For,
     Load,
     LoopKind,
     Prefetch,
@@ -36,9 +35,7 @@ from .epilogue import Channels, Finish, epilogue, finished_together, loaded_once
 from .owner import Owner, Step
 from .partial_sums import Cut, cut_of
 from .storage import widened
-
-UNROLL_LIMIT = 4
-"""Innermost loops up to this length are expanded."""
+from .sum_loops import Run, SumLoops
 
 
 class MicroKernel:
@@ -138,56 +135,35 @@ class MicroKernel:
         return tuple(t * line.step + line.start for t, line in zip((kz, ky, kx), lines, strict=True))
 
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
+        multiply = self._multiplying(image, row, column, j)
+        if self.o.g.is_empty:
+            return
+        (planes, rows), (steps, runs) = (self.o.g.planes.window, self.o.g.window[0]), self._extents()
+        cut = self._cut(steps * self.products, runs)
+        add = self._adding() if cut else []
+        rest = self._last_step
+        step, last = partial(multiply, self._step), partial(multiply, rest) if rest else None
+        self.block += SumLoops(planes, rows, runs, steps, self.products, step, last, cut, add).emit()
+
+    def _multiplying(self, image: Expr, row: Expr, column: Expr, j: Expr) -> Callable[[Step, Run, Expr], list[Stmt]]:
+        """The multiplications of a step of a run of the sum: where its inputs and weights lie."""
         o, g = self.o, self.o.g
-        kh, (dy, dx) = g.window[0], g.dilations
+        dy, dx = g.dilations
         n, z = self._image(image)
         first = (z * g.planes.stride + g.planes.origin) * g.planes.rows
         y0 = let(self.block, o.names.fresh("iy"), first + row * g.strides[0] + g.origin[0])
         x0 = let(
             self.block, o.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch + self._first_input(j)
         )
-        inner, outer = self._extents()
 
-        last = self._last_step
-
-        def step(kz: Expr, ky: Expr, kx: Expr, k: Expr, multiply: Step) -> list[Stmt]:
-            depth = self._depth(kz, ky, kx, k)
+        def at(multiply: Step, run: Run, k: Expr) -> list[Stmt]:
+            (kz, ky, kx), depth = run, self._depth(*run, k)
             if g.channel_rows:
                 return multiply(n, y0 + k, x0, j, depth)
             y = y0 + kz * (g.planes.dilation * g.planes.rows) + ky * dy
             return multiply(n, y, x0 + (kx * (dx * g.pitch) + k * (self.elements * g.step)), j, depth)
 
-        small = inner * self.products <= UNROLL_LIMIT
-        kind = LoopKind.UNROLL if small else LoopKind.SERIAL
-        whole = inner * outer * kh * self.products
-        window = LoopKind.UNROLL if small and whole <= 3 * UNROLL_LIMIT else LoopKind.SERIAL
-        if g.is_empty:
-            return
-        cut = self._cut(inner * self.products, outer)
-        add = self._adding() if cut else []
-        parts = cut.parts if cut else 1
-
-        def ended(level: int, steps: list[Stmt]) -> list[Stmt]:
-            return [*steps, *add] if cut and cut.level == level else steps
-
-        def plane(kz: Expr) -> list[Stmt]:
-            def run(ky: Expr, kx: Expr) -> list[Stmt]:
-                def part(p: Expr) -> list[Stmt]:
-                    first, stop = (q * inner // parts for q in (p, p + 1))
-                    return [For("k", first, stop, tuple(step(kz, ky, kx, Var("k"), self._step))), *add]
-
-                rest = step(kz, ky, kx, Const(inner), last) if last else []
-                if parts > 1:
-                    return [*loop("part", parts, part), *(ended(0, rest) if rest else [])]
-                steps = loop("k", inner, lambda k: step(kz, ky, kx, k, self._step), kind) if inner else []
-                return ended(0, [*steps, *rest])
-
-            def line(ky: Expr) -> list[Stmt]:
-                return ended(1, loop("kx", outer, lambda kx: run(ky, kx), window))
-
-            return ended(2, loop("ky", kh, line, window))
-
-        self.block += loop("kz", g.planes.window, plane)
+        return at
 
     def _cut(self, run: int, runs: int) -> Cut | None:
         """How the sum is cut, of `runs` of so many products in a row of the window."""
