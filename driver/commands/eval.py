@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -28,7 +28,7 @@ from ..options import (
     target_options,
 )
 from ..pipeline import PROGRAM, Request, build, load, load_program
-from ..ready import Ready, ready, refuse_choices
+from ..ready import ready, refuse_choices
 from ..recipe import read_setting
 from ..runtime.data.objects import ObjectSource
 from ..runtime.data.registry import open_source
@@ -56,110 +56,136 @@ from ..together import agree, facts_of, together
 @target_options
 @precision_option
 @json_option
-def eval_command(
-    model: str,
-    net: str | None,
-    settings: dict[str, object],
-    weights: str | None,
-    data: str,
-    data_dir: str | None,
-    split: str,
-    limit: int | None,
-    compare: str | None,
-    compare_net: str | None,
-    loss: str | None,
-    background: bool | None,
-    batch: int,
-    preprocess: dict[str, object],
-    threads: int | None,
-    cpu: str | None,
-    precision: str,
-    as_json: bool,
-) -> None:
+def eval_command(**options: Any) -> None:
     """Measure how well a net does on a data set.
 
     MODEL is a shipped model's name or the path of a .net, .tflite, .onnx, .ir or .netc file. With --compare, --net and
     --set are those of the float network. A detector is measured on coco:DIR, by the average precision of its boxes,
     which takes pycocotools (pip install 'netc[coco]').
     """
-    world = this_world()
-    threads = threads or world.cores
-
-    def prepare() -> Evaluated:
-        _check_options(model, weights, compare, compare_net)
-        source = open_source(data, split, data_dir).first(limit)
-        if isinstance(source, ObjectSource):
-            _check_objects(source, compare, loss, background)
-        if compare:
-            if precision != F32:
-                raise NetcError("--precision is for one network; --compare runs two as they are")
-            integers = load(model, batch=batch)
-            name = compare_net or _network(integers)
-            floats = float_network(name, compare, batch_of(integers), net, settings)
-            labels = usable_labels(floats, name, compare, background=bool(background))
-            show_what_is_guessed(floats, source, labels)
-            check_networks(floats, integers, source, labels)
-            return PairEvaluation(floats, integers, source, labels)
-        if is_saved(model):
-            refuse_choices(model, weights, net, settings, cpu, precision)
-            made = ready(model, batch=batch, preprocess=preprocess, threads=threads)
-            return _saved(made, data, source, loss, bool(background))
-        given: dict[str, Any] = {"weights": weights, "preprocess": preprocess, "precision": precision}
-        request = Request(model, net, batch, settings, threads, cpu, **given)
-        graph = build(request, until="graph").graph
-        refuse_state(graph, "a data set's samples are independent of each other")
-        if graph.weights and not weights:
-            raise _weights_lack()
-        labels = usable_labels(graph, model, weights, background=bool(background))
-        if isinstance(source, ObjectSource):
-            return DetectorEvaluation.of(request, graph, source, labels)
-        known = _loss(loss, model, net, graph)
-        show_what_is_guessed(graph, source, labels, known)
-        program = load_program(build(replace(request, source=graph), PROGRAM))
-        return SingleEvaluation(data, graph, program, source, maker_for(graph, source, labels, known))
-
-    choices = {"net": net, "settings": settings, "preprocess": preprocess, "batch": batch, "precision": precision}
-    choices |= {"split": split, "limit": limit, "loss": loss, "background": background}
+    o, world = _Options(**options), this_world()
     with Watch(world):
-        evaluated = together(world, prepare)
+        evaluated = together(world, lambda: _evaluated(o, o.threads or world.cores))
         if world.size > 1:
-            files = {"model": model, "weights": weights, "compare": compare, "compare-net": compare_net}
-            agree(world, {**facts_of(cpu, files), **choices, "data of hash": evaluated.source.digest})
+            agree(world, {**facts_of(o.cpu, o.files), **o.choices, "data of hash": evaluated.source.digest})
         if world.rank:
             evaluated.assist(world)
         else:
-            evaluated.show(world, as_json)
+            evaluated.show(world, o.as_json)
 
 
-def _saved(made: Ready, data: str, source: Source | ObjectSource, loss: str | None, background: bool) -> Evaluated:
+@dataclass(frozen=True)
+class _Options:
+    """What the command line says, in the order of its options."""
+
+    model: str
+    net: str | None
+    settings: dict[str, object]
+    batch: int
+    weights: str | None
+    data: str
+    data_dir: str | None
+    split: str
+    limit: int | None
+    compare: str | None
+    compare_net: str | None
+    loss: str | None
+    background: bool | None
+    preprocess: dict[str, object]
+    threads: int | None
+    cpu: str | None
+    precision: str
+    as_json: bool
+
+    @property
+    def files(self) -> dict[str, str | None]:
+        """Files whose contents are the same on all ranks."""
+        return {
+            "model": self.model,
+            "weights": self.weights,
+            "compare": self.compare,
+            "compare-net": self.compare_net,
+        }
+
+    @property
+    def choices(self) -> dict[str, object]:
+        """What else decides the result."""
+        names = ("net", "settings", "preprocess", "batch", "precision", "split", "limit", "loss", "background")
+        return {name: getattr(self, name) for name in names}
+
+
+def _evaluated(o: _Options, threads: int) -> Evaluated:
+    """What is evaluated, all of it open; raises `NetcError` for what doesn't fit."""
+    _check_options(o)
+    source = open_source(o.data, o.split, o.data_dir).first(o.limit)
+    if isinstance(source, ObjectSource):
+        _check_objects(source, o)
+    if o.compare and not isinstance(source, ObjectSource):
+        return _pair(o, o.compare, source)
+    return _saved(o, source, threads) if is_saved(o.model) else _compiled(o, source, threads)
+
+
+def _pair(o: _Options, weights: str, source: Source) -> Evaluated:
+    """An integer network beside the float network that it was made from, with these weights."""
+    if o.precision != F32:
+        raise NetcError("--precision is for one network; --compare runs two as they are")
+    integers = load(o.model, batch=o.batch)
+    name = o.compare_net or _network(integers)
+    floats = float_network(name, weights, batch_of(integers), o.net, o.settings)
+    labels = usable_labels(floats, name, weights, background=bool(o.background))
+    show_what_is_guessed(floats, source, labels)
+    check_networks(floats, integers, source, labels)
+    return PairEvaluation(floats, integers, source, labels)
+
+
+def _compiled(o: _Options, source: Source | ObjectSource, threads: int) -> Evaluated:
+    """A network that is compiled first."""
+    given: dict[str, Any] = {"weights": o.weights, "preprocess": o.preprocess, "precision": o.precision}
+    request = Request(o.model, o.net, o.batch, o.settings, threads, o.cpu, **given)
+    graph = build(request, until="graph").graph
+    refuse_state(graph, "a data set's samples are independent of each other")
+    if graph.weights and not o.weights:
+        raise _weights_lack()
+    labels = usable_labels(graph, o.model, o.weights, background=bool(o.background))
+    if isinstance(source, ObjectSource):
+        return DetectorEvaluation.of(request, graph, source, labels)
+    known = _loss(o, graph)
+    show_what_is_guessed(graph, source, labels, known)
+    program = load_program(build(replace(request, source=graph), PROGRAM))
+    return SingleEvaluation(o.data, graph, program, source, maker_for(graph, source, labels, known))
+
+
+def _saved(o: _Options, source: Source | ObjectSource, threads: int) -> Evaluated:
     """A saved program, which is complete."""
+    refuse_choices(o.model, o.weights, o.net, o.settings, o.cpu, o.precision)
+    made = ready(o.model, batch=o.batch, preprocess=o.preprocess, threads=threads)
     network = made.network
     if network.states:
         raise NetcError(f"net {network.name} keeps a state, but a data set's samples are independent of each other")
-    labels = replace(made.labels, background=background)
+    labels = replace(made.labels, background=bool(o.background))
     if isinstance(source, ObjectSource):
         return DetectorEvaluation.of_program(made.program, network, source, labels)
-    known = parse_loss(loss) if loss is not None else None
+    known = parse_loss(o.loss) if o.loss is not None else None
     show_what_is_guessed(network, source, labels, known)
-    return SingleEvaluation(data, network, made.program, source, maker_for(network, source, labels, known))
+    return SingleEvaluation(o.data, network, made.program, source, maker_for(network, source, labels, known))
 
 
-def _check_options(model: str, weights: str | None, compare: str | None, compare_net: str | None) -> None:
-    if is_saved(model):
-        if compare or compare_net:
-            raise NetcError(f"--compare is for .tflite files, not for {model}")
+def _check_options(o: _Options) -> None:
+    if is_saved(o.model):
+        if o.compare or o.compare_net:
+            raise NetcError(f"--compare is for .tflite files, not for {o.model}")
         return
-    kind = format_of(model)
-    if compare_net and not compare:
+    kind = format_of(o.model)
+    if o.compare_net and not o.compare:
         raise NetcError("--compare-net needs the float network's weights", hint="add --compare FILE")
-    if compare and kind is not FORMATS["tflite"]:
-        raise NetcError(f"--compare is for .tflite files, not for {model}", hint="`netc quantize` makes one")
-    if not weights and kind is FORMATS["net"]:
+    if o.compare and kind is not FORMATS["tflite"]:
+        raise NetcError(f"--compare is for .tflite files, not for {o.model}", hint="`netc quantize` makes one")
+    if not o.weights and kind is FORMATS["net"]:
         raise _weights_lack()
 
 
-def _check_objects(source: ObjectSource, compare: str | None, loss: str | None, background: bool | None) -> None:
-    given = {"--compare": compare, "--loss": loss, "--background": background}
+def _check_objects(source: ObjectSource, o: _Options) -> None:
+    given = {"--compare": o.compare, "--loss": o.loss, "--background": o.background}
     if wrong := next((option for option, value in given.items() if value), None):
         raise NetcError(f"{wrong} is for classes and values, but {source.name} has boxes of objects")
     require_coco_tools()
@@ -177,14 +203,15 @@ def _network(graph: Graph) -> str:
     return name
 
 
-def _loss(text: str | None, model: str, net: str | None, graph: Graph) -> Loss | None:
+def _loss(o: _Options, graph: Graph) -> Loss | None:
     """What the net was trained with: as someone says, or its recipe; None where neither does."""
-    if text is None and format_of(model) is FORMATS["net"]:
-        with suppress(NetcError):  # an unsound recipe doesn't keep a net from being evaluated
-            written = load_recipe(model, net=net)
-            expression = written.settings.get("loss") if written is not None else None
-            loss = find_loss(read_setting("loss", expression), model, graph) if expression is not None else None
-            if loss is not None:
-                loss.labels(real_type(graph))
+    if o.loss is not None or format_of(o.model) is not FORMATS["net"]:
+        return find_loss(o.loss, o.model, graph) if o.loss is not None else None
+    with suppress(NetcError):  # an unsound recipe doesn't keep a net from being evaluated
+        written = load_recipe(o.model, net=o.net)
+        expression = written.settings.get("loss") if written is not None else None
+        if expression is not None:
+            loss = find_loss(read_setting("loss", expression), o.model, graph)
+            loss.labels(real_type(graph))
             return loss
-    return find_loss(text, model, graph) if text is not None else None
+    return None

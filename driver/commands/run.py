@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,75 +66,71 @@ Run = Callable[[Array], Array | tuple[Array, ...]]
 @target_options
 @precision_option
 @json_option
-def run_command(
-    model: str,
-    net: str | None,
-    settings: dict[str, object],
-    batch: int,
-    weights: str | None,
-    seed: int,
-    images: tuple[str, ...],
-    top: int | None,
-    min_score: float,
-    output: str | None,
-    engine: str,
-    device: str,
-    preprocess: dict[str, object],
-    threads: int | None,
-    cpu: str | None,
-    precision: str,
-    as_json: bool,
-) -> int:
+def run_command(**options: Any) -> int:
     """Run a net on pictures and print what it says.
 
     MODEL is a shipped model's name or the path of a .net, .tflite, .onnx, .ir or .netc file. A classifier names the
     most probable classes, a detector boxes and their scores, a network for segmentation the share of each class.
     """
-    run: Run
-    if engine == "netc" and device == "cpu":
-        made = ready(
-            model,
-            weights=weights,
-            net=net,
-            batch=batch,
-            settings=settings,
-            preprocess=preprocess,
-            seed=seed,
-            threads=threads,
-            cpu=cpu,
-            precision=precision,
-        )
-        graph, run, labels, note, drawn = made.network, made.program, made.labels, made.note, made.drawn
-        misfit = made.misfit
-    else:
-        _check_options(model, weights, net, cpu, precision, engine, device)
-        graph, run, labels, note = _litert(model, settings, batch, preprocess, threads, engine, device)
-        drawn = misfit = None
+    o = _Options(**options)
+    made = _by_netc(o) if o.engine == "netc" and o.device == "cpu" else _by_litert(o)
+    graph = made.network
     task = task_of(graph)
-    chosen = choose_pictures(graph, images)
-    drawings = _drawings(task, graph, chosen, output)
-    if misfit is not None:
-        raise misfit
-    means_nothing = f"no --weights given: He initialisation with seed {drawn}, so the answer means nothing"
+    chosen = choose_pictures(graph, o.images)
+    drawings = _drawings(task, graph, chosen, o.output)
+    if made.misfit is not None:
+        raise made.misfit
+    means_nothing = f"no --weights given: He initialisation with seed {made.drawn}, so the answer means nothing"
     guesses = task.guess(graph), assumption(graph)
     in_order = f"net {graph.name} keeps a state: each answer depends on the pictures before"
     kept = in_order if chosen.several and graph.states else None
-    show_notes(
-        note,
-        *chosen.notes,
-        labels.note,
-        *guesses,
-        means_nothing if drawn is not None else None,
-        kept,
-    )
-    answers = _Answers(graph, run, task, Choices(labels, top, min_score))
+    drawn = means_nothing if made.drawn is not None else None
+    show_notes(made.note, *chosen.notes, made.labels.note, *guesses, drawn, kept)
+    answers = _Answers(graph, made.run, task, Choices(made.labels, o.top, o.min_score))
     if not chosen.several:
         (answer,) = answers(chosen.paths, drawings)
         if isinstance(answer, NetcError):
             raise answer
-        echo(json.dumps(answer.data(), indent=1) if as_json else answer.text(), nl=as_json)
+        echo(json.dumps(answer.data(), indent=1) if o.as_json else answer.text(), nl=o.as_json)
         return 0
-    return _several(answers, chosen.paths, drawings, as_json)
+    return _several(answers, chosen.paths, drawings, o.as_json)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the command line says, in the order of its options."""
+
+    model: str
+    net: str | None
+    settings: dict[str, object]
+    batch: int
+    weights: str | None
+    seed: int
+    images: tuple[str, ...]
+    top: int | None
+    min_score: float
+    output: str | None
+    engine: str
+    device: str
+    preprocess: dict[str, object]
+    threads: int | None
+    cpu: str | None
+    precision: str
+    as_json: bool
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A network that can run."""
+
+    network: Network
+    run: Run
+    labels: Labels
+    note: str | None
+    drawn: int | None = None
+    """The seed by which its weights were drawn."""
+    misfit: NetcError | None = None
+    """Why pictures can't be what it takes."""
 
 
 class _Answers:
@@ -244,51 +240,53 @@ def _names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def _check_options(
-    model: str,
-    weights: str | None,
-    net: str | None,
-    cpu: str | None,
-    precision: str,
-    engine: str,
-    device: str,
-) -> None:
-    """What only netc's own engine has is an error with another one."""
-    from ..frontend import FORMATS, format_of
-
-    if format_of(model) is not FORMATS["tflite"]:
-        raise NetcError(f"LiteRT runs .tflite files, not {model}", hint="`netc quantize` makes one")
-    if weights or net or cpu or precision != F32:
-        raise NetcError("--weights, --net, --cpu and --precision are for netc's own engine; a .tflite file is complete")
-    if (engine, device) == ("litert-reference", "edgetpu"):
-        raise NetcError("an Edge TPU has no reference kernels", hint="leave --engine or --device out")
+def _by_netc(o: _Options) -> _Made:
+    """The network as netc compiles it."""
+    made = ready(
+        o.model,
+        weights=o.weights,
+        net=o.net,
+        batch=o.batch,
+        settings=o.settings,
+        preprocess=o.preprocess,
+        seed=o.seed,
+        threads=o.threads,
+        cpu=o.cpu,
+        precision=o.precision,
+    )
+    return _Made(made.network, made.program, made.labels, made.note, made.drawn, made.misfit)
 
 
-def _litert(
-    model: str,
-    settings: dict[str, object],
-    batch: int,
-    preprocess: dict[str, object],
-    threads: int | None,
-    engine: str,
-    device: str,
-) -> tuple[Network, Run, Labels, str | None]:
-    """The file in LiteRT, on the CPU or on an Edge TPU; what netc reads in it, names of classes, a note."""
+def _by_litert(o: _Options) -> _Made:
+    """The file in LiteRT, on the CPU or on an Edge TPU, and what netc reads in it."""
     from ..pipeline import load
     from ..runtime.litert import LiteRT, needs_edgetpu
 
-    graph = load(model, batch=batch, settings=settings, preprocess=preprocess)
+    _check_options(o)
+    graph = load(o.model, batch=o.batch, settings=o.settings, preprocess=o.preprocess)
     compiled = needs_edgetpu(graph)
-    if device == "edgetpu" and not compiled:
-        hint = f"`edgetpu_compiler {model}` writes a file that is"
-        raise NetcError(f"{model} is not compiled for the Edge TPU", hint=hint)
-    if device == "cpu" and compiled:
-        raise NetcError(f"{model} is compiled for the Edge TPU, no CPU can run it", hint="add --device edgetpu")
+    if o.device == "edgetpu" and not compiled:
+        hint = f"`edgetpu_compiler {o.model}` writes a file that is"
+        raise NetcError(f"{o.model} is not compiled for the Edge TPU", hint=hint)
+    if o.device == "cpu" and compiled:
+        raise NetcError(f"{o.model} is compiled for the Edge TPU, no CPU can run it", hint="add --device edgetpu")
     run = LiteRT(
-        model,
-        threads=threads,
-        reference=engine == "litert-reference",
-        edgetpu=device == "edgetpu",
+        o.model,
+        threads=o.threads,
+        reference=o.engine == "litert-reference",
+        edgetpu=o.device == "edgetpu",
         shapes=[v.type.shape for v in graph.inputs],
     )
-    return graph, run, class_labels(graph, model), transposes_note(graph)
+    return _Made(graph, run, class_labels(graph, o.model), transposes_note(graph))
+
+
+def _check_options(o: _Options) -> None:
+    """What only netc's own engine has is an error with another one."""
+    from ..frontend import FORMATS, format_of
+
+    if format_of(o.model) is not FORMATS["tflite"]:
+        raise NetcError(f"LiteRT runs .tflite files, not {o.model}", hint="`netc quantize` makes one")
+    if o.weights or o.net or o.cpu or o.precision != F32:
+        raise NetcError("--weights, --net, --cpu and --precision are for netc's own engine; a .tflite file is complete")
+    if (o.engine, o.device) == ("litert-reference", "edgetpu"):
+        raise NetcError("an Edge TPU has no reference kernels", hint="leave --engine or --device out")
