@@ -35,6 +35,8 @@ net = netc.load("resnet50")
 write_weights("resnet50.safetensors", net, initial_weights(net, 0))
 """
 """What the README's Python takes as given."""
+REPEATABLE = ("netc compile cnn_mnist --emit loops", "netc show cnn_mnist")
+"""Commands of the README that print the same on each machine, and take no files."""
 MARK = "# ---- end of block ----"
 SHELL = 'set -e; netc() { "$PYTHON" -m netc "$@"; }; '
 
@@ -85,6 +87,21 @@ def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     after = "print(scores.shape, len(grads.outputs), loss > 0, graph.name)"
     script = (README_DATA + code + after).replace("resnet50", "resnet18")  # the same with a third of the work
     assert _run([sys.executable, "-c", script], tmp_path).endswith("(1, 1000) 3 True resnet18\n")
+
+
+def test_readme_shows_what_is_printed_anywhere(
+    update_golden: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [match for match in COMMAND.finditer(text) if match[2].startswith(REPEATABLE)]
+    assert len(shown) == len(REPEATABLE)
+    current = text
+    for match in shown:
+        current = current.replace(match[0], f"```\n{match[1]}{_shell(match[2], tmp_path)}```")
+    if update_golden:
+        (ROOT / "README.md").write_text(current, encoding="utf-8")
+    assert current == (ROOT / "README.md").read_text(encoding="utf-8"), "run pytest --update-golden"
 
 
 def test_options_are_explained() -> None:
