@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import netc
+from netc.calibration import Calibrated, layer_noise
 from netc.cli import main
 from netc.compiler.errors import Diagnostic, NetcError
 from netc.compiler.graph import Graph, evaluate
@@ -20,7 +21,6 @@ from netc.compiler.quantization import QuantizationWarning, Scheme, findings, qu
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
-from netc.quantization import Calibrated, layer_noise
 
 Samples = Sequence[NDArray[np.float32]]
 Make = Callable[..., Path]
