@@ -10,11 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
-import os
-import pickle
-import re
-import resource
 import sys
 import tempfile
 import time
@@ -24,54 +19,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import parser
-from numpy.typing import NDArray
+from public_files import Record, file_parser, in_copy, run_steps
 from public_tflite_places import with_places
+from public_verdicts import Array, Calls, are_equal, described, judged, listed, reason, reasons_of, share
 
 import netc
 from netc.compiler.errors import NetcError
 
-Array = NDArray[Any]
-Calls = list[list[Array]]
-"""The outputs of each call."""
-
 REFERENCE, DEFAULT, PLAIN = "BUILTIN_REF", "AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
 RESOLVERS = (REFERENCE, PLAIN, DEFAULT)
 """In the order in which they judge; only the default one, with its delegate, runs some custom operators."""
-TOLERANCE = 1e-4
-"""Of the range of an output, by which floats may differ; three times as much where only one resolver runs a file."""
-PLACES = r"\(operator \d+(, tensor `[^`]*`)?\)|\(tensor `[^`]*`\)|(, )?tensor `[^`]*`"
-"""What of a message differs from file to file."""
-LARGEST_SPREAD = 1e-2
-"""Of the range; where resolvers differ by more than that, one of them must have the numbers."""
-Record = dict[str, Any]
 
 
 def main() -> None:
     """Run one file."""
-    p = parser(__doc__)
-    p.add_argument("file", type=Path)
-    p.add_argument("--memory", type=float, default=6, help="GiB")
+    p = file_parser(__doc__)
     p.add_argument("--round-trip", action="store_true")
     p.add_argument("--edgetpu", action="store_true")
     p.add_argument("--show", action="store_true")
-    p.add_argument("--first", action="store_true", help="name the first tensor that differs")
     options = p.parse_args()
-    run(options.file, options)
+    run_steps(options.file, options, steps)
 
 
-def run(path: Path, options: argparse.Namespace) -> None:
-    """Print the record of a file after each step."""
-    limit = int(options.memory * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    record: Record = {}
-    for update in _steps(path, options):
-        record.update(update)
-        print(json.dumps(record), flush=True)
-
-
-def _steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
+def steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
     """Parts of the record of a file, one after the other."""
     yield {"bytes": path.stat().st_size, "kind": _kind(path), "stage": "LiteRT"}
     inputs, reference, resolver, problem = _reference(path)
@@ -85,11 +55,9 @@ def _steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
         start = time.process_time()
         program = netc.compile(graph, threads=1)
         yield {"compile_s": round(time.process_time() - start, 2), "stage": "run"}
-        got = [_listed(program(*row)) for row in inputs] if inputs is not None else []
+        got = [listed(program(*row)) for row in inputs] if inputs is not None else []
     except NetcError as error:
-        reasons = [_reason(d.message) for d in error.diagnostics]
-        counted = [f"{reason} x{n}" if n > 1 else reason for reason, n in Counter(reasons).items()]
-        yield {"verdict": "refused" if inputs is not None else "unjudged", "reasons": counted}
+        yield {"verdict": "refused" if inputs is not None else "unjudged", "reasons": reasons_of(error)}
         graph = None
         with contextlib.suppress(NetcError):
             graph = netc.load(path)
@@ -97,7 +65,7 @@ def _steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
         if inputs is None or reference is None:
             yield {"verdict": "unjudged", "reasons": []}
         else:
-            others = () if _are_equal(reference, got) else RESOLVERS[RESOLVERS.index(resolver) + 1 :]
+            others = () if are_equal(reference, got) else RESOLVERS[RESOLVERS.index(resolver) + 1 :]
             verdict = judged(reference, _first_of(path, inputs, others)[0] if others else None, got)
             if verdict["verdict"] == "differs" and _kind(path) == "dynamic range":
                 verdict = _operators_judged(path, graph, inputs, reference, got) or verdict
@@ -115,18 +83,6 @@ def _steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
         yield {"stage": "show"}
         yield {"show": _command("show", str(path))}
     yield {"stage": "done"}
-
-
-def _listed(outputs: Array | tuple[Array, ...]) -> list[Array]:
-    return list(outputs) if isinstance(outputs, tuple) else [outputs]
-
-
-def _reason(message: str) -> str:
-    """A message without the names of tensors and numbers of operators."""
-    message = message.removeprefix("netc can't run the operator ")
-    message = re.sub(PLACES, "", message)
-    message = re.sub(r"\b(tensors|operators)\[\d+\]", r"\1[]", message)
-    return " ".join(message.split()).replace(" :", ":")[:200]
 
 
 def _kind(path: Path) -> str:
@@ -188,7 +144,7 @@ def _is_byte(tensor: Any) -> bool:
 
 def _reference(path: Path) -> tuple[Calls | None, Calls | None, str, str]:
     """Inputs of three calls, the outputs of the reference, and which resolver gave them; or why LiteRT gives none."""
-    inputs = _in_copy(lambda: _inputs(path))
+    inputs = in_copy(lambda: _inputs(path), "LiteRT")
     if isinstance(inputs, str):
         return None, None, "", inputs
     outputs, resolver = _first_of(path, inputs, RESOLVERS[1:] if _has_blocks(path) else RESOLVERS)
@@ -199,33 +155,11 @@ def _first_of(path: Path, inputs: Calls, resolvers: Sequence[str]) -> tuple[Call
     """The outputs of the first resolver that runs the file, and its name; none, and the first one's reason."""
     problems = []
     for resolver in resolvers:
-        outputs = _in_copy(lambda resolver=resolver: _litert(path, inputs, resolver))
+        outputs = in_copy(lambda resolver=resolver: _litert(path, inputs, resolver), "LiteRT")
         if not isinstance(outputs, str):
             return outputs, resolver
         problems.append(outputs)
     return None, problems[0]
-
-
-def _in_copy(function: Any) -> Any:
-    """What a function gives in a copy of this process, because LiteRT aborts on some files; its error as text."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reader)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.dup2(2, 1)
-        try:
-            answer = function()
-        except (RuntimeError, ValueError, MemoryError, NetcError) as error:
-            answer = (" ".join(str(error).split()) or type(error).__name__)[-300:]
-        with open(writer, "wb") as file:
-            pickle.dump(answer, file)
-        os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:
-        data = file.read()
-    _, status = os.waitpid(child, 0)
-    return pickle.loads(data) if data else f"LiteRT aborts (status {status})"
 
 
 def _interpreter(path: Path, resolver: str, **options: Any) -> Any:
@@ -288,58 +222,6 @@ def _litert(path: Path, inputs: Calls, resolver: str) -> Calls:
 # ---- judging --------------------------------------------------------------------------------------------------------
 
 
-def _are_equal(reference: Calls, got: Calls) -> bool:
-    """True if all outputs have the same bytes."""
-    pairs = [(a, b) for x, y in zip(reference, got, strict=True) for a, b in zip(x, y, strict=False)]
-    return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
-
-
-def judged(reference: Calls, default: Calls | None, got: Calls) -> Record:
-    """The verdict on the outputs of all calls, and the largest difference relative to what is allowed."""
-    worst, outputs, exact = 0.0, [], True
-    for call, wanted in enumerate(reference):
-        other = default[call] if default is not None else wanted
-        tolerance = TOLERANCE if default is not None else 3 * TOLERANCE
-        if len(wanted) != len(got[call]):
-            return {"verdict": "differs", "problem": f"{len(got[call])} outputs, not {len(wanted)}"}
-        for place, (a, b, c) in enumerate(zip(wanted, got[call], other, strict=True)):
-            if a.shape != b.shape or a.dtype != b.dtype:
-                return {
-                    "verdict": "differs",
-                    "problem": f"output {place} is {b.dtype}{b.shape}, not {a.dtype}{a.shape}",
-                }
-            if a.tobytes() == b.tobytes():
-                continue
-            exact, share = False, _share(a, b, c, tolerance)
-            if share > 1 and a.dtype.kind in "fc":
-                share = min(share, _share(c, b, c))
-            worst = max(worst, share)
-            if share > 1:
-                outputs.append(f"call {call + 1} output {place}: {_described(a, b)}")
-    verdict = "exact" if exact else "close" if worst <= 1 else "differs"
-    return {"verdict": verdict, "share": round(min(worst, 1e9), 4), **({"outputs": outputs[:6]} if outputs else {})}
-
-
-def _share(wanted: Array, got: Array, other: Array, tolerance: float = TOLERANCE) -> float:
-    """The largest difference as a part of the allowed one."""
-    a, b, c = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (wanted, got, other))
-    with np.errstate(all="ignore"):
-        error = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.abs(a - b))
-        own = np.where((a == c) | (np.isnan(a) & np.isnan(c)), 0, np.abs(a - c)) if a.shape == c.shape else np.zeros(1)
-    finite = a[np.isfinite(a)]
-    own_most = float(np.max(own, initial=0))
-    if not np.all(np.isfinite(error)):
-        return float("inf")
-    if not error.any():
-        return 0.0
-    if wanted.dtype.kind not in "fc":
-        is_more = np.count_nonzero(error) > 3 * np.count_nonzero(own)
-        return float("inf") if is_more or not own_most else float(error.max()) / (3 * own_most)
-    extent = float(max(np.abs(finite).max(), np.ptp(finite.real))) if finite.size else 0.0
-    spread = min(3 * own_most, LARGEST_SPREAD * extent) if np.isfinite(own_most) else 0.0
-    return float(error.max()) / max(tolerance * extent, spread, 1e-30)
-
-
 def _operators_judged(path: Path, graph: Any, inputs: Calls, reference: Calls, got: Calls) -> Record | None:
     """The verdict on a network of dynamic range, in which the rounding of one sum of floats moves all that follows.
 
@@ -358,7 +240,7 @@ def _operators_judged(path: Path, graph: Any, inputs: Calls, reference: Calls, g
 
 def _places_judged(path: Path, inputs: Calls, reference: Calls, resolver: str) -> Record | None:
     """The verdict on a network that chooses places, with LiteRT's choices: close where its own differ in ties alone."""
-    found = with_places(path, inputs, lambda file, rows: _in_copy(lambda: _litert(file, rows, resolver)))
+    found = with_places(path, inputs, lambda file, rows: in_copy(lambda: _litert(file, rows, resolver), "LiteRT"))
     if found is None:
         return None
     outputs, flipped, total = found
@@ -372,7 +254,7 @@ def _worst_operator(path: Path, graph: Any, row: Sequence[Array]) -> float:
     from netc.compiler.graph.interpreter import evaluate_operation
     from netc.compiler.ops.opaque import runnable
 
-    tensors, worst = _in_copy(lambda: _tensors(path, row)), 0.0
+    tensors, worst = in_copy(lambda: _tensors(path, row), "LiteRT"), 0.0
     if isinstance(tensors, str):
         return float("inf")
     graph = runnable(graph)
@@ -386,7 +268,7 @@ def _worst_operator(path: Path, graph: Any, row: Sequence[Array]) -> float:
             wanted = tensors.get(value.name or "")
             is_like = wanted is not None and wanted.shape == array.shape and wanted.dtype == array.dtype
             if wanted is not None and is_like and op.name not in ("constant", "param"):
-                worst = max(worst, _share(wanted, np.asarray(array), wanted))
+                worst = max(worst, share(wanted, np.asarray(array), wanted))
             values[value] = wanted if wanted is not None and is_like else np.asarray(array)
     return worst
 
@@ -399,18 +281,7 @@ def _compiled(op: Any, operands: Sequence[Array]) -> tuple[Array, ...]:
     x = b.input("x", op.operands[0].type)
     rest = [b.constant(a, quantization=v.type.quantization) for v, a in zip(op.operands, operands, strict=True)][1:]
     program = netc.compile(b.finish(b.operation(op.operator, [x, *rest], op.attributes).results), threads=1)
-    return tuple(_listed(program(operands[0])))
-
-
-def _described(a: Array, b: Array) -> str:
-    """How an output differs."""
-    wrong = (a != b) & ~((a != a) & (b != b))
-    with np.errstate(all="ignore"):
-        most = np.nanmax(np.abs(a.astype(np.complex128) - b.astype(np.complex128)))
-        extent = np.nanmax(np.abs(a.astype(np.complex128)))
-    return (
-        f"{a.dtype}{list(a.shape)}, {np.count_nonzero(wrong)} of {a.size} differ, by up to {most:.3g} (of {extent:.3g})"
-    )
+    return tuple(listed(program(operands[0])))
 
 
 def _first_difference(path: Path, graph: Any, row: Sequence[Array]) -> str:
@@ -418,7 +289,7 @@ def _first_difference(path: Path, graph: Any, row: Sequence[Array]) -> str:
     from netc.compiler.graph.interpreter import evaluate_operation
     from netc.compiler.ops.opaque import runnable
 
-    tensors = _in_copy(lambda: _tensors(path, row))
+    tensors = in_copy(lambda: _tensors(path, row), "LiteRT")
     if isinstance(tensors, str):
         return tensors
     graph = runnable(graph)
@@ -428,9 +299,9 @@ def _first_difference(path: Path, graph: Any, row: Sequence[Array]) -> str:
             values[value] = got = np.asarray(array)
             wanted = tensors.get(value.name or "")
             is_like = wanted is not None and wanted.shape == got.shape and wanted.dtype == got.dtype
-            if wanted is not None and is_like and _share(wanted, got, wanted) > 1:
+            if wanted is not None and is_like and share(wanted, got, wanted) > 1:
                 types = ", ".join(str(v.type) for v in op.operands)
-                return f"{op.name} `{value.name}` of {types}: {_described(wanted, got)}"
+                return f"{op.name} `{value.name}` of {types}: {described(wanted, got)}"
     return "none in the interpreter"
 
 
@@ -456,14 +327,14 @@ def _round_trip(graph: Any, inputs: Calls, reference: Calls, resolver: str) -> s
         try:
             netc.write_tflite(graph, path)
         except NetcError as error:
-            return f"not written: {_reason(error.diagnostics[0].message)}"
+            return f"not written: {reason(error.diagnostics[0].message)}"
         except Exception as error:
             return f"crash: {type(error).__name__}: {error}"
-        outputs = _in_copy(lambda: _litert(path, inputs, resolver))
+        outputs = in_copy(lambda: _litert(path, inputs, resolver), "LiteRT")
     if isinstance(outputs, str):
         return f"LiteRT: {outputs}"
     pairs = [(a, b) for x, y in zip(reference, outputs, strict=True) for a, b in zip(x, y, strict=False)]
-    wrong = [_described(a, b) if a.shape == b.shape else "shapes" for a, b in pairs if a.tobytes() != b.tobytes()]
+    wrong = [described(a, b) if a.shape == b.shape else "shapes" for a, b in pairs if a.tobytes() != b.tobytes()]
     return f"differs: {wrong[0]}" if wrong else "same"
 
 
@@ -483,7 +354,7 @@ def _command(*arguments: str) -> str:
         return f"crash: {type(error).__name__}: {error}"
     if code not in (0, 1, 2) or "Traceback" in errors.getvalue():
         return f"crash: code {code}: {errors.getvalue()[-300:]}"
-    return f"{code}: {_reason(errors.getvalue().strip())}" if code == 2 else str(code)
+    return f"{code}: {reason(errors.getvalue().strip())}" if code == 2 else str(code)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from netc.compiler.graph.ir import Array
     ],
 )
 def test_verdicts(wanted: list[Any], got: list[Any], other: list[Any] | None, verdict: str) -> None:
-    judged = pytest.importorskip("public_tflite_file").judged
+    judged = pytest.importorskip("public_verdicts").judged
 
     def calls(numbers: list[Any]) -> list[list[Array]]:
         return [[np.array(numbers, np.int8 if isinstance(numbers[0], int) else np.float32)]]
@@ -40,7 +40,7 @@ def test_verdicts(wanted: list[Any], got: list[Any], other: list[Any] | None, ve
 
 
 def test_state_counts() -> None:
-    judged = pytest.importorskip("public_tflite_file").judged
+    judged = pytest.importorskip("public_verdicts").judged
     first, second = np.zeros(2, np.float32), np.ones(2, np.float32)
     found = judged([[first], [second]], [[first], [second]], [[first], [first]])
     assert found["verdict"] == "differs"
