@@ -14,8 +14,8 @@ files. Verdicts:
   three times as much as ONNX Runtime without and with its optimizations differ from each other, but no more than 1e-2;
   or by at most 1e-4 from the optimized ones; or by two units in the last place of 1 (ONNX Runtime's sigmoids are that
   far off). Integers may differ only where these two differ, too, and by no more. Where a file still differs, ONNX
-  Runtime is asked once more, for inputs that are moved by a few units in the last place: what this changes (ties of an
-  argmax, roundings to a step of a scale) may change as much in netc;
+  Runtime is asked once more, with inputs, weights and scales that are moved by as much as roundings move sums: what
+  this changes (ties of an argmax, roundings to a step of a scale) may change as much in netc;
 - `differs`, `refused` (with the reasons), `slow` (over the limit), `crashed`;
 - `unjudged`: ONNX Runtime itself does not run the file with any of the sizes tried.
 

@@ -17,6 +17,7 @@ from .checks import check_attributes, check_counts, check_types
 from .functions import body_of, defaults_of, resolved
 from .library import NEWEST, OLDEST, schema_of
 from .node import Constants, Node, ReportedError, Tensor, UnknownInputError, UnsupportedError
+from .order import in_order
 from .registry import Rule, known_operators, rule_of
 from .tensors import array_of
 from .wire import Place
@@ -102,7 +103,7 @@ class Converter:
 
     def nodes_of(self, nodes: Sequence[Any], outputs: Sequence[str], scope: Scope) -> list[Tensor | None]:
         """Convert nodes, and return what these names stand for behind them; None for an empty name."""
-        for number, proto in enumerate(nodes):
+        for number, proto in in_order(nodes):
             self._node(number, proto, scope)
         found: list[Tensor | None] = []
         for name in outputs:

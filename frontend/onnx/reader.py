@@ -128,7 +128,7 @@ def graph_of(
     _raise(converter)
     outputs = converter.convert(model.graph, scope, places)
     if not converter.problems:
-        _check_outputs(model.graph, converter, outputs)
+        _check_outputs(model.graph, converter, outputs, notes if notes is not None else [])
     _raise(converter)
     found: dict[str, Tensor] = {}
     for info, tensor in zip(model.graph.output, outputs, strict=True):
@@ -191,8 +191,11 @@ def _input(converter: Converter, scope: Scope, sizes: Sizes, info: Any) -> None:
     scope.names[info.name] = Tensor(info.name, value=value, sources=frozenset({info.name}))
 
 
-def _check_outputs(graph: Any, converter: Converter, outputs: Sequence[Tensor | None]) -> None:
-    """Report outputs of another element type or rank than the file declares."""
+def _check_outputs(graph: Any, converter: Converter, outputs: Sequence[Tensor | None], notes: list[str]) -> None:
+    """Report outputs of another element type than the file declares, and note those of another rank.
+
+    Exporters of Paddle declare scalars; what nodes give is what counts.
+    """
     for info, tensor in zip(graph.output, outputs, strict=True):
         declared = info.type.tensor_type
         if tensor is not None and tensor.is_missing:
@@ -204,9 +207,11 @@ def _check_outputs(graph: Any, converter: Converter, outputs: Sequence[Tensor | 
             continue
         if tensor is None or info.type.WhichOneof("value") != "tensor_type" or not declared.elem_type:
             continue
-        wrong_rank = declared.HasField("shape") and len(declared.shape.dim) != tensor.type.rank
-        if dtype_of(declared.elem_type) is not tensor.type.dtype or wrong_rank:
+        if dtype_of(declared.elem_type) is not tensor.type.dtype:
             converter.report(f"output `{info.name}` is {tensor.type}, not of the type that the file declares")
+        elif declared.HasField("shape") and len(declared.shape.dim) != tensor.type.rank:
+            rank = len(declared.shape.dim)
+            notes.append(f"output `{info.name}` is {tensor.type}, though the file declares {rank} dimensions")
 
 
 def _raise(converter: Converter) -> None:

@@ -67,6 +67,35 @@ def test_a_batch_that_was_assumed_is_told(tmp_path: Path) -> None:
         netc.load(path)
 
 
+def test_outputs_of_another_rank_than_the_file_declares(tmp_path: Path) -> None:
+    made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 3]}, ["y"])
+    made.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, []))
+    onnx.save(made, tmp_path / "small.onnx")
+    with pytest.warns(Note, match=r"output `y` is f32\[2,3\], though the file declares 0 dimensions"):
+        netc.load(tmp_path / "small.onnx")
+    made.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    assert "not of the type that the file declares" in problems(made)
+
+
+def test_nodes_in_another_order() -> None:
+    zero = helper.make_graph(
+        [helper.make_node("Identity", ["a"], ["z"])], "then", [], [helper.make_tensor_value_info("z", 1, None)]
+    )
+    nodes = [
+        helper.make_node("If", ["yes"], ["y"], then_branch=zero, else_branch=zero),
+        helper.make_node("Relu", ["b"], ["a"]),
+        helper.make_node("Neg", ["x"], ["b"]),
+    ]
+    made = model(nodes, {"x": [2, 3]}, ["y"], {"yes": np.array(True)})
+    x = np.arange(-3, 3, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(evaluate(graph_of(made, "small"), [x])[0], np.maximum(-x, 0))
+
+
+def test_nodes_that_wait_for_each_other_are_refused() -> None:
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Neg", ["a"], ["b"])]
+    assert "is used before anything gives it a value" in problems(model(nodes, {"x": [2]}, ["b"]))
+
+
 def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
     path.write_bytes(classifier().SerializeToString().replace(b"image", b"im\x80ge"))
