@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ....compiler.graph.ir import Value
 from ..node import Node, UnsupportedError
 from ..registry import onnx
+from .contributed import DOMAIN as CONTRIBUTED
+from .quantized import dynamic_bytes
 
 Activation = Callable[[Value], Value]
 
@@ -46,9 +50,13 @@ class Layer:
         self.x = c.transpose(x, (1, 0, 2)) if self.is_batchwise else x
         direction = c.choice("direction", "forward", "forward", "reverse", "bidirectional")
         self.directions = ["forward", "reverse"] if direction == "bidirectional" else [direction]
-        self.units = c.shape(2)[2]
-        if int(c.attribute("hidden_size", self.units)) != self.units or c.shape(2)[1] != self.gates * self.units:
+        self.units, columns = self.sizes()
+        if int(c.attribute("hidden_size", self.units)) != self.units or columns != self.gates * self.units:
             c.unsupported(f"`hidden_size` doesn't fit the weight {c.type(2)}")
+
+    def sizes(self) -> tuple[int, int]:
+        """How many units there are, and how many results for all gates."""
+        return self.c.shape(2)[2], self.c.shape(2)[1]
 
     def part(self, d: int) -> Part:
         """The weights and functions of a direction."""
@@ -61,17 +69,17 @@ class Layer:
         both = _of_direction(c, 3, d)
         half = self.gates * self.units
         return Part(
-            self._matrix(1, d),
-            self._matrix(2, d),
+            self.matrix(1, d),
+            self.matrix(2, d),
             _cut(c, both, 0, half) if both is not None else None,
             _cut(c, both, half, half) if both is not None else None,
             functions[d * count : (d + 1) * count],
-            _of_direction(c, 7, d) if c.proto.op_type == "LSTM" else None,
+            _of_direction(c, 7, d) if c.proto.op_type.endswith("LSTM") else None,
             self.units,
             None if clip is None else float(clip),
         )
 
-    def _matrix(self, place: int, d: int) -> Value:
+    def matrix(self, place: int, d: int) -> Value:
         """A weight [gates * units, inputs] of a direction as that of a dense layer."""
         whole = self.c.turned(place, (0, 2, 1))
         one = self.c.emit("slice", whole, begin=(d, 0, 0), size=(1, *whole.type.shape[1:]))
@@ -184,7 +192,14 @@ def rnn(c: Node) -> tuple[Value, ...]:
 @onnx("LSTM", since=7)
 def lstm(c: Node) -> tuple[Value, ...]:
     """Long short-term memory with gates in the order input, output, forget, cell; peepholes where there are any."""
-    layer = Layer(c, 4, ("Sigmoid", "Tanh", "Tanh"))
+    return _lstm(Layer(c, 4, _LSTM_GATES))
+
+
+_LSTM_GATES = ("Sigmoid", "Tanh", "Tanh")
+
+
+def _lstm(layer: Layer) -> tuple[Value, ...]:
+    c = layer.c
     coupled = c.flag("input_forget")
 
     def step(p: Part, of_x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
@@ -204,6 +219,45 @@ def lstm(c: Node) -> tuple[Value, ...]:
         return c.emit("mul", o, p.f[2](new)), new
 
     return tuple(layer.run(step, 2))
+
+
+@dataclass
+class QuantizedLayer(Layer):
+    """A layer whose weights are bytes [directions, inputs, gates * units], and whose operands become bytes as it runs.
+
+    Products are sums of whole numbers, times the scales of operand and weight: what ONNX Runtime computes on one
+    thread. (On several it cuts a batch in parts, each with a scale of its own.)
+    """
+
+    scales: dict[Value, Value] = field(default_factory=dict[Value, Value])
+    """The scale of each weight, or that of each of its columns."""
+
+    def sizes(self) -> tuple[int, int]:
+        """How many units there are, and how many results for all gates."""
+        return self.c.shape(2)[1], self.c.shape(2)[2]
+
+    def matrix(self, place: int, d: int) -> Value:
+        """A weight of a direction as whole numbers [inputs, gates * units], less their zero point."""
+        c, first = self.c, 6 + 2 * place
+        scale, zero = (c.constant(p)[d] for p in (first, first + 1))
+        weight = c.made(c.constant(place)[d].astype(np.float32) - zero.astype(np.float32))
+        self.scales[weight] = c.made(scale.astype(np.float32))
+        return weight
+
+    def dense(self, x: Value, weight: Value, bias: Value | None) -> Value:
+        """X in bytes on a scale of its own, times a weight, plus a bias."""
+        c = self.c
+        whole, scale = dynamic_bytes(c, x)
+        y = c.emit("mul", c.emit("dense", whole, weight), c.emit("mul", scale, self.scales[weight]))
+        return y if bias is None else c.emit("add", y, bias)
+
+
+@onnx("DynamicQuantizeLSTM", domain=CONTRIBUTED)
+def dynamic_quantize_lstm(c: Node) -> tuple[Value, ...]:
+    """An LSTM with weights of 8 bits: behind its peepholes stand scales and zero points of both weights."""
+    if c.has(4) and (c.known(4) is None or (c.constant(4) != c.shape(0)[0]).any()):
+        c.unsupported("sequences of different lengths are not supported")
+    return _lstm(QuantizedLayer(c, 4, _LSTM_GATES))
 
 
 @onnx("GRU", since=7)
