@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from public_files import RIGHT, Record, file_parser, in_copy, run_steps
+from public_onnx_choices import with_choices
 from public_onnx_inputs import Input, calls_to_try, inputs_of, sizes_of_weights, sizes_to_try
 from public_verdicts import Array, Calls, are_equal, described, judged, listed, reasons_of, share
 
@@ -152,7 +153,7 @@ def _kind(model: Any) -> str:
 
 
 def _case(path: Path) -> Case:
-    """The file with the first inputs that ONNX Runtime takes. Raises what it says to the likeliest ones."""
+    """The file with the first inputs of which ONNX Runtime makes something. Raises what it says to the likeliest."""
     inputs = inputs_of(path)
     session = _session(path, optimized=True)
     problem: Exception | None = None
@@ -160,7 +161,9 @@ def _case(path: Path) -> Case:
         for calls in calls_to_try(inputs, sizes):
             try:
                 for row in calls[:2]:
-                    session.run(None, {x.name: a for x, a in zip(inputs, row, strict=True)})
+                    outputs = session.run(None, {x.name: a for x, a in zip(inputs, row, strict=True)})
+                    if not any(np.size(a) for a in _flat(outputs)):
+                        raise ValueError("all outputs are empty")
             except Exception as error:
                 problem = problem or error
             else:
@@ -216,7 +219,7 @@ def _verdict(case: Case, got: Calls) -> Record:
         return {"verdict": "exact"}
     verdict = judged(reference, None if isinstance(fast, str) else fast, got, ROUNDING)
     if verdict["verdict"] == "differs":
-        verdict = _moved_verdict(case, reference, got) or verdict
+        verdict = _moved_verdict(case, reference, got) or _chosen_verdict(case) or verdict
     return verdict
 
 
@@ -229,6 +232,32 @@ def _moved_verdict(case: Case, reference: Calls, got: Calls) -> Record | None:
         return None
     verdict = judged(reference, moved, got, ROUNDING)
     return {**verdict, "by": "moved numbers"} if verdict["verdict"] in RIGHT else None
+
+
+def _chosen_verdict(case: Case) -> Record | None:
+    """The verdict on a network that chooses, with ONNX Runtime's choices."""
+    rows = [dict(zip((x.name for x in case.inputs), row, strict=True)) for row in case.calls[:2]]
+    try:
+        found = with_choices(case.path, rows, {**case.sizes, **case.given}, _named)
+    except NetcError:
+        return None
+    if found is None:
+        return None
+    wanted, got, count = found
+    verdict = judged(wanted, None, got, ROUNDING)
+    return {**verdict, "by": f"choices of {count} nodes"} if verdict["verdict"] in RIGHT else None
+
+
+def _named(model: bytes, row: Mapping[str, Array]) -> dict[str, Array] | str:
+    """The outputs of ONNX Runtime by name; or why there are none."""
+
+    def run() -> dict[str, Array]:
+        session = _session(model, optimized=False)
+        outputs = session.run(None, dict(row))
+        return {o.name: np.asarray(a) for o, a in zip(session.get_outputs(), outputs, strict=True)}
+
+    found: dict[str, Array] | str = in_copy(run, "ONNX Runtime")
+    return found
 
 
 def moved_model(path: Path) -> bytes:

@@ -71,3 +71,38 @@ def test_a_file_is_judged(tmp_path: Path) -> None:
     assert file._verdict(case, got)["verdict"] in ("exact", "close")
     got[1][0] = got[1][0] + np.float32(0.01)
     assert file._verdict(case, got)["verdict"] == "differs"
+
+
+def chooser(path: Path, scale: float = 1.0) -> None:
+    """The two elements with the largest scores, which are those of another input times a number."""
+    nodes = [
+        helper.make_node("Mul", ["scores", "scale"], ["s"]),
+        helper.make_node("TopK", ["s", "k"], ["best", "places"], axis=1),
+        helper.make_node("GatherElements", ["x", "places"], ["y"], axis=1),
+    ]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("x", "scores")]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])
+    known = [("k", np.array([2], np.int64)), ("scale", np.array(scale, np.float32))]
+    weights = [onnx.numpy_helper.from_array(a, n) for n, a in known]
+    graph = helper.make_graph(nodes, "g", inputs, [output], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def test_networks_that_choose_get_the_other_choices(tmp_path: Path) -> None:
+    choices, file = pytest.importorskip("public_onnx_choices"), pytest.importorskip("public_onnx_file")
+    pytest.importorskip("onnxruntime")
+    chooser(tmp_path / "m.onnx")
+    rows = [
+        {n: np.random.default_rng(i).normal(size=(1, 4)).astype(np.float32) for n in ("x", "scores")} for i in (0, 1)
+    ]
+    wanted, got, count = choices.with_choices(tmp_path / "m.onnx", rows, {}, file._named)
+    assert count == 1
+    assert [len(call) for call in got] == [2, 2]  # the file's output, and the scores
+    assert file.judged(wanted, None, got)["verdict"] == "exact"
+
+    def turned(model: bytes, row: dict[str, Any]) -> Any:
+        """A runtime that chooses the smallest ones."""
+        found = file._named(model, row)
+        return {**found, "places": np.argsort(row["scores"])[:, :2]}
+
+    assert choices.with_choices(tmp_path / "m.onnx", rows, {}, turned) is None
