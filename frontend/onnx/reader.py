@@ -38,6 +38,10 @@ class UnknownInputsError(NetcError):
         super().__init__(problems)
         self.inputs = inputs
 
+    def at(self, location: Location | None) -> UnknownInputsError:
+        """The same error, whose findings without a place stand at this one."""
+        return UnknownInputsError(super().at(location).diagnostics, self.inputs)
+
 
 def load_onnx(
     path: str | os.PathLike[str],

@@ -25,6 +25,7 @@ from netc.compiler.errors import NetcError, Note  # noqa: E402
 from netc.compiler.graph import verify  # noqa: E402
 from netc.compiler.graph.interpreter import evaluate  # noqa: E402
 from netc.frontend.onnx import graph_of  # noqa: E402
+from netc.frontend.onnx.reader import UnknownInputsError  # noqa: E402
 
 from .small_models import classifier, model  # noqa: E402
 
@@ -258,7 +259,7 @@ def test_a_fixed_batch_is_said(tmp_path: Path) -> None:
         netc.load(path, batch=4)
 
 
-def test_inputs_that_decide_on_shapes_are_given() -> None:
+def test_inputs_that_decide_on_shapes_are_given(tmp_path: Path) -> None:
     node = helper.make_node("Reshape", ["x", "shape"], ["y"])
     made = model([node], {"x": [2, 3], "shape": [1]}, ["y"], kinds={"shape": TensorProto.INT64})
     text = problems(made)
@@ -266,6 +267,10 @@ def test_inputs_that_decide_on_shapes_are_given() -> None:
     assert "give values of the inputs it depends on: `shape`" in text
     graph = graph_of(made, "small", settings={"shape": [6]})
     assert graph.outputs[0].type.shape == (6,)
+    onnx.save(made, tmp_path / "small.onnx")
+    with pytest.raises(UnknownInputsError) as raised:
+        netc.load(tmp_path / "small.onnx")
+    assert raised.value.inputs == {"shape"}
 
 
 def test_the_ratio_of_dropout_need_not_be_known_where_nothing_is_dropped() -> None:
