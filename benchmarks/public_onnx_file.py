@@ -67,7 +67,13 @@ class Case:
         """The graph that netc reads."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Note)
-            return netc.load(self.path, settings={**self.sizes, **self.given})
+            return netc.load(self.path, settings=self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What netc is told: sizes that it finds open, and inputs that are given."""
+        open_sizes = {s for x in self.inputs if x.name not in self.given for s in x.shape}
+        return {**{name: n for name, n in self.sizes.items() if name in open_sizes}, **self.given}
 
     def knowing(self, names: Iterable[str]) -> Case:
         """The same with more inputs that are given, whose value then is that of the first call in all of them."""
@@ -238,7 +244,7 @@ def _chosen_verdict(case: Case) -> Record | None:
     """The verdict on a network that chooses, with ONNX Runtime's choices."""
     rows = [dict(zip((x.name for x in case.inputs), row, strict=True)) for row in case.calls[:2]]
     try:
-        found = with_choices(case.path, rows, {**case.sizes, **case.given}, _named)
+        found = with_choices(case.path, rows, case.settings, _named)
     except NetcError:
         return None
     if found is None:

@@ -18,7 +18,7 @@ from .functions import body_of, defaults_of, resolved
 from .library import NEWEST, OLDEST, schema_of
 from .node import Constants, Node, ReportedError, Tensor, UnknownInputError, UnsupportedError
 from .order import in_order
-from .registry import Rule, known_operators, rule_of
+from .registry import EXPERIMENTAL, Rule, known_operators, rule_of
 from .tensors import array_of
 from .wire import Place
 
@@ -211,7 +211,7 @@ class Converter:
             raise UnsupportedError(f"the domain `{domain}` of {proto.op_type} is not imported", hint=hint)
         opset = scope.opsets.get(domain, 1)
         schema = schema_of(proto.op_type, opset, domain)
-        if schema is None and domain and (rule := rule_of(domain, proto.op_type, opset)) is not None:
+        if schema is None and (rule := rule_of(domain or EXPERIMENTAL, proto.op_type, opset)) is not None:
             return None, rule, attributes
         if schema is None:
             where = f"the domain `{domain}`" if domain else f"operator set {opset}"

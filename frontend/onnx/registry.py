@@ -17,6 +17,8 @@ from ...compiler.graph.ir import Array, Value
 if TYPE_CHECKING:
     from .node import Node, Tensor
 
+EXPERIMENTAL = "experimental"
+"""Stands for the domain of operators that ONNX's own had on trial before operator set 10."""
 Given: TypeAlias = "Value | Array | Tensor | None"
 """What an output stands for: a value of the graph, numbers that are the same in every run, or nothing."""
 Result: TypeAlias = "Given | tuple[Given, ...]"
