@@ -19,6 +19,7 @@ from ...targets.target import DotProduct, Target
 from ..backend import Backend
 from .add_in_floats import AddInFloats
 from .choose_algorithms import AlgorithmsAsChosen, ChooseAlgorithms
+from .choose_tiles import ChooseTiles
 from .narrow_products import LARGE, LARGE_BESIDE_TILES, NarrowProducts
 from .schedules import SCHEDULES
 
@@ -38,7 +39,7 @@ class Cpu(Backend):
 
     name = "cpu"
     schedules = SCHEDULES
-    passes = (AddInFloats, ChooseAlgorithms, NarrowProducts)
+    passes = (AddInFloats, ChooseAlgorithms, NarrowProducts, ChooseTiles)
 
     @property
     def target_names(self) -> Collection[str]:
@@ -58,7 +59,8 @@ class Cpu(Backend):
 
         Where memory is scarce, there is no choice of algorithms, as Winograd's weights take four times as much of it,
         and operations come in the order in which least memory is live.
-        Numbers are stored narrow, if they may be, after other algorithms had their choice.
+        Numbers are stored narrow, if they may be, after other algorithms had their choice; which of their products go
+        by tile registers is decided when values have places.
         """
         pairs = precision == BF16 and target.has_bfloat16
         large = LARGE_BESIDE_TILES if target.has_bfloat16_tiles else LARGE
@@ -74,7 +76,8 @@ class Cpu(Backend):
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2
         algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
         layouts = AssignLayouts(window_pitch=TILE_PITCH_BYTES if target.has_byte_tiles or tiles else 0)
-        return (*floats, algorithms, *narrow, layouts)
+        by_tiles = (ChooseTiles(l1_bytes=target.l1_bytes, l2_bytes=target.l2_bytes),) if tiles and pairs else ()
+        return (*floats, algorithms, *narrow, layouts, *by_tiles)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""

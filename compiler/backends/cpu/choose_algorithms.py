@@ -144,13 +144,13 @@ def _decided(graph: Graph, kinds: tuple[type, ...], choose: Choice) -> Graph:
         if not any(isinstance(member.operator, kinds) for member in members):
             return op
         group = group_of(op, graph.producers)
-        return _with_algorithm(op, group, choose(group)) if isinstance(group.anchor.operator, kinds) else op
+        return with_algorithm(op, group, choose(group)) if isinstance(group.anchor.operator, kinds) else op
 
     operations = tuple(map(decided, graph.operations))
     return graph if operations == graph.operations else replace(graph, operations=operations)
 
 
-def _with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) -> Operation:
+def with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) -> Operation:
     """The operation whose anchor is computed by this algorithm."""
     if group.anchor.algorithm == algorithm:
         return op

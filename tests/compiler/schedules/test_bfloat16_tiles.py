@@ -18,7 +18,7 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.modules.printer import print_module
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.modules.verifier import verify_module
-from netc.compiler.passes import pipelines
+from netc.compiler.passes import SplitBatch, pipelines, run
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
@@ -145,3 +145,20 @@ def test_what_is_asked_for_early(pixels: int, channels: int, threads: int, monke
     (expected,) = evaluate(optimized, [x])
     with Program(module, object_code(llvm, target), target, threads) as program:
         np.testing.assert_array_equal(program(x), expected)
+
+
+@pytest.mark.parametrize("group", [0, 1])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_tiles_are_chosen_for_the_whole_batch(threads: int, group: int) -> None:
+    """Threads and turns share out the samples as they like: a sum is rounded alike."""
+    rng = np.random.default_rng(5)
+    b = GraphBuilder("net")
+    x = b.emit("relu", b.input("x", TensorType(DType.F32, (5, 64))))
+    weights = [b.constant(rng.standard_normal(shape).astype(np.float32)) for shape in ((64, 48), (48, 32))]
+    graph = b.finish([b.emit("dense", b.emit("dense", x, weights[0]), weights[1])])
+    target = find_target("sapphirerapids")
+    assert target is not None
+    optimized = optimize(graph, pipelines.INFERENCE, target, precision="bf16")
+    assert str(optimized).count("by tile_registers") == 2
+    split = run(optimized, (SplitBatch(group=group),)) if group else optimized
+    assert print_module(lower(split, target, threads)).count(" dot2_bfloat16") == 0

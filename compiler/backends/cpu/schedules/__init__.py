@@ -21,7 +21,7 @@ from .pair_contraction import schedule_pair_contraction
 from .pair_depthwise import schedule_pair_depthwise
 from .reduced_contraction import schedule_reduced_contraction
 from .row_sums import schedule_row_sums
-from .tile_contraction import schedule_tile_contraction
+from .tile_contraction import BY_TILES, schedule_bfloat16_tiles, schedule_tile_contraction
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .wide_contraction import schedule_wide_contraction
@@ -64,5 +64,6 @@ SCHEDULES = Schedules(
         PACKED: (schedule_winograd, schedule_integer_winograd, schedule_winograd_gradient),
         IN_PARTS: (schedule_winograd,),
         IN_REGISTERS: (schedule_winograd,),
+        BY_TILES: (schedule_bfloat16_tiles,),
     },
 )

@@ -31,6 +31,8 @@ from .tile_kernel import TileMicroKernel
 from .tile_shapes import COLUMNS, Shapes, Steps
 from .tiling import Tile
 
+BY_TILES = "tile_registers"
+"""The algorithm by which contractions of bfloat16 are computed with tiles."""
 GAIN = 0.8
 """Part of the time without tiles that must not be exceeded."""
 MOST_GATHERED = 192
@@ -40,19 +42,34 @@ GATHERING = 6.0
 
 
 def schedule_tile_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
-    """Schedule products of bytes, or of bfloat16, with a weight known at load time, where tiles are quicker."""
-    elements: TileElements
-    if target.has_byte_tiles and serves(group):
-        elements = Bytes(group, target)
-    elif target.has_bfloat16_tiles and (stored := as_pairs(group)) is not None:
-        group, elements = stored, Pairs()
-    else:
+    """Schedule products of bytes with a weight known at load time, where tiles are quicker."""
+    if not target.has_byte_tiles or not serves(group):
         return ()
+    emitters = _emitters(group, target, threads, Bytes(group, target))
+    return tuple(e.schedule() for e in emitters) if all(e.pays for e in emitters) else ()
+
+
+def schedule_bfloat16_tiles(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule products of bfloat16 that are to be computed by tiles: other instructions round otherwise."""
+    stored = as_pairs(group)
+    if stored is None or not target.has_bfloat16_tiles:
+        return ()
+    return tuple(e.schedule() for e in _emitters(stored, target, threads, Pairs()))
+
+
+def tiles_pay(group: Group, target: Target) -> bool:
+    """Are tiles the quicker way, on one thread, for a group that multiplies bfloat16 by a weight known at load time?"""
+    stored = as_pairs(group)
+    emitters = [] if stored is None else _emitters(stored, target, 1, Pairs())
+    return bool(emitters) and all(e.pays for e in emitters)
+
+
+def _emitters(group: Group, target: Target, threads: int, elements: TileElements) -> Sequence[TileEmitter]:
+    """What writes the kernels; nothing where tiles can't serve."""
     found = walks(group)
     if not all(_fits(group, walk, elements) for walk in found):
         return ()
-    emitters = [TileEmitter(group, walk, target, threads, elements) for walk in found]
-    return tuple(e.schedule() for e in emitters) if all(e.pays for e in emitters) else ()
+    return [TileEmitter(group, walk, target, threads, elements) for walk in found]
 
 
 def _fits(group: Group, g: Walk, elements: TileElements) -> bool:

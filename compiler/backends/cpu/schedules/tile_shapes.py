@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 
 from ....lowering.loops import LINE, ceil_div
@@ -177,13 +177,13 @@ class Shapes:
     @lru_cache(maxsize=1024)  # noqa: B019 (no more than that; layers that differ in scales only are alike)
     def best(self) -> tuple[Tile, bool, float]:
         """The quickest tile, whether tiles of channels go outside with it, and the estimated cycles."""
-        timed = [(cycles, not order, cut.tile) for cut in self.cuts() for order, cycles in enumerate(self.cycles(cut))]
+        timed = [(cycles, not order, cut.tile) for cut, times in self.timed() for order, cycles in enumerate(times)]
         cycles, outside, tile = min(timed, key=lambda each: each[0])
         return tile, outside, cycles
 
     def promising(self) -> list[Tile]:
         """Tiles by their estimated time, the quickest few."""
-        timed = {cut.tile: min(self.cycles(cut)) for cut in self.cuts()}
+        timed = {cut.tile: min(times) for cut, times in self.timed()}
         return sorted(timed, key=lambda tile: timed[tile])[:8]
 
     def cuts(self) -> Iterator[Cut]:
@@ -199,8 +199,17 @@ class Shapes:
                         break
                     yield Cut(Tile(rows, columns, (COLUMNS,) * channels), cut.grid, cut.kernels)
 
+    def timed(self) -> list[tuple[Cut, tuple[float, float]]]:
+        """All cuts, with the cycles of the busiest thread."""
+        return [(cut, self._shared(cut, *times)) for cut, times in _timed_alone(replace(self, threads=1))]
+
+    def _shared(self, cut: Cut, outside: float, inside: float) -> tuple[float, float]:
+        """Of the busiest thread: panels are shared out where tiles of channels go outside, else bands."""
+        panels, bands = ceil_div(ceil_div(self.filters, COLUMNS), cut.channels), cut.grid.count * self.g.images
+        return outside * ceil_div(panels, self.threads) / panels, inside * ceil_div(bands, self.threads) / bands
+
     def cycles(self, cut: Cut) -> tuple[float, float]:
-        """Of the busiest thread, all products and loads: with tiles of channels outside, and with those of pixels."""
+        """All products and loads: with tiles of channels outside, and with those of pixels."""
         g, grid = self.g, cut.grid
         panels, rest = divmod(ceil_div(self.filters, COLUMNS), cut.channels)
         outside = inside = 0.0
@@ -212,9 +221,7 @@ class Shapes:
         if not share_registers(cut.kernels, cut.channels, self.steps):
             configured = CONFIGURING * grid.count * sum(s.count for s in grid.band.segments) * (panels + bool(rest))
             outside, inside = outside + configured, inside + configured
-        shares = ceil_div(panels + bool(rest), self.threads) / (panels + bool(rest))
-        bands = ceil_div(grid.count * g.images, self.threads) / (grid.count * g.images)
-        return outside * g.images * g.groups * shares, inside * g.images * g.groups * bands
+        return outside * g.images * g.groups, inside * g.images * g.groups
 
     def _kernel(self, pixels: tuple[int, ...], channels: int) -> tuple[float, float]:
         """Cycles of one micro-kernel in both orders of the loops."""
@@ -261,3 +268,9 @@ class Shapes:
             return near + far / reuse, near if panel <= room else near + SECOND_CACHE
         panels = ceil_div(self.filters, COLUMNS * channels) if patch <= room else 1
         return near + SECOND_CACHE / reuse / panels, near if all_weights + patch <= room else near + beyond
+
+
+@lru_cache(maxsize=128)
+def _timed_alone(shapes: Shapes) -> list[tuple[Cut, tuple[float, float]]]:
+    """All cuts, with the cycles of one thread: layers of a network are alike, and each is asked about twice."""
+    return [(cut, shapes.cycles(cut)) for cut in shapes.cuts()]
