@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import InternalError
+from ..graph.ir import Value
 from ..targets.target import Target
 from .group import Group
 from .kernel import Scheduled
@@ -30,6 +31,7 @@ class Schedules:
             return schedule_scan(group, target, lambda inner: self.kernels(inner, target, 1))
         for schedule in self._candidates(group):
             if kernels := schedule(group, target, threads):
+                _check_written(group, kernels)
                 return kernels
         how = "".join(f" by {op.algorithm}" for op in group.members if op.algorithm is not None)
         raise InternalError(f"there is no schedule for {group.label} of {group.operation.results[0].type}{how}")
@@ -41,3 +43,10 @@ class Schedules:
         algorithm = chosen.pop(group.anchor, None)
         # Only an anchor has a choice; a chosen algorithm that nobody would obey must not be passed over.
         return self.by_algorithm.get(algorithm.name, ()) if algorithm is not None and not chosen else ()
+
+
+def _check_written(group: Group, kernels: Sequence[Scheduled]) -> None:
+    """Raise `InternalError` unless the kernels take all results of a group: what nobody writes holds old numbers."""
+    taken = {argument for each in kernels for argument in each.arguments if isinstance(argument, Value)}
+    if not taken.issuperset(group.operation.results):
+        raise InternalError(f"the schedule of {group.label} of {group.operation.results[0].type} leaves it unwritten")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from netc.compiler import lowering
-from netc.compiler.backends import lower, optimize
+from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen.host import host_target
-from netc.compiler.backends.cpu.schedules import geometry
+from netc.compiler.backends.cpu.schedules import SCHEDULES, geometry
+from netc.compiler.backends.cpu.schedules.word_contraction import schedule_word_contraction
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
@@ -22,7 +24,7 @@ from netc.compiler.lowering.elements import Elements, OperandView
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Call
 from netc.compiler.passes import pipelines
-from netc.compiler.types import DType, TensorType
+from netc.compiler.types import DType, Quantization, TensorType
 
 HOST = host_target()
 
@@ -115,3 +117,21 @@ def test_margins_that_a_walk_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(geometry, "origin_of", lambda x, padding: tuple(before + 1 for before, _ in x.margins[1:-1]))
     with pytest.raises(InternalError, match="lies outside"):
         lower(graph, HOST)
+
+
+def test_a_schedule_that_only_prepares() -> None:
+    """Products of words without any walk: bytes were widened, and nothing read them."""
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.I8, (2, 8), None, Quantization((0.5,), (0,))))
+    weight = b.constant(np.ones((8, 8), np.int8))
+    scales: dict[str, Any] = {"x": Quantization((0.5,), (0,)), "weight": Quantization((0.5,), (0,)), "y": Quantization((0.5,), (0,))}
+    target = find_target("x86-64-v3")
+    graph = optimize(b.finish([b.emit("q_dense", x, weight, **scales)]), pipelines.INFERENCE, target)
+    lower(graph, target)
+
+    def idle(*given: Any) -> Any:
+        return schedule_word_contraction(*given)[:1]
+
+    schedules = replace(SCHEDULES, in_order=(idle,))
+    with pytest.raises(InternalError, match=r"dense_sum.* leaves it unwritten"):
+        lowering.lower(graph, target, 1, schedules)

@@ -33,9 +33,12 @@ def schedule_word_contraction(group: Group, target: Target, threads: int) -> tup
     """Schedule a group whose anchor is a sum of integer products, on a machine with products of 16-bit numbers."""
     if target.dot_product not in WITH_WORDS or not serves(group):
         return ()
+    found = walks(group)
+    if not found:
+        return ()
     x = group.outer[group.anchor.operands[0]]
     words = Value(TensorType(DType.I16, x.type.buffer_shape))
-    emitters = (WordEmitter(group, walk, words, target, threads) for walk in walks(group))
+    emitters = (WordEmitter(group, walk, words, target, threads) for walk in found)
     return (widening_kernel(x, words, target), *(emitter.schedule() for emitter in emitters))
 
 
