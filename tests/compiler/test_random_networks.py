@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_networks import EXCLUDED, RECIPES, Seeded, draw_network
+from random_networks.checks import Judge, WrongError
 from random_networks.maker import Network, UnfitError
 from random_networks.meaning import tolerances
 from random_networks.references import REFERENCES, TORCH
@@ -123,6 +124,21 @@ def test_rounding_is_found_and_whole_numbers_are_exact() -> None:
     assert tolerances(whole, evaluate(whole.graph, whole.inputs)) == [0]
     (allowed,) = tolerances(fractions, evaluate(fractions.graph, fractions.inputs))
     assert 1e-5 < allowed < 1e-2
+
+
+def test_what_is_no_number_is_to_be_none_and_hides_nothing() -> None:
+    """0 / 0 beside sums that may be rounded otherwise, and beside infinity."""
+    b = GraphBuilder("quotients")
+    x, y = (b.input(name, TensorType(DType.F32, (3,))) for name in "xy")
+    given = {"x": np.array([0, 1, 0.3], np.float32), "y": np.array([0, 0, 0.7], np.float32)}
+    with np.errstate(all="ignore"):
+        judge = Judge(Network(b.finish([b.emit("div", x, y)]), given, {}))
+        right = np.array([np.nan, np.inf, np.float32(0.3) / np.float32(0.7)], np.float32)
+        judge.check("the same", [right])
+        judge.check("rounded otherwise", [right * np.float32(1 + 2e-7)])
+        for place, wrong in ((0, 0), (1, np.nan), (1, -np.inf), (2, 0.43), (2, np.nan)):
+            with pytest.raises(WrongError, match=rf"differs .* at \[{place}\]"):
+                judge.check("wrong", [np.where(np.arange(3) == place, np.float32(wrong), right)])
 
 
 @pytest.mark.parametrize(("normal", "exact"), [(False, True), (True, False)])

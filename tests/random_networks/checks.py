@@ -21,7 +21,7 @@ from netc.runtime.host import runs_here
 from netc.runtime.program import Program
 
 from .maker import Network
-from .meaning import tolerances
+from .meaning import distances, tolerances
 from .source import Source, choice
 
 LEVELS = ("host", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "cascadelake", "znver3", "cortex-a76", "cortex-a72")
@@ -98,16 +98,14 @@ class Judge:
 
 
 def _distance(result: Array, wanted: Array) -> float:
-    with np.errstate(all="ignore"):
-        distance = np.abs(result.astype(np.float64) - wanted.astype(np.float64)).max(initial=0)
-    return float("inf") if np.isnan(distance) else float(distance)
+    return float(distances(result, wanted).max(initial=0))
 
 
 def _difference(what: str, number: int, result: Array, wanted: Array, tolerance: float) -> str:
-    place = np.unravel_index(int(np.argmax(result != wanted)), wanted.shape) if wanted.ndim else ()
+    place = np.unravel_index(int(np.argmax(distances(result, wanted))), wanted.shape) if wanted.ndim else ()
     return (
         f"{what}: output {number} differs from its meaning by {_distance(result, wanted):.3g}, more than "
-        f"{tolerance:.3g}; first at {list(map(int, place))}: {result[place]!r}, not {wanted[place]!r}"
+        f"{tolerance:.3g}; most at {list(map(int, place))}: {result[place]!r}, not {wanted[place]!r}"
     )
 
 

@@ -50,9 +50,18 @@ def tolerances(network: Network, expected: tuple[Array, ...], samples: int = SAM
     for seed in range(samples):
         noisy = _evaluate(network, np.random.default_rng(seed))
         for i, (result, wanted) in enumerate(zip(noisy, expected, strict=True)):
-            distance = np.abs(result.astype(np.float64) - wanted.astype(np.float64))
-            largest[i] = max(largest[i], float(distance.max(initial=0)))
-    return [FACTOR * distance for distance in largest]
+            found = distances(result, wanted)
+            largest[i] = max(largest[i], float(found[np.isfinite(found)].max(initial=0)))
+    return [FACTOR * each for each in largest]
+
+
+def distances(result: Array, wanted: Array) -> Array:
+    """How far elements lie from each other: equal infinities, and elements that are both no numbers, not at all."""
+    a, b = result.astype(np.float64), wanted.astype(np.float64)
+    with np.errstate(all="ignore"):
+        apart = np.abs(a - b)
+    alike = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(alike, 0.0, np.where(np.isnan(apart), np.inf, apart))
 
 
 def _evaluate(network: Network, rng: np.random.Generator) -> list[Array]:

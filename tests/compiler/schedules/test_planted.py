@@ -124,7 +124,11 @@ def test_a_schedule_that_only_prepares() -> None:
     b = GraphBuilder("g")
     x = b.input("x", TensorType(DType.I8, (2, 8), None, Quantization((0.5,), (0,))))
     weight = b.constant(np.ones((8, 8), np.int8))
-    scales: dict[str, Any] = {"x": Quantization((0.5,), (0,)), "weight": Quantization((0.5,), (0,)), "y": Quantization((0.5,), (0,))}
+    scales: dict[str, Any] = {
+        "x": Quantization((0.5,), (0,)),
+        "weight": Quantization((0.5,), (0,)),
+        "y": Quantization((0.5,), (0,)),
+    }
     target = find_target("x86-64-v3")
     graph = optimize(b.finish([b.emit("q_dense", x, weight, **scales)]), pipelines.INFERENCE, target)
     lower(graph, target)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import random_bounds, random_moves
+from . import random_bounds, random_moves, random_products
 from .draw import ALL_BYTES, BYTES, Draw, Maker, Scale
 
 ACTIVATIONS = (0, 1, 2, 3)
@@ -309,6 +309,7 @@ def _lstm(d: Draw) -> bytes:
 MAKERS: Mapping[str, Maker] = {
     **random_bounds.MAKERS,
     **random_moves.MAKERS,
+    **random_products.MAKERS,
     "ADD": _binary("ADD", "AddOptions"),
     "SUB": _binary("SUB", "SubOptions"),
     "MUL": _binary("MUL", "MulOptions"),
