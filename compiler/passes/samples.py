@@ -181,16 +181,28 @@ def _each_dimension(r: Samples, op: Operation) -> _Found:
 
 
 def _matmul(r: Samples, op: Operation) -> _Found:
-    """Samples number the matrices, or the rows of a left one that the right one doesn't know."""
-    rank = op.result.type.rank
+    """Samples number the matrices, or what only one of them has: rows of the left one, columns of the right one."""
+    rank, (a, b) = op.result.type.rank, op.operands
+    rows = a.type.rank - (1 if op.attributes.get("transpose_a") else 2)
+    columns = b.type.rank - (2 if op.attributes.get("transpose_b") else 1)
+    if r.axis(a) == rows and b not in r.axes:
+        return Independent(rank - 2, op.attributes)
+    if r.axis(b) == columns and a not in r.axes:
+        return Independent(rank - 1, op.attributes)
     axis = r.common(op, rank)
-    if axis is None or axis == rank - 1:
+    return None if axis is None or axis >= rank - 2 else Independent(axis, op.attributes)
+
+
+def _contract(r: Samples, op: Operation) -> _Found:
+    """Samples have one letter, which isn't summed over; an operand that all samples share doesn't know it."""
+    operands = tuple(zip(op.operands, (op.attributes["a_axes"], op.attributes["b_axes"]), strict=True))
+    found = {letters[r.axes[v]] for v, letters in operands if v in r.axes}
+    (letter,) = found if len(found) == 1 else ("",)
+    if not letter or letter not in op.attributes["axes"]:
         return None
-    if axis == rank - 2 and (op.attributes.get("transpose_a") or op.operands[1] in r.axes):
+    if any(letter in letters for v, letters in operands if v not in r.axes):
         return None
-    if axis == rank - 2 and op.operands[0] not in r.axes:
-        return None
-    return Independent(axis, op.attributes)
+    return Independent(op.attributes["axes"].index(letter), op.attributes)
 
 
 def _attention(r: Samples, op: Operation) -> _Found:
@@ -261,6 +273,7 @@ _RULES: Mapping[str, _Rule] = {
     "reshape": _reshape,
     "broadcast_to": _broadcast_to,
     "attention": _attention,
+    "contract": _contract,
     "gather": _gather,
     "one_hot": _one_hot,
 }

@@ -33,8 +33,17 @@ BODIES = (
     "x |> pad([[0, 0], [1, 1], [0, 2], [0, 0]]) |> space_to_depth(2) |> prelu@p |> log_softmax(axis = 1)",
     "reshape(x, [4, 6, 3]) |> unsqueeze(0) |> broadcast_to([1, 4, 6, 3]) |> argmax(axis = 2) |> one_hot(depth = 8)",
     "x |> strided_slice([0, 1, 0, 0], [1, 4, 6, 3], [1, 2, 2, 1]) |> reduce_mean(axes = [1, 2], keepdims = true)",
+    'einsum("nhwc,nhwd->hncd", x, x) |> transpose([1, 0, 2, 3])',
+    'einsum("nhwc,cd->ndhw", x, param("w", [3, 5]))',
+    'matmul(param("w", [5, 72]), reshape(x, [1, 72]), transpose_b = true) |> transpose([1, 0])',
+    'matmul(reshape(x, [1, 72]) |> transpose([1, 0]), param("w", [72, 5]), transpose_a = true)',
+    'contract(x, param("w", [3, 5]), a_axes = "nhwc", b_axes = "cd", axes = "hndw") |> transpose([1, 0, 2, 3])',
+    'contract(x, x, a_axes = "nhwc", b_axes = "nhwd", axes = "ncdh")',
 )
 JOINED = (
+    'einsum("nhwc,mhwc->nm", x, x)',
+    'einsum("nhwc,nd->hwcd", x, param("w", [1, 5]))',
+    'contract(x, x, a_axes = "nhwc", b_axes = "nhwd", axes = "cd")',
     "x |> reduce_mean(axes = [0], keepdims = true)",
     "x |> softmax(axis = 0)",
     "concat(x, x, axis = 0) |> slice([0, 0, 0, 0], [1, 4, 6, 3])",
