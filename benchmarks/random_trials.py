@@ -1,9 +1,12 @@
 """Random operators and small networks: meaning, loops and machine code agree, on all machines that run here.
 
-    python benchmarks/random_trials.py [--count 20000] [--seed 0] [--processes N]
+    python benchmarks/random_trials.py [--count 20000] [--seed 0] [--processes N] [--layers]
 
 Trials come in batches with seeds of their own, counted from `--seed`; a batch ends with its first fault, which is
 printed in its smallest form. `--seed S --count 1` repeats the batch of seed S. Ends with 1 if there was a fault.
+
+With `--layers` networks have layers of up to a hundred channels, in floats of each precision and in integers: the same
+bits on any number of threads and in turns of any size, in memory beside pages that nothing may touch.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from random_networks import EXCLUDED
 from random_networks.campaign import Record, explore
+from random_networks.layered import draw_layered
 
 from netc.compiler.graph.registry import operators
 
@@ -34,7 +38,7 @@ def main() -> None:
     with multiprocessing.Pool(arguments.processes, maxtasksperchild=20) as pool:
         while total.trials < arguments.count:
             batches = max(-(-(arguments.count - total.trials) // BATCH), 1)
-            for record in pool.imap_unordered(batch, range(seed, seed + batches)):
+            for record in pool.imap_unordered(layers if arguments.layers else batch, range(seed, seed + batches)):
                 total.merge(record)
                 for fault in record.faults:
                     print(f"{fault}\n", flush=True)
@@ -49,12 +53,18 @@ def options() -> argparse.Namespace:
     p.add_argument("--count", type=int, default=20_000, help="trials at least")
     p.add_argument("--seed", type=int, default=0, help="of the first batch")
     p.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    p.add_argument("--layers", action="store_true", help="larger networks, of layers as people build them")
     return p.parse_args()
 
 
 def batch(seed: int) -> Record:
     """The trials of one seed."""
     return explore(seed, BATCH)
+
+
+def layers(seed: int) -> Record:
+    """The trials of one seed, of networks of layers."""
+    return explore(seed, BATCH, draw_layered)
 
 
 def summary(total: Record) -> str:
