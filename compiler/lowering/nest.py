@@ -44,6 +44,8 @@ from .loops import LINE, loop, vector_loop
 
 UNROLLED_WINDOW = 9
 """Reductions over at most this many elements are expanded."""
+LONGEST_SUM = 1024
+"""Terms of a sum of floats that go into one accumulator."""
 
 _START = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}
 
@@ -138,11 +140,18 @@ class Nest(ABC):
         index.append(position)
         return [For("p", Const(0), Const(total), tuple(inner(tuple(reversed(index)))), LoopKind.PARALLEL)]
 
+    def _loop(self, name: str, extent: int, body: Callable[[Expr], list[Stmt]], kind: LoopKind) -> list[Stmt]:
+        """A loop whose variable has a range."""
+        name = self.names.fresh(name)
+        self.ranges[name] = (0, extent - 1)
+        return loop(name, extent, body, kind)
+
     def reduce(self, elements: Elements, rule: Reduction, dtype: DType) -> Expr:
         """A reduction whose result has elements of type `dtype`, as loops over the reduced elements.
 
-        In sums of floats each loop has an accumulator of its own. Rounding errors grow with the number of terms that go
-        into one accumulator: batch statistics over thousands of pixels would lose several digits.
+        In sums of floats each loop has an accumulator of its own, a long one for each `LONGEST_SUM` terms. Rounding
+        errors grow with the number of terms that go into one accumulator: batch statistics over thousands of pixels
+        would lose several digits.
         """
         type_ = VectorType(rule.dtype or dtype, elements.lanes)
         start = const(start_of(rule.op, type_.dtype), type_)
@@ -175,16 +184,29 @@ class Nest(ABC):
             if len(r) == len(rule.extents):
                 return combine(r, accumulator)
             extent, *inner = rule.extents[len(r) :]
-            name = self.names.fresh("r")
-            self.ranges[name] = (0, extent - 1)
 
-            def body(i: Expr) -> list[Stmt]:
-                if not nested or extent == 1 or math.prod(inner) == 1:
-                    return nest((*r, i), accumulator)
-                part, statements = accumulate(partial(nest, (*r, i)))
-                return [*statements, Store(accumulator, here, Load(accumulator, here) + Load(part, here))]
+            def apart(terms: Callable[[Buffer], list[Stmt]], into: Buffer) -> list[Stmt]:
+                part, statements = accumulate(terms)
+                return [*statements, Store(into, here, Load(into, here) + Load(part, here))]
 
-            return loop(name, extent, body, kind)
+            def run(start: Expr, count: int, into: Buffer) -> list[Stmt]:
+                def body(i: Expr) -> list[Stmt]:
+                    place = (*r, start + i)
+                    if not nested or extent == 1 or math.prod(inner) == 1:
+                        return nest(place, into)
+                    return apart(partial(nest, place), into)
+
+                return self._loop("r", count, body, kind)
+
+            if not nested or extent <= LONGEST_SUM:
+                return run(Const(0), extent, accumulator)
+            whole, rest = divmod(extent, LONGEST_SUM)
+
+            def stretch(q: Expr) -> list[Stmt]:
+                return apart(partial(run, q * LONGEST_SUM, LONGEST_SUM), accumulator)
+
+            parts = self._loop("q", whole, stretch, kind)
+            return [*parts, *apart(partial(run, Const(whole * LONGEST_SUM), rest), accumulator)] if rest else parts
 
         accumulator, statements = accumulate(partial(nest, ()))
         elements.statements += statements

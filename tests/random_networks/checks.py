@@ -24,7 +24,10 @@ from .maker import Network
 from .meaning import distances, tolerances
 from .source import Source, choice
 
-LEVELS = ("host", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "cascadelake", "znver3", "cortex-a76", "cortex-a72")
+LEVELS = (
+    *("host", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "cascadelake", "icelake-server", "sapphirerapids"),
+    *("znver3", "znver4", "cortex-a76", "cortex-a72"),
+)
 """Processors for which code is made; where it doesn't run here, only what it means in loops is looked at."""
 
 

@@ -48,6 +48,19 @@ def test_statistics_of_many_pixels() -> None:
     assert error(variance, wide.var((0, 1, 2))) < 4
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((2_500_000,), 0), ((3, 50_001), 1), ((50_001, 20), 0), ((1, 9000, 20, 3), 1)]
+)
+def test_sums_along_one_long_dimension(shape: tuple[int, ...], axis: int) -> None:
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.F32, shape))
+    graph = b.finish([b.emit(name, x, axes=(axis,)) for name in ("reduce_sum", "reduce_mean")])
+    array = draw(*shape)
+    found, mean = netc.compile(graph, threads=1)(array)
+    assert error(found, array.sum(axis, np.float64)) < 24
+    assert error(mean, array.mean(axis, np.float64)) < 24
+
+
 def test_weight_gradient_of_many_pixels() -> None:
     x, dy = draw(64, 32, 32, 4), draw(64, 32, 32, 16)
     exact = np.einsum("nhwc,nhwf->cf", x.astype(np.float64), dy.astype(np.float64))[np.newaxis, np.newaxis]

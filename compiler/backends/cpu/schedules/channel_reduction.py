@@ -22,6 +22,7 @@ from ....lowering.elements import Elements, NotVectorizableError, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import PARALLEL_WORK, kind_for, loop
+from ....lowering.nest import LONGEST_SUM
 from ....ops.reduction import ReduceMean, ReduceSum
 from ....ops.statistics import ChannelVariance
 from ....targets.target import Target
@@ -42,6 +43,8 @@ def schedule_channel_reduction(group: Group, target: Target, threads: int) -> tu
     if any(other is None or other.dense() != x.dense() for other in summed):
         return ()
     if x.shape[3] % target.vector_lanes or min(x.shape[1:3]) < 2 or x.shape[0] < threads:
+        return ()
+    if max(x.shape[:3]) > LONGEST_SUM:  # the generic lowering cuts such loops
         return ()
     try:
         return _ChannelReduction(group, reductions, x, target.vector_lanes).schedule()
