@@ -35,7 +35,7 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
     if not serves(group):
         return ()
     x, found = group.outer[group.anchor.operands[0]], walks(group)
-    if not _flips_ahead(group, target):
+    if not found or not _flips_ahead(group, target):
         return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in found)
     flipped = Value(TensorType(DType.U8, x.type.buffer_shape))
     emitters = [DotEmitter(group, walk, target, threads, flipped) for walk in found]
