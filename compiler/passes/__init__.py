@@ -43,6 +43,7 @@ from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
 from .split_batch import SplitBatch, split_batch
+from .sum_bytes import SumBytes, sum_bytes
 from .verify import Verify, verify
 from .widen_sums import WidenSums, widen_sums
 
@@ -78,6 +79,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             SimplifyInference,
             SkipPadding,
             SplitBatch,
+            SumBytes,
             Verify,
             WidenSums,
         )
@@ -133,6 +135,7 @@ __all__ = [
     "SkipPadding",
     "SplitBatch",
     "Step",
+    "SumBytes",
     "Timing",
     "Verify",
     "WidenSums",
@@ -171,6 +174,7 @@ __all__ = [
     "simplify_inference",
     "skip_padding",
     "split_batch",
+    "sum_bytes",
     "verify",
     "widen_sums",
 ]

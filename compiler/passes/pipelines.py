@@ -20,6 +20,7 @@ INFERENCE = ",".join(
         "cse",
         "dce",
         "fold-tables",
+        "sum-bytes",
         # Towards the machine: what runs together.
         "fuse",
     ]

@@ -1,0 +1,176 @@
+"""sum-bytes: products of bytes that a graph adds up in doubles are added up as integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from ..graph.builder import Rewriter, rewritten
+from ..graph.ir import Array, Graph, Operation, Value
+from ..ops.convolution import Conv2D
+from ..ops.dense import Dense
+from ..types import DType
+from .base import Pass
+from .dce import dce
+
+_BYTES = (DType.I8, DType.U8)
+_SUMS = {Dense: "dense_sum", Conv2D: "conv2d_sum"}
+FARTHEST_PRODUCT = 255 * 255
+"""Of two bytes without their zero points."""
+MOST_PLACES = 1 << 20
+"""Elements of the sums of weights at all places of a padded convolution, at most: they are a constant."""
+
+
+@dataclass(frozen=True)
+class SumBytes(Pass):
+    """Compute sums of products in f64 that become i32 as sums of products of 8-bit integers.
+
+    The left side is made of 8-bit numbers, less a zero point perhaps, which the graph may compute; the right side is a
+    constant of whole numbers. The sums are the same, as doubles hold them all. What the zero point takes away is a
+    multiple of the sums of weights, which are fewer at the borders of a padded convolution.
+
+    Before::
+
+        %0 = cast(%x) {dtype = "f64"} : f64[2,4]
+        %1 = sub(%0, %z) : f64[2,4]
+        %2 = dense(%1, %w) : f64[2,3]
+        %3 = cast(%2) {dtype = "i32"} : i32[2,3]
+
+    After::
+
+        %0 = dense_sum(%x, %bytes) {x_zero = 0} : i32[2,3]
+        %1 = cast(%z) {dtype = "i32"} : i32[]
+        %2 = mul(%sums, %1) : i32[3]
+        %3 = sub(%0, %2) : i32[2,3]
+    """
+
+    name = "sum-bytes"
+
+    def run(self, graph: Graph) -> Graph:
+        """One cast to i32 after the other."""
+        found = {op: sums for op in graph.operations if (sums := _Sums.of(op, graph)) is not None}
+        return dce(rewritten(graph, lambda b, op: found[op].emit(b) if op in found else None)) if found else graph
+
+
+@dataclass(frozen=True)
+class _Left:
+    """Bytes less a zero point, in another order of their dimensions perhaps."""
+
+    bytes: Value
+    zero: Value | None = None
+    permutation: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, value: Value, graph: Graph) -> _Left | None:
+        """What a value in f64 is made of."""
+        op = graph.producers.get(value)
+        if op is None:
+            return None
+        inner = cls.of(op.operands[0], graph) if op.name in ("transpose", "sub") else None
+        if op.name == "cast" and op.operands[0].type.dtype in _BYTES:
+            return cls(op.operands[0])
+        if op.name == "transpose" and inner is not None and inner.permutation is None:
+            return replace(inner, permutation=op.attributes["permutation"])
+        if op.name == "sub" and inner == cls(inner.bytes if inner else value) and _is_byte(op.operands[1], graph):
+            return replace(inner, zero=op.operands[1])
+        return None
+
+    def emit(self, b: Rewriter, **at: Any) -> Value:
+        """The bytes with their zero point, in this order."""
+        x = b[self.bytes]
+        return x if self.permutation is None else b.emit("transpose", x, permutation=self.permutation, **at)
+
+
+def _known(value: Value, graph: Graph) -> Array | None:
+    """The numbers of a constant."""
+    op = graph.producers.get(value)
+    return None if op is None or op.name != "constant" else np.asarray(op.attributes["value"])
+
+
+def _is_byte(value: Value, graph: Graph) -> bool:
+    """True for one number that a byte holds."""
+    if value.type.size != 1:
+        return False
+    known = _known(value, graph)
+    if known is not None:
+        number = float(known.reshape(()))
+        return number == np.trunc(number) and -128 <= number <= 255
+    op = graph.producers.get(value)
+    if op is None or op.name not in ("cast", "reshape"):
+        return False
+    return op.operands[0].type.dtype in _BYTES or _is_byte(op.operands[0], graph)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of products of bytes and a constant."""
+
+    cast: Operation
+    """Of the sums in f64 to i32."""
+    contraction: Operation
+    left: _Left
+    weight: Array
+    weight_zero: int
+    missing: Array | None
+    """What is to be taken away: the sums of weights, for each place if they differ; None for nothing."""
+    factor: Value | None
+    """The zero point, by which `missing` is multiplied; None where it is known, and is multiplied already."""
+
+    @classmethod
+    def of(cls, op: Operation, graph: Graph) -> Self | None:
+        """What a cast is applied to, if these are such sums."""
+        contraction = graph.producers.get(op.operands[0]) if op.name == "cast" else None
+        if contraction is None or op.result.type.dtype is not DType.I32 or not op.result.type.size:
+            return None
+        if type(contraction.operator) not in _SUMS or len(contraction.operands) != 2:
+            return None
+        left, weight = _Left.of(contraction.operands[0], graph), _known(contraction.operands[1], graph)
+        if contraction.result.type.dtype is not DType.F64 or left is None or weight is None or not weight.size:
+            return None
+        low, high, depth = weight.min(), weight.max(), weight.size // weight.shape[-1]
+        whole = np.array_equal(weight, np.trunc(weight)) and high - low <= 255 and max(-low, high) <= 255
+        if not whole or depth * FARTHEST_PRODUCT >= 1 << 31:
+            return None
+        zero = int(np.clip(0, -128 - low, 127 - high))
+        if left.zero is None:
+            return cls(op, contraction, left, weight, zero, None, None)
+        sums, known = _sums_of_weights(contraction, weight), _known(left.zero, graph)
+        if sums is None:
+            return None
+        factor, times = (left.zero, 1) if known is None else (None, int(known.reshape(())))
+        return cls(op, contraction, left, weight, zero, sums * np.int32(times), factor)
+
+    def emit(self, b: Rewriter) -> Value:
+        """The sums as integers."""
+        op = self.contraction
+        at: Any = {"location": op.location}
+        weight = b.constant((self.weight + self.weight_zero).astype(np.int8), op.location)
+        given = {**op.attributes, "x_zero": 0, "weight_zero": self.weight_zero}
+        x, kind, name = self.left.emit(b, **at), _SUMS[type(op.operator)], self.cast.result.name
+        if self.missing is None:
+            return b.emit(kind, x, weight, **given, **at, name=name)
+        total, missing = b.emit(kind, x, weight, **given, **at), b.constant(self.missing, op.location)
+        if self.factor is not None:
+            missing = b.emit("mul", missing, b.emit("cast", b[self.factor], dtype="i32", **at), **at)
+        return b.emit("sub", total, missing, **at, name=name)
+
+
+def _sums_of_weights(op: Operation, weight: Array) -> Array | None:
+    """Those that a result is made of: for each filter, or for each place and filter; None if these are too many."""
+    padded = isinstance(op.operator, Conv2D) and any(
+        pads != (0, 0) for pads in op.operator.window(op.operands[0].type, op.operands[1].type, op.attributes).padding
+    )
+    if not padded:
+        per_filter: Array = weight.sum(axis=tuple(range(weight.ndim - 1))).astype(np.int32)
+        return per_filter
+    image = op.operands[0].type.shape[1:]
+    if np.prod(op.result.type.shape[1:]) > MOST_PLACES:
+        return None
+    (places,) = op.operator.evaluate((np.ones((1, *image)), weight), op.attributes)
+    sums: Array = places.astype(np.int32)
+    return sums
+
+
+sum_bytes = SumBytes()
