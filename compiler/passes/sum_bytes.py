@@ -17,6 +17,7 @@ from .dce import dce
 
 _BYTES = (DType.I8, DType.U8)
 _SUMS = {Dense: "dense_sum", Conv2D: "conv2d_sum"}
+_MOVES = ("transpose", "reshape")
 FARTHEST_PRODUCT = 255 * 255
 """Of two bytes without their zero points."""
 MOST_PLACES = 1 << 20
@@ -56,11 +57,12 @@ class SumBytes(Pass):
 
 @dataclass(frozen=True)
 class _Left:
-    """Bytes less a zero point, in another order of their dimensions perhaps."""
+    """Bytes less a zero point, in another order or shape perhaps."""
 
     bytes: Value
     zero: Value | None = None
-    permutation: tuple[int, ...] | None = None
+    moves: tuple[Operation, ...] = ()
+    """What brings them into this order and shape, one after the other."""
 
     @classmethod
     def of(cls, value: Value, graph: Graph) -> _Left | None:
@@ -68,25 +70,29 @@ class _Left:
         op = graph.producers.get(value)
         if op is None:
             return None
-        inner = cls.of(op.operands[0], graph) if op.name in ("transpose", "sub") else None
         if op.name == "cast" and op.operands[0].type.dtype in _BYTES:
             return cls(op.operands[0])
-        if op.name == "transpose" and inner is not None and inner.permutation is None:
-            return replace(inner, permutation=op.attributes["permutation"])
-        if op.name == "sub" and inner == cls(inner.bytes if inner else value) and _is_byte(op.operands[1], graph):
-            return replace(inner, zero=op.operands[1])
-        return None
+        inner = cls.of(op.operands[0], graph) if op.name in (*_MOVES, "sub") else None
+        if inner is None or op.name in _MOVES:
+            return inner and replace(inner, moves=(*inner.moves, op))
+        alone = inner.zero is None and op.result.type.shape == op.operands[0].type.shape
+        return replace(inner, zero=op.operands[1]) if alone and _is_byte(op.operands[1], graph) else None
 
-    def emit(self, b: Rewriter, **at: Any) -> Value:
-        """The bytes with their zero point, in this order."""
+    def emit(self, b: Rewriter) -> Value:
+        """The bytes with their zero point, in this order and shape."""
         x = b[self.bytes]
-        return x if self.permutation is None else b.emit("transpose", x, permutation=self.permutation, **at)
+        for op in self.moves:
+            x = b.operation(op.operator, (x,), op.attributes, location=op.location).result
+        return x
 
 
 def _known(value: Value, graph: Graph) -> Array | None:
-    """The numbers of a constant."""
+    """The numbers of a constant, or of what is made of constants: large ones aren't folded."""
     op = graph.producers.get(value)
-    return None if op is None or op.name != "constant" else np.asarray(op.attributes["value"])
+    if op is None or op.name not in ("constant", "cast", "sub", *_MOVES):
+        return None
+    operands = tuple(known for v in op.operands if (known := _known(v, graph)) is not None)
+    return np.asarray(op.operator.evaluate(operands, op.attributes)[0]) if len(operands) == len(op.operands) else None
 
 
 def _is_byte(value: Value, graph: Graph) -> bool:
@@ -148,7 +154,7 @@ class _Sums:
         at: Any = {"location": op.location}
         weight = b.constant((self.weight + self.weight_zero).astype(np.int8), op.location)
         given = {**op.attributes, "x_zero": 0, "weight_zero": self.weight_zero}
-        x, kind, name = self.left.emit(b, **at), _SUMS[type(op.operator)], self.cast.result.name
+        x, kind, name = self.left.emit(b), _SUMS[type(op.operator)], self.cast.result.name
         if self.missing is None:
             return b.emit(kind, x, weight, **given, **at, name=name)
         total, missing = b.emit(kind, x, weight, **given, **at), b.constant(self.missing, op.location)

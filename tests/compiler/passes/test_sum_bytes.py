@@ -106,3 +106,21 @@ def test_it_is_part_of_inference() -> None:
     graph, _ = _graph("dense", DType.U8, "computed", (0, 256), {})
     names = [op.name for op in run(graph, pipelines.INFERENCE).operations]
     assert "dense" not in names
+
+
+def test_weights_too_large_to_be_folded_are_known_all_the_same() -> None:
+    """As readers of ONNX files leave them: bytes, less a zero point, in another order; inputs have another shape."""
+    rng, b = np.random.default_rng(7), GraphBuilder("net")
+    x, bytes_ = b.input("x", TensorType(DType.U8, (2, 1, 6, 5))), rng.integers(0, 256, (4, 1, 3, 3), np.uint8)
+    zero = b.constant(np.array(120.0))
+    image = b.emit(
+        "reshape", b.emit("sub", b.emit("cast", x, dtype="f64"), b.constant(np.array(9.0))), shape=(2, 6, 5, 1)
+    )
+    weight = b.emit("sub", b.emit("cast", b.constant(bytes_), dtype="f64"), zero)
+    weight = b.emit("transpose", weight, permutation=(2, 3, 1, 0))
+    sums = b.emit("conv2d", image, weight, strides=(1, 1), padding="same", dilations=(1, 1))
+    graph = b.finish([b.emit("cast", sums, dtype="i32")])
+    inputs = [rng.integers(0, 256, (2, 1, 6, 5), np.uint8)]
+    result = run(graph, [sum_bytes])
+    assert [op.name for op in result.operations if op.name != "constant"] == ["reshape", "conv2d_sum", "sub"]
+    np.testing.assert_array_equal(evaluate(result, inputs)[0], evaluate(graph, inputs)[0])
