@@ -368,7 +368,9 @@ def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Sc
     if not group.anchor.operator.contraction or not group.anchor.result.type.dtype.is_float:
         return ()
     group = as_stored(group)
-    if any(v not in group.outer for v in group.anchor.operands) or group.anchor.attributes.get("groups", 1) > 1:
+    operands, bias = group.anchor.operands[:2], group.anchor.operands[2:]
+    known = all(v in group.outer for v in operands) and all(v in group.outer or v in group.constants for v in bias)
+    if not known or group.anchor.attributes.get("groups", 1) > 1:
         return ()
     found = walks(group)
     if not found or target.is_scarce:

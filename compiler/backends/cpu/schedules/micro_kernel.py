@@ -280,10 +280,18 @@ class MicroKernel:
         channels = self.o.group.result.type.shape[-1]
         constants = loaded_once(block, self.o.names, self.o.extras, channels, channel, width)
         store = partial(self._store, Channels(tile, channel, width, constants))
-        if self.o.bias is None or not self.o.dtype.is_float:
+        bias = self._late_bias(block, channel, width) if self.o.dtype.is_float else None
+        if bias is None:
             return block, store
-        bias = let(block, name("bias"), Load(self.o.bias, (channel,), width))
         return block, lambda r, s, total: store(r, s, total + bias)
+
+    def _late_bias(self, block: list[Stmt], channel: Expr, width: int) -> Expr | None:
+        """What is added to sums that started from zero; a bias of one element may be a number of the program."""
+        if self.o.bias is not None:
+            return let(block, self.o.names.fresh("bias"), Load(self.o.bias, (channel,), width))
+        group = self.o.group
+        numbers = [group.constants[v] for v in group.anchor.operands[2:] if v in group.constants]
+        return Const(numbers[0], self.o.dtype, width) if numbers else None
 
     @property
     def _summed(self) -> Value:
