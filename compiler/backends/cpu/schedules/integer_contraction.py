@@ -253,13 +253,13 @@ class DotMicroKernel(MicroKernel):
         block, store = super()._begin(tile, first, single, step, v)
         if self.dot.rescaling is None:
             return block, store
-        names, width = self.dot.names, single * step
-        channel = let(block, names.fresh("c"), self.channels[first] + v * width)
+        return block, self.dot.rescaling.before(store, self.dot.names, self._fields(block, first, single * step, v))
 
-        def field(number: int) -> Expr:
-            return let(block, names.fresh("f"), self.dot.number(number, channel, width))
-
-        return block, self.dot.rescaling.before(store, names, field)
+    def _fields(self, block: list[Stmt], first: int, width: int, v: Expr) -> Callable[[int], Expr]:
+        """What loads numbers of the table for the v-th vector of channels from the first on."""
+        fresh = self.dot.names.fresh
+        channel = let(block, fresh("c"), self.channels[first] + v * width)
+        return lambda number: let(block, fresh("f"), self.dot.number(number, channel, width))
 
     @property
     def _summed(self) -> Value:

@@ -32,7 +32,6 @@ from ....lowering.kernel import Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop
 from ....targets.target import DotProduct, Target
 from ....types import DType
-from .epilogue import Finish
 from .geometry import Walk, walks
 from .integer_contraction import DotEmitter, DotMicroKernel, serves
 from .micro_kernel import MicroKernel
@@ -192,14 +191,8 @@ class PairMicroKernel(DotMicroKernel):
             self.fields[field] = let(block, o.names.fresh("f"), Load(o.table, at, 2))
         return let(block, o.names.fresh("f"), Spread(self.fields[field], 1, 1, 1, place))
 
-    def _begin(
-        self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr
-    ) -> tuple[list[Stmt], Finish]:
-        block, store = super()._begin(tile, first, single, step, v)
-        rescaling = self.pairs.rescaling
-        if rescaling is None:
-            return block, store
-        return block, rescaling.before(store, self.pairs.names, lambda number: self._field(block, number, v + first))
+    def _fields(self, block: list[Stmt], first: int, width: int, v: Expr) -> Callable[[int], Expr]:
+        return lambda number: self._field(block, number, v + first)
 
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         self.block += unrolled("k", self.pairs.steps, partial(self._multiply, j))
