@@ -7,8 +7,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
+
+pytest.importorskip("onnx")
+
+import onnx
 from onnx import TensorProto, helper
 
 
