@@ -23,12 +23,10 @@ from google.protobuf.message import DecodeError
 from public_files import RIGHT, Record, file_parser, in_copy, run_steps
 from public_onnx_choices import with_choices
 from public_onnx_inputs import Input, calls_to_try, inputs_of, sizes_of_weights, sizes_to_try
-from public_verdicts import Array, Calls, are_equal, described, judged, listed, reasons_of, share
+from public_verdicts import Array, Calls, are_equal, first_difference, judged, listed, reasons_of
 
 import netc
 from netc.compiler.errors import NetcError, Note
-from netc.compiler.graph.interpreter import evaluate_operation
-from netc.compiler.ops.opaque import runnable
 from netc.frontend.onnx.reader import UnknownInputsError
 from netc.runtime.measure import profile_rows
 
@@ -326,19 +324,7 @@ def _blame(program: netc.Program, row: Sequence[Array]) -> list[str]:
 def _first_difference(case: Case, graph: netc.Graph) -> str:
     """The first named tensor in which the interpreter and ONNX Runtime without optimizations differ."""
     tensors = in_copy(lambda: _tensors(case), "ONNX Runtime")
-    if isinstance(tensors, str):
-        return tensors
-    graph = runnable(graph)
-    values = dict(zip(graph.inputs, case.rows()[0], strict=True))
-    for op in graph.operations:
-        for value, array in zip(op.results, evaluate_operation(op, tuple(values[v] for v in op.operands)), strict=True):
-            values[value] = got = np.asarray(array)
-            wanted = tensors.get(value.name or "")
-            is_like = wanted is not None and wanted.shape == got.shape and wanted.dtype == got.dtype
-            if wanted is not None and is_like and share(wanted, got, wanted) > 1:
-                types = ", ".join(str(v.type) for v in op.operands)
-                return f"{op.name} `{value.name}` of {types}: {described(wanted, got)}"
-    return "none in the interpreter"
+    return tensors if isinstance(tensors, str) else first_difference(tensors, graph, case.rows()[0])
 
 
 def _tensors(case: Case) -> dict[str, Array]:

@@ -21,7 +21,18 @@ from typing import Any
 import numpy as np
 from public_files import Record, file_parser, in_copy, run_steps
 from public_tflite_places import with_places
-from public_verdicts import Array, Calls, are_equal, described, judged, listed, reason, reasons_of, share
+from public_verdicts import (
+    Array,
+    Calls,
+    are_equal,
+    described,
+    first_difference,
+    judged,
+    listed,
+    reason,
+    reasons_of,
+    share,
+)
 
 import netc
 from netc.compiler.errors import NetcError
@@ -286,23 +297,8 @@ def _compiled(op: Any, operands: Sequence[Array]) -> tuple[Array, ...]:
 
 def _first_difference(path: Path, graph: Any, row: Sequence[Array]) -> str:
     """The first named tensor in which the interpreter and LiteRT's reference differ."""
-    from netc.compiler.graph.interpreter import evaluate_operation
-    from netc.compiler.ops.opaque import runnable
-
     tensors = in_copy(lambda: _tensors(path, row), "LiteRT")
-    if isinstance(tensors, str):
-        return tensors
-    graph = runnable(graph)
-    values = dict(zip(graph.inputs, row, strict=True))
-    for op in graph.operations:
-        for value, array in zip(op.results, evaluate_operation(op, tuple(values[v] for v in op.operands)), strict=True):
-            values[value] = got = np.asarray(array)
-            wanted = tensors.get(value.name or "")
-            is_like = wanted is not None and wanted.shape == got.shape and wanted.dtype == got.dtype
-            if wanted is not None and is_like and share(wanted, got, wanted) > 1:
-                types = ", ".join(str(v.type) for v in op.operands)
-                return f"{op.name} `{value.name}` of {types}: {described(wanted, got)}"
-    return "none in the interpreter"
+    return tensors if isinstance(tensors, str) else first_difference(tensors, graph, row)
 
 
 def _tensors(path: Path, row: Sequence[Array]) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from public_files import Record
 
 from netc.compiler.errors import NetcError
+from netc.compiler.graph.ir import Graph
 
 Array = NDArray[Any]
 Calls = list[list[Array]]
@@ -93,6 +95,24 @@ def described(a: Array, b: Array) -> str:
     return (
         f"{a.dtype}{list(a.shape)}, {np.count_nonzero(wrong)} of {a.size} differ, by up to {most:.3g} (of {extent:.3g})"
     )
+
+
+def first_difference(tensors: Mapping[str, Array], graph: Graph, row: Sequence[Array]) -> str:
+    """The first tensor, of those that another runtime has under their names, in which the interpreter differs."""
+    from netc.compiler.graph.interpreter import evaluate_operation
+    from netc.compiler.ops.opaque import runnable
+
+    graph = runnable(graph)
+    values = dict(zip(graph.inputs, row, strict=True))
+    for op in graph.operations:
+        for value, array in zip(op.results, evaluate_operation(op, tuple(values[v] for v in op.operands)), strict=True):
+            values[value] = got = np.asarray(array)
+            wanted = tensors.get(value.name or "")
+            is_like = wanted is not None and wanted.shape == got.shape and wanted.dtype == got.dtype
+            if wanted is not None and is_like and share(wanted, got, wanted) > 1:
+                types = ", ".join(str(v.type) for v in op.operands)
+                return f"{op.name} `{value.name}` of {types}: {described(wanted, got)}"
+    return "none in the interpreter"
 
 
 def reasons_of(error: NetcError) -> list[str]:
