@@ -174,7 +174,6 @@ class Shapes:
     )
     """What `_kernel` has found: most micro-kernels stand in several cuts."""
 
-    @lru_cache(maxsize=1024)  # noqa: B019 (no more than that; layers that differ in scales only are alike)
     def best(self) -> tuple[Tile, bool, float]:
         """The quickest tile, whether tiles of channels go outside with it, and the estimated cycles."""
         timed = [(cycles, not order, cut.tile) for cut, times in self.timed() for order, cycles in enumerate(times)]
@@ -272,5 +271,5 @@ class Shapes:
 
 @lru_cache(maxsize=128)
 def _timed_alone(shapes: Shapes) -> list[tuple[Cut, tuple[float, float]]]:
-    """All cuts, with the cycles of one thread: layers of a network are alike, and each is asked about twice."""
+    """All cuts, with the cycles of one thread: layers that differ in scales only are alike, and passes ask, too."""
     return [(cut, shapes.cycles(cut)) for cut in shapes.cuts()]
