@@ -4,7 +4,7 @@ An input may be taken, or refused by a `NetcError`. Counted are other exceptions
 crashes, inputs that take more than 5 seconds of processor time, and workers that grow beyond a gigabyte. Mutated TFLite
 files that are read and small are compiled and run, too (one of `--run-every`).
 
-    python benchmarks/fuzz.py                             # all kinds with the counts of RESULTS.md: an hour or two
+    python benchmarks/fuzz.py                             # all kinds with the counts of results/robustness.md: an hour or two
     python benchmarks/fuzz.py networks texts --count 500 --seed 7
     python benchmarks/fuzz.py pictures --only 1234        # one input again, with its traceback
 
@@ -241,7 +241,7 @@ def _again(kind: str, seed: int, number: int) -> None:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS) + "; default: all")
-    options.add_argument("--count", type=int, help="inputs of each kind; default: as many as in RESULTS.md")
+    options.add_argument("--count", type=int, help="inputs of each kind; default: as many as in results/robustness.md")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--run-every", type=int, default=20, metavar="N", help="compile and run one of N flatbuffers")
     options.add_argument("--keep", metavar="DIR", help="write inputs that failed there")

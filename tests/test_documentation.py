@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("architecture.md", "command-line.md")
 COMMAND = re.compile(r"^```\n(\$ (.*)\n)[^`]*?```$", re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n((?!\$).*?)```\n)?", re.MULTILINE | re.DOTALL)
+FOLDERS = (".", "docs", "benchmarks", "benchmarks/results", "editors", "models")
+MARKDOWN = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
+BLOCK = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 README_DATA = """\
 import numpy as np
 import netc
@@ -80,6 +84,16 @@ def test_glossary_is_in_order_and_defines_each_word_once() -> None:
     assert {"facet", "graph", "layer", "margin", "operator", "schedule", "target", "trait"} <= set(words)
 
 
+@pytest.mark.parametrize("page", MARKDOWN, ids=str)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    path = ROOT / page
+    for target in LINK.findall(BLOCK.sub("", path.read_text(encoding="utf-8"))):
+        file, _, heading = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), target
+        assert not heading or heading in _anchors(there), target
+
+
 def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path))
     (example,) = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
@@ -112,6 +126,12 @@ def test_options_are_explained() -> None:
         for option in command.params:
             if isinstance(option, click.Option):
                 assert any(f"`{o}" in text for o in option.opts), f"{option.opts} of netc {name} is not explained"
+
+
+def _anchors(page: Path) -> set[str]:
+    """What follows `#` in a link to one of the headings of a page, as GitHub writes it."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _shell(command: str, folder: Path) -> str:
