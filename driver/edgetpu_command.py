@@ -15,19 +15,20 @@ from .compiler.quantization import quantized_activation, states_scales
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, facts_of_file, run_compiler, write_report
 from .frontend import FORMATS, format_of
 from .notes import open_noted, warnings_for_people
+from .options import NetworkOptions
 from .output import echo, progress_bar
 from .pipeline import load
 
 
-def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
+def compile_for_edgetpu(network: NetworkOptions, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
     """Write the TFLite file, predict what the Edge TPU does with it, call the real compiler, and say all that."""
-    _refuse_batch(options["batch"])
+    _refuse_batch(network.batch)
     release = Release.parse(options["release"]) if options["release"] else LATEST
-    if format_of(model) is FORMATS["tflite"]:
-        file, rewritten, prediction = _ready_model(model, output, options, release)
+    if format_of(network.model) is FORMATS["tflite"]:
+        file, rewritten, prediction = _ready_model(network, output, options, release)
     else:
         with warnings_for_people():
-            file, rewritten, prediction = _quantized_model(model, output, options, release)
+            file, rewritten, prediction = _quantized_model(network, output, options, release)
     run = run_compiler(file)
     more = {"file": str(file), "rewritten": dict(rewritten), "compiler": _run_data(prediction, run)}
     if options["report"]:
@@ -48,17 +49,18 @@ def _refuse_batch(batch: int) -> None:
 _Model = tuple[Path, Mapping[str, int], Report]
 
 
-def _ready_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
+def _ready_model(asked: NetworkOptions, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
     """A TFLite file as it is."""
-    if output or any(options[name] for name in ("net", "settings", "preprocess", "weights", "calibrate", "equalize")):
-        raise NetcError(f"{model} is a TFLite file: it is predicted and compiled as it is, without other options")
-    file = Path(model)
+    others = (options[name] for name in ("preprocess", "weights", "calibrate", "equalize"))
+    if output or asked.net or asked.settings or any(others):
+        raise NetcError(f"{asked.model} is a TFLite file: it is predicted and compiled as it is, without other options")
+    file = Path(asked.model)
     return file, {}, predict(facts_of_file(file), release)
 
 
-def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
+def _quantized_model(asked: NetworkOptions, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
     """The TFLite file that is made of a float network, or of one that is quantized already."""
-    network = load(model, net=options["net"], settings=options["settings"], preprocess=options["preprocess"])
+    network = load(asked.model, **asked.reading, preprocess=options["preprocess"])
     _refuse_batch(network.attributes.get("batch", 1))
     needed = [("weights", "--weights FILE.safetensors", bool(network.weights))]
     is_quantized = states_scales(network) or quantized_activation(network) is not None
@@ -68,7 +70,7 @@ def _quantized_model(model: str, output: str | None, options: Mapping[str, Any],
             hint = "`netc check --target edgetpu` predicts without weights or samples"
             raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
         if options[name] and not is_needed:
-            raise NetcError(f"{model} has them already: it takes no --{name}")
+            raise NetcError(f"{asked.model} has them already: it takes no --{name}")
     count = options["samples"]
     samples = open_noted(options["calibrate"], count, network) if options["calibrate"] else None
     with progress_bar(count, "calibrating") as bar:
@@ -79,7 +81,7 @@ def _quantized_model(model: str, output: str | None, options: Mapping[str, Any],
             method=options["method"],
             limit=count,
             equalized=options["equalize"],
-            model=model,
+            model=asked.model,
             threads=options["threads"],
             progress=lambda done: bar.update(done - bar.pos),
         )

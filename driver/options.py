@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -24,6 +27,23 @@ def combine(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorate
         for decorator in reversed(decorators):
             function = decorator(function)
         return function
+
+    return apply
+
+
+def gathered(**kinds: Callable[..., object]) -> Callable[[Decorated], Decorated]:
+    """A decorator that makes one argument of several options: `name=kind` of those that `kind` has as parameters."""
+
+    def apply(function: Decorated) -> Decorated:
+        @wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            values = {
+                name: kind(**{option: options.pop(option) for option in signature(kind).parameters})
+                for name, kind in kinds.items()
+            }
+            return function(*arguments, **values, **options)
+
+        return cast(Decorated, call)
 
     return apply
 
@@ -130,7 +150,24 @@ reading_options = combine(
 )
 """How a file is read: the same for all commands that take a network."""
 
-network_options = combine(click.argument("model"), reading_options)
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What names a network: a file or a shipped net, which net of the file, and sizes that it leaves open."""
+
+    model: str
+    net: str | None
+    settings: dict[str, object]
+    batch: int
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the file is read: what `netc.load` and a `Request` take beside the model."""
+        return {"net": self.net, "settings": self.settings, "batch": self.batch}
+
+
+network_options = combine(click.argument("model"), reading_options, gathered(network=NetworkOptions))
+"""The command gets a `network`, of `NetworkOptions`."""
 
 target_options = combine(
     click.option("--threads", type=click.IntRange(1, 1024), help="Worker threads; default: one per core."),

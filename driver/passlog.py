@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import click
 
+from .compiler import passes
 from .compiler.errors import NetcError, near_miss
-from .compiler.passes import PASSES, Observer, Timing, print_after, print_changed, record_timings
-from .options import combine
+from .compiler.passes import PASSES, Observer, Timing
+from .options import combine, gathered
 from .output import duration, echo, format_table
 from .pipeline import StageReport
-
-pass_options: Callable[[Callable[..., Any]], Callable[..., Any]] = combine(
-    click.option("--print-after", multiple=True, metavar="PASS", help="Print the graph after this pass, or `all`."),
-    click.option("--print-changed", is_flag=True, help="Print the graph after each pass that changed it."),
-    click.option("--time-passes", is_flag=True, help="Say how long each pass took."),
-)
 
 
 class PassLog:
     """What the three options ask for, as observers of a pass manager."""
 
-    def __init__(self, after: Collection[str], changed: bool, time: bool) -> None:
-        for name in after:
+    def __init__(
+        self, print_after: Collection[str] = (), print_changed: bool = False, time_passes: bool = False
+    ) -> None:
+        for name in print_after:
             if name != "all" and name not in PASSES:
                 raise NetcError(f"--print-after: there is no pass `{name}`", hint=near_miss(name, PASSES))
         self._timings: list[Timing] = []
-        self._time = time
-        self.observers: list[Observer] = [record_timings(self._timings)]
-        if after:
-            self.observers.append(print_after(_write, after))
-        if changed:
-            self.observers.append(print_changed(_write))
+        self._time = time_passes
+        self.observers: list[Observer] = [passes.record_timings(self._timings)]
+        if print_after:
+            self.observers.append(passes.print_after(_write, print_after))
+        if print_changed:
+            self.observers.append(passes.print_changed(_write))
 
     def report(self, stages: Sequence[StageReport] = ()) -> None:
         """Write the times of the passes, and of the stages that they are one of, if they were asked for."""
@@ -43,6 +39,15 @@ class PassLog:
             rows = [(t.name, duration(t.seconds), str(t.operations)) for t in self._timings]
             total = duration(sum(t.seconds for t in self._timings))
             echo(format_table(("pass", "time", "operations left"), rows, ("total", total, "")), nl=False, err=True)
+
+
+pass_options = combine(
+    click.option("--print-after", multiple=True, metavar="PASS", help="Print the graph after this pass, or `all`."),
+    click.option("--print-changed", is_flag=True, help="Print the graph after each pass that changed it."),
+    click.option("--time-passes", is_flag=True, help="Say how long each pass took."),
+    gathered(log=PassLog),
+)
+"""The command gets a `log`, a `PassLog`."""
 
 
 def stage_table(stages: Sequence[StageReport]) -> str:

@@ -1,13 +1,17 @@
-"""The options of `netc train`, by what they are about."""
+"""The options of `netc train`, by what they are about, and what the command gets of them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
+from .compiler.errors import NetcError
 from .options import (
     allow_import_option,
     background_option,
     combine,
+    gathered,
     output_option,
     preprocess_option,
     settings_option,
@@ -15,9 +19,12 @@ from .options import (
 )
 from .passlog import pass_options
 from .pipeline import STAGES
-from .plan import IMAGENET
-from .recipe import FINE_TUNING
+from .plan import IMAGENET, parse_network
+from .recipe import FINE_TUNING, TrainingRecipe
+from .runtime.parallel.model import Network
 from .runtime.parallel.watch import PATIENCE_SECONDS
+from .runtime.parallel.world import World
+from .runtime.training.loop import LoopOptions
 from .training import QAT
 
 setup_options = combine(
@@ -83,6 +90,30 @@ resource_options = combine(
 )
 """What the training may take."""
 
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run reads and writes, how often, and who helps."""
+
+    data_dir: str | None
+    workers: int | None
+    run_dir: str | None
+    resume: str | None
+    log_every: int
+    save_every: int | None
+    save_seconds: float
+    patience: float
+
+    def workers_of(self, world: World) -> int:
+        """Processes that decode pictures."""
+        return world.cores if self.workers is None else self.workers
+
+    def loop(self, recipe: TrainingRecipe) -> LoopOptions:
+        """What the training loop is told."""
+        averaged = recipe.ema is not None
+        return LoopOptions(recipe.epochs, self.log_every, self.save_every, self.save_seconds, averaged)
+
+
 run_options = combine(
     click.option("--run-dir", metavar="FOLDER", help="Keep the run here; default: runs/NET-DATE-TIME."),
     click.option("--resume", metavar="RUN", help="Go on with this run."),
@@ -110,6 +141,22 @@ run_options = combine(
 )
 """What a run leaves behind, and how ranks work together."""
 
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Whether training is predicted, and for what."""
+
+    plan: bool
+    ranks: int
+    network: str
+    latency: float
+    samples: int
+
+    def parsed_network(self) -> Network:
+        """What connects the ranks."""
+        return parse_network(self.network, self.latency)
+
+
 plan_options = combine(
     click.option("--plan", is_flag=True, help="Don't train: measure a step here, predict it for many ranks."),
     click.option("--ranks", type=click.IntRange(1, 1 << 20), default=1024, show_default=True, help="Of --plan: up to."),
@@ -118,12 +165,28 @@ plan_options = combine(
     click.option(
         "--samples", type=click.IntRange(1), default=IMAGENET, show_default=True, help="Of --plan: of an epoch."
     ),
+    gathered(prediction=PlanOptions),
 )
 """Of a prediction in place of a training."""
+
+
+@dataclass(frozen=True)
+class EmitOptions:
+    """Which stage of the step is written in place of a training, and where."""
+
+    emit: str | None
+    output: str | None
+
+    def check(self) -> None:
+        """Raise `NetcError` for a file of which nothing says what belongs into it."""
+        if self.output and not self.emit:
+            raise NetcError("-o needs --emit", hint="for example --emit object -o step.o")
+
 
 emit_options = combine(
     click.option("--emit", type=click.Choice(STAGES), help="Write this stage of the training step; don't train."),
     output_option,
     pass_options,
+    gathered(emitted=EmitOptions),
 )
 """Of stages of the step in place of a training."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import click
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from ..compiler.precision import F32
 from ..compiler.signature import Array, Network
 from ..options import (
+    NetworkOptions,
     json_option,
     network_options,
     precision_option,
@@ -34,12 +34,9 @@ from ..runtime.measure import ProfileRow, Timing, benchmark, peak_flops, profile
 @click.option("--profile", is_flag=True, help="Also print a table of times by operator.")
 @json_option
 def bench_command(
-    model: str,
-    net: str | None,
-    settings: dict[str, object],
+    network: NetworkOptions,
     weights: str | None,
     seed: int,
-    batch: int,
     threads: int | None,
     cpu: str | None,
     precision: str,
@@ -53,8 +50,9 @@ def bench_command(
     percentile of the run time, and the arithmetic rate, also as a share of what this machine was measured to reach.
     """
     target = target_of(cpu)
-    given: dict[str, Any] = {"weights": weights, "net": net, "settings": settings, "precision": precision}
-    made = ready(model, batch=batch, seed=seed, threads=threads, cpu=cpu, **given)
+    made = ready(
+        network.model, **network.reading, weights=weights, seed=seed, threads=threads, cpu=cpu, precision=precision
+    )
     with made.program as program:
         inputs = random_inputs(made.network)
         timing = benchmark(lambda: program(*inputs), seconds)

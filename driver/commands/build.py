@@ -14,7 +14,7 @@ from ..compiler.training import parse_rates
 from ..frontend import FORMATS, format_of, load_recipe
 from ..library import Choices, Library, write_library
 from ..notes import show_notes
-from ..options import combine, json_option, network_options, preprocess_option, weights_options
+from ..options import NetworkOptions, combine, json_option, network_options, preprocess_option, weights_options
 from ..output import echo
 from ..pipeline import Request
 from ..recipe import read_setting
@@ -62,7 +62,9 @@ training_options = combine(
 @click.option("--selftest/--no-selftest", default=True, show_default=True, help="A function that tests the library.")
 @training_options
 @json_option
-def build_command(model: str, output: str, as_json: bool, target: str, train: bool, **options: Any) -> None:
+def build_command(
+    network: NetworkOptions, output: str, as_json: bool, target: str, train: bool, **options: Any
+) -> None:
     """Write a net as a library for C, which needs neither Python nor netc.
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. DIR gets a header, an object, a static
@@ -71,19 +73,19 @@ def build_command(model: str, output: str, as_json: bool, target: str, train: bo
     With --train the library makes training steps on batches of --batch samples. The loss is that of the net's own
     recipe, if it has one, the optimizer otherwise plain SGD with momentum.
     """
-    given = {name: options[name] for name in ("net", "batch", "settings", "threads", "weights", "seed", "preprocess")}
-    given["inputs_in_arena"] = options["inputs_in_workspace"]
-    training = _training(model, train, options)
-    request: Request = Request(model, **given, cpu=target)
+    given = {name: options[name] for name in ("threads", "weights", "seed", "preprocess")}
+    given |= {**network.reading, "cpu": target, "inputs_in_arena": options["inputs_in_workspace"]}
+    training = _training(network, train, options)
+    request: Request = Request(network.model, **given)
     if training is not None:
-        request = TrainingRequest(model, **given, cpu=target, **training)
+        request = TrainingRequest(network.model, **given, **training)
     names = ("prefix", "embed_weights", "weights_section", "selftest", "ram")
     library = write_library(request, output, target, Choices(**{name: options[name] for name in names}))
     show_notes(*library.notes)
     echo(json.dumps(_summary(library), indent=1) if as_json else _report(library), nl=as_json)
 
 
-def _training(model: str, train: bool, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _training(network: NetworkOptions, train: bool, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The settings of a training step; None if none is wanted."""
     given = {name: options[name] for name in TRAINING if options[name] not in (None, ())}
     if not train:
@@ -93,7 +95,7 @@ def _training(model: str, train: bool, options: Mapping[str, Any]) -> Mapping[st
         return None
     if "lr" in given:
         given["rates"] = parse_rates(given.pop("lr"))
-    written = load_recipe(model, net=options["net"]) if format_of(model) is FORMATS["net"] else None
+    written = load_recipe(network.model, net=network.net) if format_of(network.model) is FORMATS["net"] else None
     if "loss" not in given and written is not None and "loss" in written.settings:
         given["loss"] = read_setting("loss", written.settings["loss"])
     return given

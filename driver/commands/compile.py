@@ -16,6 +16,7 @@ from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
 from ..notes import show_notes
 from ..options import (
+    NetworkOptions,
     json_option,
     network_options,
     output_option,
@@ -55,7 +56,9 @@ _FOR_CPU = ("emit", "cpu", "precision", "print_after", "print_changed", "time_pa
 @pass_options
 @json_option
 @click.pass_context
-def compile_command(context: click.Context, /, model: str, output: str | None, as_json: bool, **options: Any) -> None:
+def compile_command(
+    context: click.Context, /, network: NetworkOptions, log: PassLog, output: str | None, as_json: bool, **options: Any
+) -> None:
     """Compile a net and say what was done, stage by stage.
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. Object code stays in the cache.
@@ -67,17 +70,19 @@ def compile_command(context: click.Context, /, model: str, output: str | None, a
     unless its file holds them (a .tflite file is taken as it is); what the Edge TPU will do with the TFLite file is
     predicted, and edgetpu_compiler is called where it is installed.
     """
-    given = {name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    given = {
+        name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
     if options["target"]:
         _refuse(given.intersection(_FOR_CPU), "not for --target edgetpu")
         from ..edgetpu_command import compile_for_edgetpu
 
-        compile_for_edgetpu(model, output, as_json, options)
+        compile_for_edgetpu(network, output, as_json, options)
     else:
         _refuse(given.intersection(_FOR_DEVICE), "for --target edgetpu")
         if not (output and is_saved_name(output) and not options["emit"]):
             _refuse(given.intersection(_FOR_RUNNING), "for --target edgetpu, or for -o FILE.netc")
-        _for_cpu(model, output, as_json, options)
+        _for_cpu(network, log, output, as_json, options)
 
 
 def _refuse(names: set[str], why: str) -> None:
@@ -86,20 +91,20 @@ def _refuse(names: set[str], why: str) -> None:
         raise NetcError(f"{flags} {'is' if len(names) == 1 else 'are'} {why}")
 
 
-def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
+def _for_cpu(
+    network: NetworkOptions, log: PassLog, output: str | None, as_json: bool, options: Mapping[str, Any]
+) -> None:
     emit = options["emit"]
     saved = output if output and not emit and is_saved_name(output) else None
     if output and not emit and saved is None:
         hint = "for example --emit object -o net.o; or -o net.netc for a program with its weights"
         raise NetcError("-o needs --emit", hint=hint)
-    log = PassLog(options["print_after"], options["print_changed"], options["time_passes"])
-    taken = ("net", "batch", "settings", "threads", "cpu", "precision", "preprocess", "weights")
-    given = {name: options[name] for name in taken}
-    request = Request(model, **given, observers=tuple(log.observers), tiles=emit != "object")
+    given = {name: options[name] for name in ("threads", "cpu", "precision", "preprocess", "weights")}
+    request = Request(network.model, **network.reading, **given, observers=tuple(log.observers), tiles=emit != "object")
     until = PROGRAM if saved is not None else emit or STAGES[-1]
     compilation = build(request, until=until, whole=bool(emit))
     if saved is not None:
-        _save(compilation, model, options["weights"], saved)
+        _save(compilation, network.model, options["weights"], saved)
     if emit:
         write_result(compilation.emit(emit), output)
     elif as_json:

@@ -20,6 +20,7 @@ from ..evaluations import DetectorEvaluation, Evaluated, PairEvaluation, SingleE
 from ..frontend import FORMATS, format_of, load_recipe
 from ..losses import find_loss
 from ..options import (
+    NetworkOptions,
     background_option,
     json_option,
     network_options,
@@ -78,10 +79,7 @@ def eval_command(**options: Any) -> None:
 class _Options:
     """What the command line says, in the order of its options."""
 
-    model: str
-    net: str | None
-    settings: dict[str, object]
-    batch: int
+    network: NetworkOptions
     weights: str | None
     data: str
     data_dir: str | None
@@ -101,7 +99,7 @@ class _Options:
     def files(self) -> dict[str, str | None]:
         """Files whose contents are the same on all ranks."""
         return {
-            "model": self.model,
+            "model": self.network.model,
             "weights": self.weights,
             "compare": self.compare,
             "compare-net": self.compare_net,
@@ -110,8 +108,8 @@ class _Options:
     @property
     def choices(self) -> dict[str, object]:
         """What else decides the result."""
-        names = ("net", "settings", "preprocess", "batch", "precision", "split", "limit", "loss", "background")
-        return {name: getattr(self, name) for name in names}
+        names = ("preprocess", "precision", "split", "limit", "loss", "background")
+        return {**self.network.reading, **{name: getattr(self, name) for name in names}}
 
 
 def _evaluated(o: _Options, threads: int) -> Evaluated:
@@ -122,16 +120,16 @@ def _evaluated(o: _Options, threads: int) -> Evaluated:
         _check_objects(source, o)
     if o.compare and not isinstance(source, ObjectSource):
         return _pair(o, o.compare, source)
-    return _saved(o, source, threads) if is_saved(o.model) else _compiled(o, source, threads)
+    return _saved(o, source, threads) if is_saved(o.network.model) else _compiled(o, source, threads)
 
 
 def _pair(o: _Options, weights: str, source: Source) -> Evaluated:
     """An integer network beside the float network that it was made from, with these weights."""
     if o.precision != F32:
         raise NetcError("--precision is for one network; --compare runs two as they are")
-    integers = load(o.model, batch=o.batch)
+    integers = load(o.network.model, batch=o.network.batch)
     name = o.compare_net or _network(integers)
-    floats = float_network(name, weights, batch_of(integers), o.net, o.settings)
+    floats = float_network(name, weights, batch_of(integers), o.network.net, o.network.settings)
     labels = usable_labels(floats, name, weights, background=bool(o.background))
     show_what_is_guessed(floats, source, labels)
     check_networks(floats, integers, source, labels)
@@ -141,12 +139,12 @@ def _pair(o: _Options, weights: str, source: Source) -> Evaluated:
 def _compiled(o: _Options, source: Source | ObjectSource, threads: int) -> Evaluated:
     """A network that is compiled first."""
     given: dict[str, Any] = {"weights": o.weights, "preprocess": o.preprocess, "precision": o.precision}
-    request = Request(o.model, o.net, o.batch, o.settings, threads, o.cpu, **given)
+    request = Request(o.network.model, **o.network.reading, threads=threads, cpu=o.cpu, **given)
     graph = build(request, until="graph").graph
     refuse_state(graph, "a data set's samples are independent of each other")
     if graph.weights and not o.weights:
         raise _weights_lack()
-    labels = usable_labels(graph, o.model, o.weights, background=bool(o.background))
+    labels = usable_labels(graph, o.network.model, o.weights, background=bool(o.background))
     if isinstance(source, ObjectSource):
         return DetectorEvaluation.of(request, graph, source, labels)
     known = _loss(o, graph)
@@ -157,8 +155,9 @@ def _compiled(o: _Options, source: Source | ObjectSource, threads: int) -> Evalu
 
 def _saved(o: _Options, source: Source | ObjectSource, threads: int) -> Evaluated:
     """A saved program, which is complete."""
-    refuse_choices(o.model, o.weights, o.net, o.settings, o.cpu, o.precision)
-    made = ready(o.model, batch=o.batch, preprocess=o.preprocess, threads=threads)
+    asked = o.network
+    refuse_choices(asked.model, o.weights, asked.net, asked.settings, o.cpu, o.precision)
+    made = ready(asked.model, batch=asked.batch, preprocess=o.preprocess, threads=threads)
     network = made.network
     if network.states:
         raise NetcError(f"net {network.name} keeps a state, but a data set's samples are independent of each other")
@@ -171,15 +170,15 @@ def _saved(o: _Options, source: Source | ObjectSource, threads: int) -> Evaluate
 
 
 def _check_options(o: _Options) -> None:
-    if is_saved(o.model):
+    if is_saved(o.network.model):
         if o.compare or o.compare_net:
-            raise NetcError(f"--compare is for .tflite files, not for {o.model}")
+            raise NetcError(f"--compare is for .tflite files, not for {o.network.model}")
         return
-    kind = format_of(o.model)
+    kind = format_of(o.network.model)
     if o.compare_net and not o.compare:
         raise NetcError("--compare-net needs the float network's weights", hint="add --compare FILE")
     if o.compare and kind is not FORMATS["tflite"]:
-        raise NetcError(f"--compare is for .tflite files, not for {o.model}", hint="`netc quantize` makes one")
+        raise NetcError(f"--compare is for .tflite files, not for {o.network.model}", hint="`netc quantize` makes one")
     if not o.weights and kind is FORMATS["net"]:
         raise _weights_lack()
 
@@ -205,13 +204,13 @@ def _network(graph: Graph) -> str:
 
 def _loss(o: _Options, graph: Graph) -> Loss | None:
     """What the net was trained with: as someone says, or its recipe; None where neither does."""
-    if o.loss is not None or format_of(o.model) is not FORMATS["net"]:
-        return find_loss(o.loss, o.model, graph) if o.loss is not None else None
+    if o.loss is not None or format_of(o.network.model) is not FORMATS["net"]:
+        return find_loss(o.loss, o.network.model, graph) if o.loss is not None else None
     with suppress(NetcError):  # an unsound recipe doesn't keep a net from being evaluated
-        written = load_recipe(o.model, net=o.net)
+        written = load_recipe(o.network.model, net=o.network.net)
         expression = written.settings.get("loss") if written is not None else None
         if expression is not None:
-            loss = find_loss(read_setting("loss", expression), o.model, graph)
+            loss = find_loss(read_setting("loss", expression), o.network.model, graph)
             loss.labels(real_type(graph))
             return loss
     return None

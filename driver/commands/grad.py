@@ -7,7 +7,7 @@ import click
 from ..compiler.passes import dce, differentiate
 from ..compiler.training import loss_graph
 from ..losses import find_loss
-from ..options import network_options, output_option, target_options
+from ..options import NetworkOptions, network_options, output_option, target_options
 from ..output import write_result
 from ..passlog import PassLog, pass_options
 from ..pipeline import STAGES, Request, build, load_to_train
@@ -26,28 +26,22 @@ from ..pipeline import STAGES, Request, build, load_to_train
 @output_option
 @pass_options
 def grad_command(
-    model: str,
-    net: str | None,
-    settings: dict[str, object],
+    network: NetworkOptions,
+    log: PassLog,
     loss: str,
     wrt: str | None,
     emit: str,
-    batch: int,
     threads: int | None,
     cpu: str | None,
     output: str | None,
-    print_after: tuple[str, ...],
-    print_changed: bool,
-    time_passes: bool,
 ) -> None:
     """Write the gradients of a loss as a graph.
 
     MODEL is a shipped model's name or the path of a file. The graph takes the net's input and `labels`; it gives
     the loss, the number of right answers where the loss knows them, and the gradients in the order of --wrt.
     """
-    log = PassLog(print_after, print_changed, time_passes)
-    graph, _ = load_to_train(model, net=net, batch=batch, settings=settings)
-    forward = loss_graph(graph, loss=find_loss(loss, model, graph))
+    graph, _ = load_to_train(network.model, **network.reading)
+    forward = loss_graph(graph, loss=find_loss(loss, network.model, graph))
     names = None if wrt is None else [name.strip() for name in wrt.split(",")]
     gradients = dce(differentiate(forward, 0, names))
     compilation = build(Request(gradients, threads=threads, cpu=cpu, observers=tuple(log.observers)), until=emit)

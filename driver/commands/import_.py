@@ -16,7 +16,7 @@ from ..compiler.files import replacing, write_bytes
 from ..compiler.graph.ir import Graph
 from ..frontend import format_of, models_folder
 from ..frontend.writing import Written, written
-from ..options import network_options, preprocess_option
+from ..options import NetworkOptions, network_options, preprocess_option
 from ..output import echo, quantity
 from ..pipeline import load
 from ..runtime.data.registry import class_names
@@ -32,10 +32,7 @@ FEW = 20
 @preprocess_option
 @click.option("-o", "--output", required=True, metavar="FILE", help="The .net file; weights go beside it.")
 def import_command(
-    model: str,
-    net: str | None,
-    settings: dict[str, object],
-    batch: int,
+    network: NetworkOptions,
     weights: str | None,
     preprocess: dict[str, object],
     output: str,
@@ -47,7 +44,7 @@ def import_command(
     MODEL says about pictures and classes stands in the text, too; a long list of classes becomes FILE.labels.txt.
     The text leaves the batch open where it can, unless --batch says another than 1.
     """
-    path = Path(output)
+    model, path = network.model, Path(output)
     if path.suffix != ".net":
         name = path.with_suffix(".net") if path.name.strip(".") else path / "imported.net"
         raise NetcError(f"-o {output or '.'}: the file is a .net file", hint=f"call it {name}")
@@ -59,9 +56,9 @@ def import_command(
         raise NetcError(f"--weights: {model} holds its weights")
     if weights and _is_same(weights, beside):
         raise NetcError(f"{beside} would replace the weights it is made from", hint="give -o another name")
-    graph = load(model, net=net, batch=batch, settings=settings, preprocess=preprocess)
+    graph = load(model, **network.reading, preprocess=preprocess)
     graph, labels = _with_labels(graph, model, path.with_suffix(".labels.txt"))
-    two = _for_two(model, net, settings, graph) if batch == 1 else None
+    two = _for_two(network, graph) if network.batch == 1 else None
     result = written(graph, path.stem, two, beside.name)
     arrays = result.arrays(read_weights(weights, graph) if weights else None)
     has_weights = bool(arrays) and len(arrays) == len(result.graph.parameters)
@@ -99,12 +96,12 @@ def _is_known(labels: str) -> bool:
     return os.path.isfile(models_folder() / labels) or class_names(labels) is not None
 
 
-def _for_two(model: str, net: str | None, settings: dict[str, object], graph: Graph) -> Graph | None:
+def _for_two(network: NetworkOptions, graph: Graph) -> Graph | None:
     """The network for two samples, if its file leaves the batch open."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Note)  # reading the file for one sample has said all of it
-            two = load(model, net=net, batch=2, settings=settings)
+            two = load(network.model, **{**network.reading, "batch": 2})
     except NetcError:
         return None
     return two if [v.type for v in two.inputs] != [v.type for v in graph.inputs] else None

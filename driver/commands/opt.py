@@ -50,10 +50,8 @@ class _Command(click.Command):
 def opt_command(
     pipeline: str,
     file: str,
+    log: PassLog,
     output: str | None,
-    print_after: tuple[str, ...],
-    print_changed: bool,
-    time_passes: bool,
     **choices: Any,
 ) -> None:
     """Run a pipeline of passes over a graph in text form.
@@ -61,7 +59,6 @@ def opt_command(
     PIPELINE names passes, such as "fold-batch-norm,cse,fuse{limit=8}"; FILE holds the graph (default: stdin),
     or is a .tflite or .onnx file.
     """
-    log = PassLog(print_after, print_changed, time_passes)
     parsed = _parsed(pipeline)
     graph = passes.run(_read_graph(file, choices), parsed, observers=log.observers)
     write_result(str(graph), output)

@@ -22,7 +22,7 @@ from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
 from ..data_help import DataCommand
 from ..notes import open_noted, warnings_for_people
-from ..options import network_options, preprocess_option, weights_options
+from ..options import NetworkOptions, network_options, preprocess_option, weights_options
 from ..output import echo, progress_bar
 from ..pipeline import load
 from ..quantization import WEIGHT_FORMS, as_given, frozen, lighter, quantized, refuse_settings, scheme_for
@@ -35,7 +35,7 @@ from ..runtime.parallel.watch import Watch
 from ..runtime.parallel.world import World, this_world
 from ..together import agree, facts_of, together
 
-_PATHS = {"model", "weights", "samples", "data", "ranges_file", "report", "output"}
+_PATHS = {"network", "weights", "samples", "data", "ranges_file", "report", "output"}
 """Options that may be spelled differently on the machines of a job."""
 
 SHOWN = 5
@@ -89,10 +89,7 @@ def quantize_command(**options: Any) -> None:
 class _Options:
     """What the command line says, in the order of its options."""
 
-    model: str
-    net: str | None
-    settings: dict[str, object]
-    batch: int
+    network: NetworkOptions
     preprocess: dict[str, object]
     weights: str | None
     seed: int
@@ -138,8 +135,7 @@ class _Options:
 
 
 def _load(o: _Options) -> Graph:
-    given: dict[str, Any] = {"net": o.net, "batch": o.batch, "settings": o.settings, "preprocess": o.preprocess}
-    return load(o.model, **given, with_parameters=o.weights is not None)
+    return load(o.network.model, **o.network.reading, preprocess=o.preprocess, with_parameters=o.weights is not None)
 
 
 def _lighten(o: _Options, form: str) -> None:
@@ -153,7 +149,7 @@ def _lighten(o: _Options, form: str) -> None:
     if o.weights is None and network.parameters:
         echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
     graph = lighter(floats, form, per_channel=not o.per_tensor, keep_float=o.keep_float)
-    labels = class_labels(floats, o.model, o.weights).names
+    labels = class_labels(floats, o.network.model, o.weights).names
     file = to_tflite(graph, labels=labels)
     write_bytes(o.output, file)
     plain = len(to_tflite(floats, labels=labels))
@@ -172,7 +168,7 @@ def _refuse_samples(o: _Options, form: str) -> None:
 
 def _show_accuracy(floats: Graph, graph: Graph, data: Source, o: _Options) -> None:
     """Evaluate both networks on a labelled data set under a bar."""
-    labels = usable_labels(floats, o.model, o.weights)
+    labels = usable_labels(floats, o.network.model, o.weights)
     show_what_is_guessed(floats, data, labels)
     with progress_bar(len(data), data.name) as bar:
         found = compare_accuracy(floats, graph, data, labels, lambda done: bar.update(done - bar.pos))
@@ -224,8 +220,8 @@ def _quantize(o: _Options, world: World) -> None:
     network, samples = prepared.network, prepared.samples
     if world.size > 1:
         choices = {name: value for name, value in asdict(o).items() if name not in _PATHS}
-        files = facts_of(None, {"model": o.model, "weights": o.weights})
-        agree(world, {**files, **choices, "samples of hash": samples.digest})
+        files = facts_of(None, {"model": o.network.model, "weights": o.weights})
+        agree(world, {**files, **o.network.reading, **choices, "samples of hash": samples.digest})
     calibrated = _calibrate(o, network, samples, world)
     if world.rank:
         return
@@ -241,7 +237,7 @@ def _quantize(o: _Options, world: World) -> None:
         graph = recovery.graph
     noise = layer_noise(calibrated.graph, graph, samples)
     accuracy = _accuracy(calibrated, graph, labelled, samples, o) if labelled else None
-    file = to_tflite(graph, labels=class_labels(calibrated.graph, o.model, o.weights).names)
+    file = to_tflite(graph, labels=class_labels(calibrated.graph, o.network.model, o.weights).names)
     write_bytes(o.output, file)
     if o.ranges_file:
         write_bytes(o.ranges_file, ranges.to_json().encode())
@@ -264,10 +260,10 @@ def _write_as_given(o: _Options, network: Graph) -> None:
         graph = as_given(
             network, weights=o.weights, inputs=o.inputs, outputs=o.outputs, keep_float=o.keep_float, seed=o.seed
         )
-    file = to_tflite(graph, labels=class_labels(network, o.model, o.weights).names)
+    file = to_tflite(graph, labels=class_labels(network, o.network.model, o.weights).names)
     write_bytes(o.output, file)
     count = sum(op.name != "constant" for op in graph.operations)
-    echo(f"{o.output}: {len(file):,} bytes, {count} operations, with the scales of {o.model}")
+    echo(f"{o.output}: {len(file):,} bytes, {count} operations, with the scales of {o.network.model}")
     if data:
         _show_accuracy(network, graph, data, o)
 
@@ -282,7 +278,7 @@ def _labelled(o: _Options) -> Source | None:
 
 def _comparable(data: Source, network: Graph, o: _Options) -> bool:
     """Whether accuracy can be measured on data; it is an error where someone asks for it, and it can't."""
-    labels = usable_labels(network, o.model, o.weights)
+    labels = usable_labels(network, o.network.model, o.weights)
     if o.data:
         check_comparable(network, data, labels)
     return comparable(network, data, labels)
@@ -326,7 +322,7 @@ def _accuracy(
     calibrated: Calibrated, quantized: Graph, data: Source, samples: CalibrationSamples, o: _Options
 ) -> Accuracy:
     """Evaluate floats and integers on a labelled data set under a bar."""
-    labels = usable_labels(calibrated.graph, o.model, o.weights)
+    labels = usable_labels(calibrated.graph, o.network.model, o.weights)
     show_what_is_guessed(calibrated.graph, data, labels)
     with progress_bar(len(data), data.name) as bar:
         return held_out_accuracy(

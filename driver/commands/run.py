@@ -20,6 +20,7 @@ from ..compiler.signature import Array, Network
 from ..compiler.text import printable
 from ..notes import show_notes, transposes_note
 from ..options import (
+    NetworkOptions,
     json_option,
     network_options,
     precision_option,
@@ -100,10 +101,7 @@ def run_command(**options: Any) -> int:
 class _Options:
     """What the command line says, in the order of its options."""
 
-    model: str
-    net: str | None
-    settings: dict[str, object]
-    batch: int
+    network: NetworkOptions
     weights: str | None
     seed: int
     images: tuple[str, ...]
@@ -243,11 +241,9 @@ def _names(paths: Sequence[str]) -> list[str]:
 def _by_netc(o: _Options) -> _Made:
     """The network as netc compiles it."""
     made = ready(
-        o.model,
+        o.network.model,
+        **o.network.reading,
         weights=o.weights,
-        net=o.net,
-        batch=o.batch,
-        settings=o.settings,
         preprocess=o.preprocess,
         seed=o.seed,
         threads=o.threads,
@@ -263,30 +259,31 @@ def _by_litert(o: _Options) -> _Made:
     from ..runtime.litert import LiteRT, needs_edgetpu
 
     _check_options(o)
-    graph = load(o.model, batch=o.batch, settings=o.settings, preprocess=o.preprocess)
+    model = o.network.model
+    graph = load(model, **o.network.reading, preprocess=o.preprocess)
     compiled = needs_edgetpu(graph)
     if o.device == "edgetpu" and not compiled:
-        hint = f"`edgetpu_compiler {o.model}` writes a file that is"
-        raise NetcError(f"{o.model} is not compiled for the Edge TPU", hint=hint)
+        hint = f"`edgetpu_compiler {model}` writes a file that is"
+        raise NetcError(f"{model} is not compiled for the Edge TPU", hint=hint)
     if o.device == "cpu" and compiled:
-        raise NetcError(f"{o.model} is compiled for the Edge TPU, no CPU can run it", hint="add --device edgetpu")
+        raise NetcError(f"{model} is compiled for the Edge TPU, no CPU can run it", hint="add --device edgetpu")
     run = LiteRT(
-        o.model,
+        model,
         threads=o.threads,
         reference=o.engine == "litert-reference",
         edgetpu=o.device == "edgetpu",
         shapes=[v.type.shape for v in graph.inputs],
     )
-    return _Made(graph, run, class_labels(graph, o.model), transposes_note(graph))
+    return _Made(graph, run, class_labels(graph, model), transposes_note(graph))
 
 
 def _check_options(o: _Options) -> None:
     """What only netc's own engine has is an error with another one."""
     from ..frontend import FORMATS, format_of
 
-    if format_of(o.model) is not FORMATS["tflite"]:
-        raise NetcError(f"LiteRT runs .tflite files, not {o.model}", hint="`netc quantize` makes one")
-    if o.weights or o.net or o.cpu or o.precision != F32:
+    if format_of(o.network.model) is not FORMATS["tflite"]:
+        raise NetcError(f"LiteRT runs .tflite files, not {o.network.model}", hint="`netc quantize` makes one")
+    if o.weights or o.network.net or o.cpu or o.precision != F32:
         raise NetcError("--weights, --net, --cpu and --precision are for netc's own engine; a .tflite file is complete")
     if (o.engine, o.device) == ("litert-reference", "edgetpu"):
         raise NetcError("an Edge TPU has no reference kernels", hint="leave --engine or --device out")

@@ -14,7 +14,7 @@ from ..compiler.ops.opaque import unknown_operators
 from ..compiler.reading import reading
 from ..compiler.signature import Network, Tensor, output_names
 from ..notes import transposes_note
-from ..options import json_option, network_options
+from ..options import NetworkOptions, json_option, network_options
 from ..output import echo, format_table, quantity
 from ..pipeline import load
 from ..ready import refuse_choices, saved_for
@@ -25,16 +25,16 @@ from ..summary import LayerSummary, layers, parameter_bytes, total_macs, trainab
 @click.command("show")
 @network_options
 @json_option
-def show_command(model: str, net: str | None, settings: dict[str, object], batch: int, as_json: bool) -> None:
+def show_command(network: NetworkOptions, as_json: bool) -> None:
     """List a net's layers: shapes, parameters, multiply-accumulates.
 
     MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .netc file.
     """
-    if is_saved(model):
-        refuse_choices(model, None, net, settings)
-        shown = _of_file(saved_for(model, batch))
+    if is_saved(network.model):
+        refuse_choices(network.model, None, network.net, network.settings)
+        shown = _of_file(saved_for(network.model, network.batch))
     else:
-        shown = _of_graph(load(model, net=net, batch=batch, settings=settings))
+        shown = _of_graph(load(network.model, **network.reading))
     echo(json.dumps(_as_json(shown), indent=1) if as_json else _as_text(shown), nl=as_json)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ from ..compiler.quantization import Ranges
 from ..data_help import DataCommand
 from ..frontend import FORMATS, format_of, load_recipe
 from ..notes import show_notes
+from ..options import gathered
 from ..output import echo, write_result
 from ..passlog import PassLog
 from ..pipeline import build, check_runs_here, target_of
-from ..plan import parse_network, show_plan
+from ..plan import show_plan
 from ..progress import Watcher
 from ..recipe import TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
 from ..runtime.data.registry import path_of
 from ..runtime.parallel.launcher import launcher
-from ..runtime.parallel.model import Network
 from ..runtime.parallel.team import follow, leading
 from ..runtime.parallel.trainer import ShardedTrainer
 from ..runtime.parallel.watch import Watch
@@ -38,8 +38,18 @@ from ..runtime.training.run import Run, check_free, new_run_path, read_descripti
 from ..stopping import noting_sigterm, passing_on_signals, stopping_after_a_step
 from ..together import agree, facts_of, together
 from ..training_job import Job, Scorer
-from ..training_options import emit_options, plan_options, recipe_options, resource_options, run_options, setup_options
-from ..training_setup import COSTS, IDENTITY, Setup
+from ..training_options import (
+    EmitOptions,
+    PlanOptions,
+    RunOptions,
+    emit_options,
+    plan_options,
+    recipe_options,
+    resource_options,
+    run_options,
+    setup_options,
+)
+from ..training_setup import IDENTITY, Setup
 
 _INTERRUPTED = 130
 _REQUEUE = 99
@@ -49,89 +59,69 @@ _ANY = Ranges({}, "none", 0)
 
 
 @click.command("train", cls=DataCommand)
-@click.argument("model", required=False)
+@click.argument("model", default="")
 @setup_options
 @recipe_options
 @resource_options
 @run_options
 @plan_options
 @emit_options
+@gathered(setup=Setup, run=RunOptions)
 def train_command(
-    model: str | None,
-    data_dir: str | None,
-    workers: int | None,
-    run_dir: str | None,
-    resume: str | None,
-    log_every: int,
-    save_every: int | None,
-    save_seconds: float,
-    patience: float,
-    plan: bool,
-    ranks: int,
-    network: str,
-    latency: float,
-    samples: int,
-    emit: str | None,
-    output: str | None,
-    print_after: tuple[str, ...],
-    print_changed: bool,
-    time_passes: bool,
-    **flags: Any,
+    setup: Setup, run: RunOptions, prediction: PlanOptions, emitted: EmitOptions, log: PassLog, **flags: Any
 ) -> int:
     """Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run."""
-    log = PassLog(print_after, print_changed, time_passes)
-    setup = Setup(model or "", **{name: flags.pop(name) for name in (*IDENTITY, *COSTS) if name != "model"})
-    if flags.pop("qat") and resume is None:
+    if flags.pop("qat") and run.resume is None:
         flags["qat_ranges"] = flags["qat_ranges"] or "moving"
     flags["qat"] = flags.pop("qat_ranges")
-    if plan:
-        _plan(setup, flags, ranks, parse_network(network, latency), samples)
+    if prediction.plan:
+        _plan(setup, flags, prediction)
         return 0
     world = this_world()
-    workers = world.cores if workers is None else workers
 
     def prepare() -> _Begun:
-        if output and not emit:
-            raise NetcError("-o needs --emit", hint="for example --emit object -o step.o")
-        if resume is not None and run_dir is not None:
-            raise NetcError("--resume goes on in the run's own folder", hint="leave --run-dir out")
-        if resume is not None:
-            begun = _resumed(Path(resume), setup, flags, data_dir, workers, world)
-        else:
-            begun = _new(setup, flags, data_dir, workers, run_dir, world)
-        if not emit:
+        emitted.check()
+        begun = _begun(setup, flags, run, world)
+        if not emitted.emit:
             check_runs_here(target_of(begun[0].setup.cpu))
         return begun
 
-    with Watch(world, patience) as watch, noting_sigterm(watch, world) as asked:
+    with Watch(world, run.patience) as watch, noting_sigterm(watch, world) as asked:
         if not watch.reached:
             show_notes("not all ranks reach the watcher on rank 0's machine: the launcher alone sees that one dies")
         job, start = together(world, prepare)
         if world.size > 1:
             agree(world, facts_of(job.setup.cpu, {"weights": job.setup.weights}) | job.decisive())
-        if emit:
-            return 0 if world.rank else _emit(job, emit, output, log)
+        if emitted.emit:
+            return 0 if world.rank else _emit(job, emitted.emit, emitted.output, log)
         if world.rank:
             return _assist(job, watch)
-        return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log, watch, asked)
+        return _train(job, start, run.loop(job.recipe), log, watch, asked)
 
 
 _Begun = tuple[Job, Callable[[], Run]]
 """What is trained, and what makes or opens its run."""
 
 
-def _new(
-    setup: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, run_dir: str | None, world: World
-) -> _Begun:
+def _begun(setup: Setup, flags: Mapping[str, Any], run: RunOptions, world: World) -> _Begun:
+    """A run that begins or goes on."""
+    if run.resume is None:
+        return _new(setup, flags, run, world)
+    if run.run_dir is not None:
+        raise NetcError("--resume goes on in the run's own folder", hint="leave --run-dir out")
+    return _resumed(Path(run.resume), setup, flags, run, world)
+
+
+def _new(setup: Setup, flags: Mapping[str, Any], run: RunOptions, world: World) -> _Begun:
     """A run that begins."""
     if not setup.model:
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
-    if run_dir is not None:
-        check_free(Path(run_dir))
-    job = Job.prepare(setup, _recipe(setup, flags), data_dir, workers, world)
+    if run.run_dir is not None:
+        check_free(Path(run.run_dir))
+    job = Job.prepare(setup, _recipe(setup, flags), run.data_dir, run.workers_of(world), world)
 
     def create() -> Run:
-        return Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
+        return Run.create(Path(run.run_dir) if run.run_dir else new_run_path(job.graph.name), job.description())
 
     return job, create
 
@@ -149,24 +139,23 @@ def _recipe(setup: Setup, flags: Mapping[str, Any]) -> TrainingRecipe:
     return resolve_recipe(written, flags, graph)
 
 
-def _plan(setup: Setup, flags: Mapping[str, Any], ranks: int, network: Network, samples: int) -> None:
+def _plan(setup: Setup, flags: Mapping[str, Any], asked: PlanOptions) -> None:
     """Predict training on many ranks; this reads no data."""
+    network = asked.parsed_network()
     if launcher() is not None:
         raise click.ClickException("--plan measures one process: start it without mpirun")
     if not setup.model or flags["qat"] is not None:
         raise NetcError("--plan is for a net that is trained in floats", hint="for example netc train resnet50 --plan")
-    show_plan(setup, _recipe(setup, {**flags, "data": "none"}), ranks, network, samples)
+    show_plan(setup, _recipe(setup, {**flags, "data": "none"}), asked.ranks, network, asked.samples)
 
 
-def _resumed(
-    path: Path, asked: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, world: World
-) -> _Begun:
+def _resumed(path: Path, asked: Setup, flags: Mapping[str, Any], run: RunOptions, world: World) -> _Begun:
     """A run that goes on."""
     kept = read_description(path)["recipe"]
     if lacking := {*IDENTITY, "threads", "network"} - {"skip", "preprocess"} - kept.keys():
         raise NetcError(f"{path} was written by another version of netc: its recipe lacks {', '.join(sorted(lacking))}")
     recipe = check_same(TrainingRecipe.from_json(kept), flags)
-    job = Job.prepare(asked.resumed(kept), recipe, data_dir, workers, world)
+    job = Job.prepare(asked.resumed(kept), recipe, run.data_dir, run.workers_of(world), world)
     if kept["network"] != job.fingerprint:
         raise NetcError(
             f"the network or its loss is not the one that {path} was started with", hint="restore the .net file"
@@ -218,7 +207,6 @@ def _train(
     job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog, watch: Watch, asked: list[int]
 ) -> int:
     """Compile and train; the run starts only when everything else has succeeded. `asked` are signals to stop."""
-    options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
     show_notes(*job.notes)
     if job.recipe.qat is not None:
         recipe = job.recipe
@@ -277,7 +265,7 @@ def _tell(watch: Watch, event: Event) -> None:
 
 def _assist(job: Job, watch: Watch) -> int:
     """What a rank but the first does: its part of every step, as rank 0 says. It prints and writes nothing."""
-    built = _built(job, PassLog((), False, False))
+    built = _built(job, PassLog())
     trainer, stream = built.trainer, built.stream
     assert isinstance(trainer, ShardedTrainer), "several ranks train in shards"
     trainer.note, watch.bucket = watch.at, lambda: trainer.bucket

@@ -12,7 +12,7 @@ import click
 from ..compiler.errors import NetcError
 from ..compiler.text import shortened
 from ..notes import show_notes
-from ..options import json_option, network_options, precision_option, weights_options
+from ..options import NetworkOptions, json_option, network_options, precision_option, weights_options
 from ..output import echo, progress_bar
 from ..tuning.report import report
 from ..tuning.search import Report
@@ -41,7 +41,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str) -> f
 @click.option("--budget", default="5m", show_default=True, callback=_seconds, metavar="TIME", help="How long, at most.")
 @click.option("--forget", "forgets", is_flag=True, help="Delete what was found for the net; then the defaults count.")
 @json_option
-def tune_command(model: str, budget: float, forgets: bool, as_json: bool, **given: Any) -> None:
+def tune_command(network: NetworkOptions, budget: float, forgets: bool, as_json: bool, **given: Any) -> None:
     """Search the schedules of a net by measurement.
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. Other tiles, loops and algorithms of
@@ -49,12 +49,13 @@ def tune_command(model: str, budget: float, forgets: bool, as_json: bool, **give
     kept in the cache, for `run`, `bench`, `eval`, `compile` and netc.compile; nothing is kept that doesn't. It can be
     interrupted at any time: the next search goes on from there.
     """
+    given |= network.reading
     if forgets:
-        found = forget(model, **given)
+        found = forget(network.model, **given)
         echo("forgotten" if found else "there was nothing to forget")
         return
     try:
-        tuning = _with_bar(model, budget, given)
+        tuning = _with_bar(network.model, budget, given)
     except KeyboardInterrupt:
         echo("interrupted: what was measured is kept, and the next search goes on from there", err=True)
         raise
