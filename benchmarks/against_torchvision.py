@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -243,7 +243,7 @@ def _times(
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = options.threads, 3
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    engines = (lambda: program(*x), lambda: session.run(None, feed))
+    engines: tuple[Callable[[], object], ...] = (lambda: program(*x), lambda: session.run(None, feed))
     times: tuple[list[float], list[float]] = ([], [])
     # Processor time leaves out the work of others on a busy machine, but adds up threads.
     clock = time.process_time if options.threads == 1 else time.perf_counter

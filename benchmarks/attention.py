@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def main() -> None:
         other = torch_call(torch, operator, [torch.from_numpy(a) for a in arrays], attributes)
         with compiled(operator, shapes, attributes, given.threads) as program, torch.inference_mode():
             np.testing.assert_allclose(program(*arrays), other().numpy(), atol=1e-3)
-            ours, theirs = lower_quartiles([lambda p=program, a=arrays: p(*a), other], given.seconds)
+            ours, theirs = lower_quartiles([partial(program, *arrays), other], given.seconds)
         rows.append([name, f"{ours * 1e3:.2f}", f"{theirs * 1e3:.2f}", f"{ours / theirs:.2f}"])
     print(table(["case", "netc, ms", "PyTorch, ms", "ratio"], rows))
 

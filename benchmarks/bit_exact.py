@@ -89,7 +89,7 @@ def differences(expected: Sequence[Array], interpreted: Sequence[Array], compile
         (e.nbytes, np.count_nonzero(as_bytes(e) != as_bytes(i)), np.count_nonzero(as_bytes(e) != as_bytes(m)))
         for e, i, m in zip(expected, interpreted, machine, strict=True)
     ]
-    return np.sum(counts, axis=0)
+    return np.asarray(np.array(counts).sum(axis=0))
 
 
 def as_bytes(array: Array) -> Array:

@@ -150,9 +150,9 @@ def files_of(library: Library) -> dict[str, str]:
 def sample(type_: Any, random: np.random.Generator) -> Array:
     """An input: all integers of a type, or floats from -1 to 1."""
     if type_.dtype.is_float:
-        return random.uniform(-1, 1, type_.shape).astype(type_.dtype.numpy)
+        return np.asarray(random.uniform(-1, 1, type_.shape), type_.dtype.numpy)
     limits = np.iinfo(str(type_.dtype.numpy))
-    return random.integers(limits.min, limits.max, type_.shape, type_.dtype.numpy, endpoint=True)
+    return np.asarray(random.integers(limits.min, limits.max, type_.shape, type_.dtype.numpy, endpoint=True))
 
 
 def answers(run: Callable[[str, dict[str, Any]], Any], library: Library, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -231,7 +231,7 @@ def onnx_files(folder: Path) -> dict[str, Path]:
     import torch
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Noise(CalibrationDataReader):  # type: ignore[misc]
+    class Noise(CalibrationDataReader):
         def __init__(self) -> None:
             self.left = 4
 

@@ -72,7 +72,8 @@ def main() -> int:
     asked = options()
     if asked.role:
         role, *arguments = asked.role
-        {"sums": measure_sums, "steps": measure_steps}[role](*arguments)
+        measures: dict[str, Callable[..., None]] = {"sums": measure_sums, "steps": measure_steps}
+        measures[role](*arguments)
         return 0
     print(setting("mpi4py", "mpich") + "\n")
     parts = {

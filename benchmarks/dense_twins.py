@@ -44,7 +44,7 @@ def dense_twin(name: str, models: ModuleType) -> nn.Module:
         module = getattr(models.segmentation, name)(**no_weights, **auxiliary)
         forward = _maps(module.forward)
     module.forward = forward
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 def freeze_norms(name: str, module: nn.Module) -> None:

@@ -157,7 +157,8 @@ def _terminal(name: str, rng: random.Random) -> str:
     if name in _spelling():
         return _spelling()[name]
     if name == "NAME":
-        return rng.choice((*"xyzab", "image", "i", "n", *rng.sample(sorted(library_names()), 3)))
+        names: list[str] = [*"xyzab", "image", "i", "n", *rng.sample(sorted(library_names()), 3)]
+        return rng.choice(names)
     if name == "NUMBER":
         return rng.choice(("0", "1", "2", "3", "8", "0.5", "1e9", "10000", "9223372036854775807"))
     if name == "STRING":

@@ -89,7 +89,7 @@ def _edgetpu(path: Path) -> object:
     return check_command.main([str(path), "--target", "edgetpu", "--report", "/dev/null.json"], standalone_mode=False)
 
 
-def _arrays(**arrays: np.ndarray[Any, Any]) -> bytes:
+def _arrays(**arrays: Any) -> bytes:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     return stream.getvalue()

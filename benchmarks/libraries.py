@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from bit_exact import litert
@@ -221,7 +222,7 @@ def answered(case: Case, target: str, folder: Path) -> Sequence[Array]:
     """The outputs of the library for a target."""
     is_board = target in BOARDS
     is_web = target in WEB
-    choices = {"prefix": "net", "selftest": is_web, **({"embed_weights": True} if is_board else {})}
+    choices: dict[str, Any] = {"prefix": "net", "selftest": is_web, **({"embed_weights": True} if is_board else {})}
     library = build_library(case.path, folder, target="wasm32" if is_web else target, **choices)
     interface = library.build.interface
     if is_board:

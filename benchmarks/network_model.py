@@ -109,9 +109,9 @@ def compared(asked: argparse.Namespace, ranks: int, bucket: float, alone: dict[s
 def predicted_step(ranks: int, samples: int, alone: dict[str, Any], network: Network) -> Prediction:
     """What the model says of ranks that share the cores."""
     crowd = max(1.0, ranks / CORES)
-    times = [crowd * alone[name] for name in ("shard", "update", "sum")]
+    shard, update, sum_ = (crowd * alone[name] for name in ("shard", "update", "sum"))
     buckets = tuple((share, passed) for share, passed in alone["buckets"])
-    return predict(ranks, Measured(samples, *times, alone["bytes"], buckets), network)
+    return predict(ranks, Measured(samples, shard, update, sum_, alone["bytes"], buckets), network)
 
 
 def measure_alone(asked: argparse.Namespace, bucket: str) -> None:

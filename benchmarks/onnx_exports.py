@@ -29,7 +29,7 @@ import time
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -129,7 +129,8 @@ class Kept:
     def write(self, x: np.ndarray[Any, Any], wanted: Arrays) -> None:
         """Keep a picture and the answer."""
         if not self.numbers.exists():
-            np.savez(self.numbers, x=x, **{f"y{i}": y for i, y in enumerate(wanted)})
+            named: dict[str, Any] = {f"y{i}": y for i, y in enumerate(wanted)}
+            np.savez(self.numbers, x=x, **named)
 
     def read(self) -> tuple[np.ndarray[Any, Any], Arrays]:
         """The picture and the answer."""
@@ -178,7 +179,7 @@ def times(program: Program, path: Path, x: np.ndarray[Any, Any], threads: int) -
     settings.intra_op_num_threads, settings.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: x}
-    engines = (lambda: program(x), lambda: session.run(None, feed))
+    engines: tuple[Callable[[], object], ...] = (lambda: program(x), lambda: session.run(None, feed))
     found: tuple[list[float], list[float]] = ([], [])
     # Processor time leaves out the work of others on a busy machine, but adds up threads.
     clock = time.process_time if threads == 1 else time.perf_counter

@@ -48,7 +48,7 @@ NETS = (
 )
 
 
-class Samples(CalibrationDataReader):  # type: ignore[misc]
+class Samples(CalibrationDataReader):
     """Inputs for ONNX Runtime's calibration."""
 
     def __init__(self, name: str, inputs: Sequence[Any]) -> None:

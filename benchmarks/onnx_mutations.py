@@ -110,7 +110,7 @@ def broken_meaning(model: Any, draw: random.Random) -> bytes:
     made.CopyFrom(model)
     for _ in range(draw.choice((1, 1, 2, 3))):
         draw.choice(CHANGES)(made, draw)
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())
 
 
 def _size(model: Any, draw: random.Random) -> None:

@@ -308,7 +308,7 @@ def main() -> int:
                     line, good = (
                         (f"| {name} | {form} | no file: {path} |", True)
                         if isinstance(path, str)
-                        else row(name, form, path, samples[:INPUTS], notes=options.notes)
+                        else row(name, form, path, [*samples[:INPUTS]], notes=options.notes)
                     )
                 except netc.NetcError as error:
                     line, good = f"| {name} | {form} | refused: {error} |", False

@@ -105,7 +105,7 @@ def resize(rng: random.Random) -> Drawn:
     if attributes["coordinate_transformation_mode"] != "align_corners" and rng.random() < 0.5:
         # With align_corners and scales ONNX's own tests want corners of unrounded sizes, ONNX Runtime of whole ones.
         scales = np.array([1, 1, *(rng.choice([0.5, 2, 1.5, 0.7, 3]) for _ in x[2:])], np.float32)
-        known = {1: np.zeros(0, np.float32), 2: scales}
+        known: dict[int, np.ndarray[Any, Any]] = {1: np.zeros(0, np.float32), 2: scales}
     else:
         new = np.array([*x[:2], *sizes(rng, rank - 2, 1, 12)], np.int64)
         known = {1: np.zeros(0, np.float32), 2: np.zeros(0, np.float32), 3: new}
@@ -118,7 +118,8 @@ def pad(rng: random.Random) -> Drawn:
     mode = rng.choice(["constant", "reflect", "edge", "wrap"])
     low = -1 if mode == "constant" else 0
     pads = np.array(sizes(rng, 2 * rank, low, 2), np.int64)
-    known = {1: pads} | ({2: np.float32(1.5)} if mode == "constant" and rng.random() < 0.5 else {})
+    known: dict[int, np.ndarray[Any, Any]] = {1: pads}
+    known |= {2: np.array(1.5, np.float32)} if mode == "constant" and rng.random() < 0.5 else {}
     return "Pad", {"mode": mode}, [x], known, 19
 
 
@@ -267,7 +268,7 @@ def compared(seed: int, names: list[str], counts: Counter[str], *, compiled: boo
             break
     try:
         graph = graph_of(made, "random")
-        result = compile_graph(graph, threads=1)(*inputs) if compiled else evaluate(graph, inputs)[0]
+        result = np.asarray(compile_graph(graph, threads=1)(*inputs) if compiled else evaluate(graph, inputs)[0])
     except NetcError as error:
         counts["refused: " + re.sub(r"\d+", "#", error.diagnostics[0].message)[:100]] += 1
         return False

@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def _loaded(case: Case) -> tuple[Case, netc.Graph]:
 
 def _verdict(case: Case, got: Calls) -> Record:
     """The verdict on netc's numbers."""
-    plain, fast = (in_copy(lambda o=o: case.run(optimized=o), "ONNX Runtime") for o in (False, True))
+    plain, fast = (in_copy(partial(case.run, optimized=o), "ONNX Runtime") for o in (False, True))
     reference = fast if isinstance(plain, str) else plain
     if isinstance(reference, str):
         return {"verdict": "unjudged", "unjudged": reference}
@@ -273,7 +274,7 @@ def moved_model(path: Path) -> bytes:
     for tensor in (*tensors, *(a.t for n in constants for a in n.attribute if a.name == "value")):
         array = onnx.numpy_helper.to_array(tensor)
         tensor.CopyFrom(onnx.numpy_helper.from_array(_moved(draw, array), tensor.name))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _moved(draw: np.random.Generator, x: Array) -> Array:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def _first_of(path: Path, inputs: Calls, resolvers: Sequence[str]) -> tuple[Call
     """The outputs of the first resolver that runs the file, and its name; none, and the first one's reason."""
     problems = []
     for resolver in resolvers:
-        outputs = in_copy(lambda resolver=resolver: _litert(path, inputs, resolver), "LiteRT")
+        outputs = in_copy(partial(_litert, path, inputs, resolver), "LiteRT")
         if not isinstance(outputs, str):
             return outputs, resolver
         problems.append(outputs)

@@ -71,7 +71,7 @@ def with_places(path: Path, inputs: Calls, run: Callable[[Path, Calls], Calls | 
                 mine = own(row)[at + 1].astype(np.int64)
                 if not _are_ties(tensors[at], places, mine, choice):
                     return None
-                flipped, total = flipped + np.count_nonzero(places != mine), total + places.size
+                flipped, total = flipped + int(np.count_nonzero(places != mine)), total + places.size
                 given.append((places + SHIFT).astype(np.float32))
             outputs.append(program([*row, *given]))
     return outputs, flipped, total

@@ -54,7 +54,7 @@ def main() -> int:
         write_data(home)
         train = ("train", "tiny.net", "--epochs", str(asked.epochs), "--save-every", "10")
         subprocess.run(netc(*train, "--run-dir", "whole"), cwd=home, check=True, stdout=subprocess.DEVNULL)
-        arguments = (*train, "--run-dir", "killed")
+        arguments: tuple[str, ...] = (*train, "--run-dir", "killed")
         for number in range(asked.kills):
             ranks = (4, 2)[number % 2]
             stopped = asked.stop_every > 0 and number % asked.stop_every == asked.stop_every - 1

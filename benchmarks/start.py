@@ -125,7 +125,7 @@ def _commands(
     net: str, options: argparse.Namespace, folder: Path
 ) -> tuple[dict[str, Sequence[str]], Mapping[str, float]]:
     """The command of each engine that has a file, and megabytes of netc's packed weights."""
-    picture, given, weights = str(models_folder() / "sample.png"), options.folder, {}
+    picture, given, weights = str(models_folder() / "sample.png"), options.folder, dict[str, float]()
     file = given / f"{net}.safetensors"
     first = folder / f"{net}.netc"
     _save(net, first, {"weights": str(file), "threads": options.threads})

@@ -72,7 +72,7 @@ def measured(reference: Path, name: str, threads: int) -> dict[str, Any]:
     sys.path.insert(0, str(reference.parent))  # Dynamo imports the modules of what it captures by name
     module, (height, width, channels) = import_module(reference.stem).build(name)
     x = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(1))
-    first, later, results, engines = {}, {}, {}, {}
+    first, later, results, engines = {}, dict[str, float](), {}, {}
     warnings.simplefilter("error", category=_eager_warning())
     with torch.inference_mode():
         for engine in ENGINES:

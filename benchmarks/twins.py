@@ -182,4 +182,4 @@ def multiply_accumulates(module: nn.Module, x: tuple[torch.Tensor, ...]) -> int:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module(*x)
     torch.backends.mha.set_fastpath_enabled(fast)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops() // 2)

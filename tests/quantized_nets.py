@@ -66,7 +66,7 @@ def integers(x: NDArray[np.float32], type_: TensorType) -> NDArray[Any]:
     if given is None:
         return x
     info = np.iinfo(str(type_.dtype.numpy))
-    return np.clip(np.rint(x / given.scale) + given.zero_point, info.min, info.max).astype(type_.dtype.numpy)
+    return np.asarray(np.clip(np.rint(x / given.scale) + given.zero_point, info.min, info.max), type_.dtype.numpy)
 
 
 def _dense(n: Net, x: Value, units: int = 24) -> Value:
