@@ -30,8 +30,9 @@ from netc.compiler.tflite import to_tflite
 from netc.compiler.training import parse_loss, parse_optimizer, parse_schedule
 from netc.frontend import check, load_network, load_text
 from netc.frontend.tflite import load_tflite
+from netc.loading import load
 from netc.options import settings_option
-from netc.pipeline import Request, build, load
+from netc.pipeline import Request, build
 from netc.runtime.data.calibration import taken
 from netc.runtime.data.images import decode
 from netc.runtime.data.labels import read_labels

@@ -24,7 +24,7 @@ from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.graph.ir import Graph
 from netc.frontend.index import shipped_nets
 from netc.frontend.writing import written
-from netc.pipeline import load
+from netc.loading import load
 
 
 def _sources(arguments: argparse.Namespace) -> Iterator[tuple[str, str | Path]]:

@@ -45,7 +45,8 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.passes.axis_orders import transposes_left
-from netc.pipeline import compile_graph, load
+from netc.loading import load
+from netc.pipeline import compile_graph
 from netc.runtime.program import Program
 
 FAMILIES = (

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from netc.export import write_tflite
     from netc.frontend.pytorch import from_torch
     from netc.library import build_library, save_trained
-    from netc.pipeline import load
+    from netc.loading import load
     from netc.programs import compile  # noqa: A004 (the public name)
     from netc.quantization import quantize
     from netc.runtime.library import load_library
@@ -74,7 +74,7 @@ _HOMES = {
     "compile": "netc.programs",
     "compile_training": "netc.training",
     "from_torch": "netc.frontend.pytorch",
-    "load": "netc.pipeline",
+    "load": "netc.loading",
     "load_library": "netc.runtime.library",
     "load_program": "netc.runtime.saved",
     "parse_graph": "netc.compiler.graph.parser",

@@ -17,7 +17,8 @@ from .compiler.extras import extra
 from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import states_scales
 from .frontend.onnx.watched import Watched, watched
-from .pipeline import compile_graph, load
+from .loading import load
+from .pipeline import compile_graph
 
 ENGINES = ("reference", "onnxruntime")
 _NAMES = {"reference": "the ONNX reference evaluator", "onnxruntime": "ONNX Runtime"}

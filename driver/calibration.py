@@ -24,7 +24,8 @@ from .compiler.quantization import (
     states_scales,
 )
 from .compiler.types import DType
-from .pipeline import Source, Weights, compile_graph, find_weights, load
+from .loading import Source, Weights, find_weights, load
+from .pipeline import compile_graph
 from .recovery import Inputs
 from .runtime.data.calibration import CalibrationSamples, are_pictures, calibration_inputs, facts_of, notes_on
 from .runtime.data.interpretation import interpret

@@ -18,7 +18,7 @@ from .runtime.data.folder import data_folder
 from .runtime.data.labels import Labels, read_labels, saved_labels
 
 if TYPE_CHECKING:
-    from .pipeline import Weights
+    from .loading import Weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from .compiler.quantization.report import Accuracy
 from .compiler.signature import Network
 from .compiler.training import Loss
 from .frontend import format_of
+from .loading import find_weights, load
 from .notes import show_notes
-from .pipeline import compile_graph, find_weights, load
+from .pipeline import compile_graph
 from .runtime.data.calibration import CalibrationSamples, taken
 from .runtime.data.held_out import SEEN, fingerprints, unseen
 from .runtime.data.labels import NO_LABELS, Labels

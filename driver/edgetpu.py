@@ -21,8 +21,8 @@ from .compiler.passes import legalize_edgetpu
 from .compiler.quantization import quantized_activation, states_scales
 from .compiler.reading import read_bytes
 from .export import tflite_bytes
+from .loading import Source, Weights, load
 from .output import write_result
-from .pipeline import Source, Weights, load
 from .quantization import as_given, quantize
 
 COMPILER = "edgetpu_compiler"

@@ -14,10 +14,10 @@ from .compiler.files import write_bytes
 from .compiler.quantization import quantized_activation, states_scales
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, facts_of_file, run_compiler, write_report
 from .frontend import FORMATS, format_of
+from .loading import load
 from .notes import open_noted, warnings_for_people
 from .options import NetworkOptions
 from .output import echo, progress_bar
-from .pipeline import load
 
 
 def compile_for_edgetpu(network: NetworkOptions, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:

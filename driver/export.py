@@ -8,7 +8,7 @@ from .classes import class_labels
 from .compiler.files import write_bytes
 from .compiler.graph.ir import Graph
 from .compiler.tflite import to_tflite
-from .pipeline import Source, Weights, find_weights, load
+from .loading import Source, Weights, find_weights, load
 
 
 def write_tflite(source: Source, path: str | os.PathLike[str], *, weights: Weights = None, seed: int = 0) -> None:

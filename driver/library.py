@@ -43,8 +43,9 @@ from .compiler.modules.overlaps import overlapping_calls
 from .compiler.signature import output_names
 from .compiler.targets.target import Environment
 from .library_command import command_of, usual_storage
+from .loading import Source, Weights, find_weights, load
 from .neighbours import SIGNATURES, neighbours, write_shared
-from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program
+from .pipeline import PROGRAM, Compilation, Request, build, load_program
 from .runtime.cache import compile_object
 from .runtime.data.images import Preprocess
 from .runtime.data.layout import as_input, channels_first

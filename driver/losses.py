@@ -7,7 +7,7 @@ from .compiler.graph.ir import Graph
 from .compiler.spec import parse_spec
 from .compiler.training import GraphLoss, Loss, parse_loss
 from .frontend import FORMATS, format_of, load_loss
-from .pipeline import Source
+from .loading import Source
 
 
 def find_loss(text: str, source: Source, graph: Graph | None) -> Loss:

@@ -30,7 +30,8 @@ from .runtime.saved import SavedFile, is_saved_name
 if TYPE_CHECKING:
     from .calibration import Calibrated, Samples
     from .compiler.graph.ir import Graph
-    from .pipeline import Compilation, Request, Source, Weights
+    from .loading import Source, Weights
+    from .pipeline import Compilation, Request
 
 QUANTIZED = ("int8", "int16x8", "dynamic_range", "float16")
 
@@ -75,7 +76,7 @@ class NetworkProgram(Program):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as its network with its weights, which are compiled again at the other end."""
-        from .pipeline import find_weights
+        from .loading import find_weights
 
         c = self._compilation
         if self.state:
@@ -243,7 +244,8 @@ def _key(source: Source, weights: Weights, given: Mapping[str, Any], form: _Form
 
 def _request(source: Source, weights: Weights, given: Mapping[str, Any], form: _Form | None) -> Request:
     """What is compiled, quantized if it should be."""
-    from .pipeline import Request, load
+    from .loading import load
+    from .pipeline import Request
 
     if form is None:
         return Request(source, weights=weights, **given)

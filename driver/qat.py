@@ -17,8 +17,9 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import QuantizationWarning, Ranges, fake_quantize
 from .compiler.tflite import to_tflite
 from .compiler.types import DType
+from .loading import Weights
 from .output import echo
-from .pipeline import PROGRAM, Request, Weights, build, compile_graph, load_program
+from .pipeline import PROGRAM, Request, build, compile_graph, load_program
 from .progress import shown, title
 from .runtime.evaluation.accuracy import Evaluation
 from .runtime.evaluation.measures import Measured

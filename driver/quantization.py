@@ -29,7 +29,7 @@ from .compiler.quantization import (
 from .compiler.quantization import quantize as quantize_graph
 from .compiler.quantization.adaround import AdaRound
 from .compiler.types import DType
-from .pipeline import Source, Weights, find_weights
+from .loading import Source, Weights, find_weights
 from .recovery import recover
 
 INTEGER_FORMS = ("int8", "int16x8")

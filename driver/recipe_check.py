@@ -12,8 +12,8 @@ from .compiler.patterns import matching
 from .compiler.spec import parse_spec
 from .compiler.training import LOSSES, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .frontend import Recipe, load_recipes
+from .loading import load
 from .losses import find_loss
-from .pipeline import load
 from .recipe import read_setting
 from .runtime.data.registry import check_name
 from .runtime.training.augment import parse_augmentation

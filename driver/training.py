@@ -12,8 +12,9 @@ from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import FakeQuantized, Ranges, fake_quantize
 from .compiler.training import Loss, Optimizer, Rates, Schedule, parse_optimizer, sharded_step, training_step
+from .loading import Source, Weights, find_weights, load_to_train
 from .losses import find_loss
-from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load_program, load_to_train
+from .pipeline import PROGRAM, Compilation, Request, build, load_program
 from .runtime.parallel.model import BUCKET_BYTES
 from .runtime.parallel.team import LeadingTrainer
 from .runtime.parallel.trainer import ShardedTrainer

@@ -21,8 +21,9 @@ from .compiler.patterns import matching
 from .compiler.quantization import Ranges
 from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .frontend import FORMATS, format_of
+from .loading import Weights, find_weights
 from .losses import find_loss
-from .pipeline import PROGRAM, Request, Weights, build, find_weights, load_program, target_of
+from .pipeline import PROGRAM, Request, build, load_program, target_of
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.layout import as_input

@@ -9,7 +9,7 @@ from typing import Any
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.training import Loss, Optimizer, parse_optimizer, parse_rates
-from .pipeline import Weights, load_to_train
+from .loading import Weights, load_to_train
 from .recipe import TrainingRecipe
 from .runtime.parallel.model import BUCKET_BYTES
 from .training import TrainingRequest

@@ -25,9 +25,9 @@ from ..compiler.passes import legalize_edgetpu
 from ..edgetpu import facts_of_file, write_report
 from ..frontend import FORMATS, check, format_of
 from ..frontend.diagnostics import to_json
+from ..loading import load
 from ..options import allow_import_option, json_option, size_options
 from ..output import echo
-from ..pipeline import load
 from ..recipe_check import check_recipes
 from ..runtime.saved import SavedFile, is_saved
 

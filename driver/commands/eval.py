@@ -18,6 +18,7 @@ from ..compiler.training import Loss, parse_loss
 from ..data_help import DataCommand
 from ..evaluations import DetectorEvaluation, Evaluated, PairEvaluation, SingleEvaluation, batch_of
 from ..frontend import FORMATS, format_of, load_recipe
+from ..loading import load
 from ..losses import find_loss
 from ..options import (
     NetworkOptions,
@@ -28,7 +29,7 @@ from ..options import (
     preprocess_option,
     target_options,
 )
-from ..pipeline import PROGRAM, Request, build, load, load_program
+from ..pipeline import PROGRAM, Request, build, load_program
 from ..ready import ready, refuse_choices
 from ..recipe import read_setting
 from ..runtime.data.objects import ObjectSource

@@ -6,11 +6,12 @@ import click
 
 from ..compiler.passes import dce, differentiate
 from ..compiler.training import loss_graph
+from ..loading import load_to_train
 from ..losses import find_loss
 from ..options import NetworkOptions, network_options, output_option, target_options
 from ..output import write_result
 from ..passlog import PassLog, pass_options
-from ..pipeline import STAGES, Request, build, load_to_train
+from ..pipeline import STAGES, Request, build
 
 
 @click.command("grad")

@@ -16,9 +16,9 @@ from ..compiler.files import replacing, write_bytes
 from ..compiler.graph.ir import Graph
 from ..frontend import format_of, models_folder
 from ..frontend.writing import Written, written
+from ..loading import load
 from ..options import NetworkOptions, network_options, preprocess_option
 from ..output import echo, quantity
-from ..pipeline import load
 from ..runtime.data.registry import class_names
 from ..runtime.weights import read_weights, write_weights
 

@@ -15,10 +15,10 @@ from ..compiler.graph.ir import Graph
 from ..compiler.reading import reading
 from ..frontend import FORMATS, format_of
 from ..frontend.graph_text import graph_of_text, load_graph
+from ..loading import load
 from ..options import output_option, reading_options
 from ..output import write_result
 from ..passlog import PassLog, pass_options
-from ..pipeline import load
 
 
 def _list_of_passes() -> str:

@@ -21,10 +21,10 @@ from ..compiler.quantization.quantizer import Scheme
 from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
 from ..data_help import DataCommand
+from ..loading import load
 from ..notes import open_noted, warnings_for_people
 from ..options import NetworkOptions, network_options, preprocess_option, weights_options
 from ..output import echo, progress_bar
-from ..pipeline import load
 from ..quantization import WEIGHT_FORMS, as_given, frozen, lighter, quantized, refuse_settings, scheme_for
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile

@@ -255,7 +255,7 @@ def _by_netc(o: _Options) -> _Made:
 
 def _by_litert(o: _Options) -> _Made:
     """The file in LiteRT, on the CPU or on an Edge TPU, and what netc reads in it."""
-    from ..pipeline import load
+    from ..loading import load
     from ..runtime.litert import LiteRT, needs_edgetpu
 
     _check_options(o)

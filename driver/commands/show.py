@@ -13,10 +13,10 @@ from ..compiler.graph.ir import Graph
 from ..compiler.ops.opaque import unknown_operators
 from ..compiler.reading import reading
 from ..compiler.signature import Network, Tensor, output_names
+from ..loading import load
 from ..notes import transposes_note
 from ..options import NetworkOptions, json_option, network_options
 from ..output import echo, format_table, quantity
-from ..pipeline import load
 from ..ready import refuse_choices, saved_for
 from ..runtime.saved import SavedFile, is_saved
 from ..summary import LayerSummary, layers, parameter_bytes, total_macs, trainable_parameters

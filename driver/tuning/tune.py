@@ -12,7 +12,8 @@ from ..compiler.errors import NetcError
 from ..compiler.lowering.choices import NetworkChoices
 from ..compiler.ops.opaque import runnable
 from ..compiler.precision import F32
-from ..pipeline import Compilation, Request, Source, Weights, build, tuned_place
+from ..loading import Source, Weights
+from ..pipeline import Compilation, Request, build, tuned_place
 from ..runtime import tuned
 from ..runtime.saved import is_saved
 from .measuring import ProgramMeasurer

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from netc.cli import main
-from netc.pipeline import load
+from netc.loading import load
 from netc.runtime.weights import initial_weights, write_weights
 
 NET = """\

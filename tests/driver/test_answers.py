@@ -11,7 +11,7 @@ from PIL import Image
 
 from netc.answers.answer import task_of
 from netc.answers.boxes import encoded
-from netc.pipeline import load
+from netc.loading import load
 
 from .conftest import Call, Result
 

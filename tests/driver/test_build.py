@@ -25,7 +25,7 @@ from netc.compiler.library.interface import Status
 from netc.compiler.library.selftest import numbers, sample
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.library import build_library
-from netc.pipeline import load
+from netc.loading import load
 from netc.runtime.data.images import Preprocess
 from netc.runtime.data.layout import as_input
 from netc.runtime.weights import initial_weights

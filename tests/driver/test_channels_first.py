@@ -10,7 +10,7 @@ from PIL import Image
 
 import netc as package
 from netc.compiler.errors import Note
-from netc.pipeline import load
+from netc.loading import load
 from netc.runtime.weights import initial_weights, write_weights
 
 from .conftest import Call

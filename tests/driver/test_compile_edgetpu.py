@@ -9,7 +9,7 @@ from PIL import Image
 
 from netc.compiler.errors import NetcError
 from netc.edgetpu import run_compiler
-from netc.pipeline import load
+from netc.loading import load
 from netc.runtime.weights import initial_weights, write_weights
 
 from .conftest import Call

@@ -12,7 +12,7 @@ from PIL import Image
 
 from netc.classes import class_labels
 from netc.data_help import data_table
-from netc.pipeline import load
+from netc.loading import load
 from netc.runtime.data import registry
 from netc.runtime.data.images import decode
 from netc.runtime.data.kinds import NamedSet, PathKind, SampleType

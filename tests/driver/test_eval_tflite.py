@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netc.pipeline import load
+from netc.loading import load
 from netc.runtime.weights import initial_weights, write_weights
 
 from .conftest import NET, Call

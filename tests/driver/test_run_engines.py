@@ -13,7 +13,7 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.registry import lookup
 from netc.compiler.tflite import to_tflite
 from netc.compiler.types import DType, Quantization, TensorType
-from netc.pipeline import load
+from netc.loading import load
 
 from .conftest import Call
 

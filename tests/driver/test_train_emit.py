@@ -10,7 +10,8 @@ import pytest
 import netc as package
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.parser import parse_graph
-from netc.pipeline import PROGRAM, STAGES, Request, build, find_weights, load_program
+from netc.loading import find_weights
+from netc.pipeline import PROGRAM, STAGES, Request, build, load_program
 from netc.training import TrainingRequest, load_trainer
 
 from .conftest import Call

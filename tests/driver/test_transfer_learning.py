@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from netc.pipeline import load
+from netc.loading import load
 from netc.runtime.weights import initial_weights, write_weights
 
 from .conftest import Call

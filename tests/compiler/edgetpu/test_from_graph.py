@@ -7,7 +7,7 @@ import pytest
 from netc.compiler.edgetpu import ModelFacts, model_facts, predict
 from netc.compiler.graph import GraphBuilder, Value, parse_graph
 from netc.compiler.types import DType, TensorType
-from netc.pipeline import load
+from netc.loading import load
 
 
 def kinds(facts: ModelFacts) -> list[str]:
