@@ -10,7 +10,7 @@ import pytest
 
 import netc
 from netc.compiler.backends import lower, optimize
-from netc.compiler.backends.cpu.codegen import program as codegen
+from netc.compiler.backends.cpu.codegen import sequence
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.graph.builder import GraphBuilder
@@ -130,7 +130,7 @@ def test_counts_are_exact() -> None:
 
 
 def test_long_bodies_stay_in_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codegen, "PART", 2)
+    monkeypatch.setattr(sequence, "PART", 2)
     graph = GRAPHS["nested"]
     given = arguments(graph, 3)
     with netc.compile(graph, threads=2) as program:

@@ -16,9 +16,11 @@ from ....modules.module import Module
 from ....modules.overlaps import overlapping
 from ....targets.target import Target
 from . import machine
+from .conventions import Convention, Threaded
 from .llvm import emit_kernel
-from .program import Convention, Threaded, Workers, filled, runtime_text, sequence_text
+from .program import Workers, filled, runtime_text
 from .selftest import selftest_text
+from .sequence import sequence_text
 
 
 @dataclass(frozen=True)
