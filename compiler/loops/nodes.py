@@ -67,17 +67,23 @@ class Select(Expr):
         return lambda condition, then, otherwise: np.where(condition, then, otherwise)
 
 
-def _words_fault(*operands: Expr) -> str:
-    """What is wrong with operands that should be i32 of the same number of lanes; nothing: an empty text."""
-    first = operands[0].type
-    fits = first.dtype is DType.I32 and all(operand.type is first for operand in operands)
-    return "" if fits else f"operands don't fit: {types_of(*operands)}"
+@dataclass(frozen=True, slots=True)
+class _OfWords(Expr):
+    """Base of those whose operands are i32, of as many lanes as the result."""
+
+    def result(self) -> VectorType:
+        return self.operands[0].type
+
+    def fault(self) -> str:
+        first = self.operands[0].type
+        fits = first.dtype is DType.I32 and all(operand.type is first for operand in self.operands)
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
 
 
 @spelled("fixed_mul_up", halves_up=True)
 @spelled("fixed_mul", halves_up=False)
 @dataclass(frozen=True, slots=True)
-class FixedMul(Expr):
+class FixedMul(_OfWords):
     """32-bit integers times the real factor multiplier * 2^(shift - 31), rounded twice.
 
     Once where the product is divided by 2^31, halves up, and once where that is divided by 2^-shift, halves away from
@@ -88,12 +94,6 @@ class FixedMul(Expr):
     multiplier: Expr
     shift: Expr
     halves_up: bool = False
-
-    def result(self) -> VectorType:
-        return self.x.type
-
-    def fault(self) -> str:
-        return _words_fault(self.x, self.multiplier, self.shift)
 
     def meaning(self) -> Callable[..., Number]:
         def product(*operands: Number) -> Number:
@@ -107,7 +107,7 @@ class FixedMul(Expr):
 
 @spelled("high_product")
 @dataclass(frozen=True, slots=True)
-class HighProduct(Expr):
+class HighProduct(_OfWords):
     """The upper half of 2 * x * y, halves up, plus an addend; all are i32.
 
     x is doubled with saturation to 32 bits, and the sum wraps around.
@@ -116,12 +116,6 @@ class HighProduct(Expr):
     x: Expr
     y: Expr
     addend: Expr
-
-    def result(self) -> VectorType:
-        return self.x.type
-
-    def fault(self) -> str:
-        return _words_fault(self.x, self.y, self.addend)
 
     def meaning(self) -> Callable[..., Number]:
         def product(*operands: Number) -> Number:
@@ -133,18 +127,12 @@ class HighProduct(Expr):
 
 @spelled("upper_product")
 @dataclass(frozen=True, slots=True)
-class UpperProduct(Expr):
+class UpperProduct(_OfWords):
     """The upper half of x * y as unsigned numbers, halves up, plus an addend; all are i32, and the sum wraps around."""
 
     x: Expr
     y: Expr
     addend: Expr
-
-    def result(self) -> VectorType:
-        return self.x.type
-
-    def fault(self) -> str:
-        return _words_fault(self.x, self.y, self.addend)
 
     def meaning(self) -> Callable[..., Number]:
         def product(x: Number, y: Number, addend: Number) -> Number:

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..graph.ir import Array, Attributes, Builder, Operation, Scales, Value
 from ..graph.registry import register
-from ..loops.ir import Binary, Expr, Select, Unary, const
+from ..loops.ir import Binary, Expr, Select, const
 from ..numerics import quotient
 from ..types import DType
-from .elementwise import BinaryOperator, UnaryOperator
+from .elementwise import BinaryOperator, NamedFunction, UnaryOperator
 from .gradients import scaled, where
 
 
@@ -110,35 +110,25 @@ def _shares(b: Builder, wins: str, op: Operation, dy: Value) -> tuple[Value, Val
 
 
 @register
-class Neg(UnaryOperator):
+class Neg(NamedFunction):
     """-x."""
 
     name = "neg"
-
-    def function(self, x: Any, attributes: Attributes) -> Any:
-        return -x
-
-    def element(self, x: Expr, attributes: Attributes) -> Expr:
-        return Unary("neg", x)
+    ufunc = np.negative
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("neg", dy)
 
 
 @register
-class Abs(UnaryOperator):
+class Abs(NamedFunction):
     """|x|."""
 
     name = "abs"
+    ufunc = np.abs
 
     def bounds(self, attributes: Attributes) -> tuple[float, float]:
         return 0.0, math.inf
-
-    def function(self, x: Any, attributes: Attributes) -> Any:
-        return np.abs(x)
-
-    def element(self, x: Expr, attributes: Attributes) -> Expr:
-        return Unary("abs", x)
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("mul", dy, b.emit("sign", op.operands[0]))
@@ -166,20 +156,15 @@ class Sign(UnaryOperator):
 
 
 @register
-class Sqrt(UnaryOperator):
+class Sqrt(NamedFunction):
     """Square root."""
 
     name = "sqrt"
+    ufunc = np.sqrt
     floats_only = True
 
     def bounds(self, attributes: Attributes) -> tuple[float, float]:
         return 0.0, math.inf
-
-    def function(self, x: Any, attributes: Attributes) -> Any:
-        return np.sqrt(x)
-
-    def element(self, x: Expr, attributes: Attributes) -> Expr:
-        return Unary("sqrt", x)
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("div", scaled(b, dy, 0.5), op.result)

@@ -91,17 +91,20 @@ class UnaryOperator(Operator):
         """The function on one element (or one vector of them) in the loop IR."""
 
 
-class MathFunction(UnaryOperator):
-    """Base of the functions of floats that NumPy and the loop IR have, too."""
+class NamedFunction(UnaryOperator):
+    """Base of the functions that NumPy has, too, and the loop IR by the same name."""
 
-    floats_only = True
-    work = 16
     ufunc: ClassVar[np.ufunc]
-    loop_op: ClassVar[str] = ""
-    """What the loop IR calls it; empty: as it is called here."""
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return type(self).ufunc(x)
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
-        return Unary(self.loop_op or self.name, x)
+        return Unary(self.name, x)
+
+
+class MathFunction(NamedFunction):
+    """Base of those of floats that cost a polynomial or more."""
+
+    floats_only = True
+    work = 16

@@ -10,7 +10,7 @@ from ..graph.ir import Attributes, Builder, Operation, Value
 from ..graph.registry import register
 from ..loops.ir import Expr, Unary, maximum, minimum
 from ..types import Quantization
-from .elementwise import UnaryOperator
+from .elementwise import NamedFunction, UnaryOperator
 from .gradients import scaled, where_between
 
 
@@ -39,22 +39,17 @@ class Sigmoid(UnaryOperator):
 
 
 @register
-class Tanh(UnaryOperator):
+class Tanh(NamedFunction):
     """Hyperbolic tangent."""
 
     name = "tanh"
+    ufunc = np.tanh
     floats_only = True
     work = 8
     fixed_scale = Quantization.of(1 / 128, 0)
 
     def bounds(self, attributes: Attributes) -> tuple[float, float]:
         return -1.0, 1.0
-
-    def function(self, x: Any, attributes: Attributes) -> Any:
-        return np.tanh(x)
-
-    def element(self, x: Expr, attributes: Attributes) -> Expr:
-        return Unary("tanh", x)
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         square = b.emit("mul", op.result, op.result)

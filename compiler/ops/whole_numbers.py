@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ..graph.ir import Attributes, Builder, Operation, Value
 from ..graph.registry import register
 from ..loops.compute import Compute
-from ..loops.ir import Binary, Cast, Expr, Select, Unary, binary, const
+from ..loops.ir import Binary, Cast, Expr, Select, binary, const
 from ..types import DType
-from .elementwise import BinaryOperator, UnaryOperator
+from .elementwise import BinaryOperator, NamedFunction
 from .facets import INTEGER, TFLITE, TfliteForm
 from .rules import tflite_unary
 
 
-class _Rounding(UnaryOperator):
+class _Rounding(NamedFunction):
     """Base of the roundings of floats to whole numbers."""
 
     floats_only = True
     piecewise_constant = True
-    ufunc: ClassVar[np.ufunc]
-
-    def function(self, x: Any, attributes: Attributes) -> Any:
-        return type(self).ufunc(x)
-
-    def element(self, x: Expr, attributes: Attributes) -> Expr:
-        return Unary(self.name, x)
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> None:
         return None

@@ -28,6 +28,10 @@ class Optimizer(Setting):
     """Base of the optimisers."""
 
     kind: ClassVar[str] = "optimizer"
+    shares: ClassVar[tuple[str, ...]] = ()
+    """Options from 0 up to, but not including, 1."""
+    positive: ClassVar[tuple[str, ...]] = ()
+    """Options above 0."""
     lr: float
     """Base learning rate; the schedule multiplies it."""
     weight_decay: float = 0.0
@@ -36,6 +40,10 @@ class Optimizer(Setting):
     def __post_init__(self) -> None:
         self.require(self.lr >= 0, "lr must not be negative")
         self.require(0 <= self.weight_decay < math.inf, "weight_decay must be a finite number, and not negative")
+        for name in self.shares:
+            self.require(0 <= getattr(self, name) < 1, f"{name} must lie in 0 <= {name} < 1")
+        for name in self.positive:
+            self.require(getattr(self, name) > 0, f"{name} must be positive")
 
     @property
     @abstractmethod
@@ -55,9 +63,6 @@ class Optimizer(Setting):
         `decay` is `weight_decay`, or 0 for parameters that are excluded from it; scalars have the parameter's type.
         """
 
-    def _within(self, name: str, low: float = 0.0, high: float = 1.0) -> None:
-        self.require(low <= getattr(self, name) < high, f"{name} must lie in {low:g} <= {name} < {high:g}")
-
 
 def _decayed(gradient: Formula, weight: Formula, decay: float) -> Formula:
     """The gradient with that of L2 regularisation."""
@@ -72,13 +77,13 @@ class Sgd(Optimizer):
     """
 
     name: ClassVar[str] = "sgd"
+    shares: ClassVar[tuple[str, ...]] = ("momentum",)
     momentum: float = 0.0
     nesterov: bool = False
 
     def __post_init__(self) -> None:
         """Check the options."""
         super().__post_init__()
-        self._within("momentum")
         self.require(not self.nesterov or self.momentum > 0, "nesterov needs momentum above 0")
 
     @property
@@ -108,16 +113,11 @@ class RmsProp(Optimizer):
     """
 
     name: ClassVar[str] = "rmsprop"
+    shares: ClassVar[tuple[str, ...]] = ("decay", "momentum")
+    positive: ClassVar[tuple[str, ...]] = ("eps",)
     decay: float = 0.9
     momentum: float = 0.9
     eps: float = 1e-3
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        super().__post_init__()
-        self._within("decay")
-        self._within("momentum")
-        self.require(self.eps > 0, "eps must be positive")
 
     @property
     def slots(self) -> Mapping[str, str]:
@@ -146,17 +146,12 @@ class Adam(Optimizer):
     """
 
     name: ClassVar[str] = "adam"
+    shares: ClassVar[tuple[str, ...]] = ("beta1", "beta2")
+    positive: ClassVar[tuple[str, ...]] = ("eps",)
     lr: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        super().__post_init__()
-        self._within("beta1")
-        self._within("beta2")
-        self.require(self.eps > 0, "eps must be positive")
 
     @property
     def slots(self) -> Mapping[str, str]:
@@ -255,16 +250,11 @@ class Lars(Optimizer):
     """
 
     name: ClassVar[str] = "lars"
+    shares: ClassVar[tuple[str, ...]] = ("momentum",)
+    positive: ClassVar[tuple[str, ...]] = ("trust", "eps")
     momentum: float = 0.9
     trust: float = 1e-3
     eps: float = 1e-9
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        super().__post_init__()
-        self._within("momentum")
-        self.require(self.trust > 0, "trust must be positive")
-        self.require(self.eps > 0, "eps must be positive")
 
     @property
     def slots(self) -> Mapping[str, str]:
@@ -300,12 +290,8 @@ class Muon(Optimizer):
     """
 
     name: ClassVar[str] = "muon"
+    shares: ClassVar[tuple[str, ...]] = ("momentum",)
     momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        super().__post_init__()
-        self._within("momentum")
 
     @property
     def slots(self) -> Mapping[str, str]:
