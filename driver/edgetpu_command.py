@@ -17,7 +17,7 @@ from .frontend import FORMATS, format_of
 from .loading import load
 from .notes import open_noted, warnings_for_people
 from .options import NetworkOptions
-from .output import echo, progress_bar
+from .output import echo, progress_to
 
 
 def compile_for_edgetpu(network: NetworkOptions, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ def _quantized_model(asked: NetworkOptions, output: str | None, options: Mapping
             raise NetcError(f"{asked.model} has them already: it takes no --{name}")
     count = options["samples"]
     samples = open_noted(options["calibrate"], count, network) if options["calibrate"] else None
-    with progress_bar(count, "calibrating") as bar:
+    with progress_to(count, "calibrating") as progress:
         made = edgetpu_model(
             network,
             samples,
@@ -83,7 +83,7 @@ def _quantized_model(asked: NetworkOptions, output: str | None, options: Mapping
             equalized=options["equalize"],
             model=asked.model,
             threads=options["threads"],
-            progress=lambda done: bar.update(done - bar.pos),
+            progress=progress,
         )
     file = Path(output or f"{made.graph.name}_int8.tflite")
     write_bytes(file, made.data)

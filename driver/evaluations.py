@@ -17,7 +17,7 @@ from .compiler.quantization.report import noise_data
 from .compiler.signature import Network
 from .detection import CategoryMap, Detections, assist_detector, detector_task, evaluate_detector, match_categories
 from .notes import show_notes
-from .output import duration, echo, format_table, progress_bar
+from .output import duration, echo, format_table, progress_to
 from .pipeline import PROGRAM, Request, build, load_program
 from .progress import shown, title
 from .runtime.data.classes import Names
@@ -83,10 +83,8 @@ class SingleEvaluation:
         """See `Evaluated`."""
         start = time.perf_counter()
         run, batch, targets = on_floats(self.program, self.graph), batch_of(self.graph), self.maker.preparation.targets
-        with progress_bar(len(self.source), self.data) as bar:
-            result = measure(
-                run, self.source, self.maker, batch, targets, lambda done: bar.update(done - bar.pos), world=world
-            )
+        with progress_to(len(self.source), self.data) as progress:
+            result = measure(run, self.source, self.maker, batch, targets, progress, world=world)
         _show_skipped(result)
         names = self.maker.preparation.classes.names
         if as_json:
@@ -174,10 +172,8 @@ class DetectorEvaluation:
     def show(self, world: World, as_json: bool) -> None:
         """See `Evaluated`."""
         start, source = time.perf_counter(), self.source
-        with progress_bar(len(source), source.name) as bar:
-            result = evaluate_detector(
-                self.program, self.graph, source, self.categories, lambda done: bar.update(done - bar.pos), world
-            )
+        with progress_to(len(source), source.name) as progress:
+            result = evaluate_detector(self.program, self.graph, source, self.categories, progress, world)
         _show_skipped(result)
         if as_json:
             masks = {"masks": dict(result.masks)} if result.masks is not None else {}
@@ -223,10 +219,8 @@ class PairEvaluation:
 
     def show(self, world: World, as_json: bool) -> None:
         """See `Evaluated`."""
-        with progress_bar(len(self.source), self.source.name) as bar:
-            compared = compare_networks(
-                self.floats, self.integers, self.source, self.labels, lambda done: bar.update(done - bar.pos), world
-            )
+        with progress_to(len(self.source), self.source.name) as progress:
+            compared = compare_networks(self.floats, self.integers, self.source, self.labels, progress, world)
         _show_skipped(compared.accuracy.first)
         if as_json:
             echo(json.dumps(_comparison_data(compared), indent=1))

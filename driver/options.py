@@ -187,6 +187,39 @@ weights_options = combine(
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of initial weights."),
 )
 
+data_dir_option = click.option(
+    "--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data."
+)
+
+objective_options = combine(
+    click.option("--loss", metavar="TEXT", help="For example softmax_cross_entropy."),
+    click.option("--optimizer", metavar="TEXT", help='For example "sgd(lr=0.1, momentum=0.9)".'),
+    click.option("--schedule", metavar="TEXT", help='Of the learning rate: "cosine(epochs=12, warmup=1)".'),
+)
+"""Of training: what becomes small, and how."""
+
+update_options = combine(
+    click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), help="Share spread on all classes."),
+    click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
+    click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
+    click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
+)
+"""Of training: what else an update is made of."""
+
+pattern_options = combine(
+    click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
+    click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),
+)
+"""Of training: what holds for some of the parameters."""
+
+ema_option = click.option(
+    "--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."
+)
+
+skip_option = click.option(
+    "--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'."
+)
+
 background_option = click.option(
     "--background", is_flag=True, default=None, help="Output 0 is a background class, before those of the data."
 )

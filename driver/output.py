@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -33,6 +34,13 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
 def progress_bar(length: int, label: str) -> ProgressBar[int]:
     """A bar on stderr, if that is a terminal; a context manager."""
     return click.progressbar(length=length, label=printable(label), file=sys.stderr, hidden=not sys.stderr.isatty())
+
+
+@contextmanager
+def progress_to(length: int, label: str) -> Iterator[Callable[[int], None]]:
+    """A bar under which something runs that says how much of `length` is done so far."""
+    with progress_bar(length, label) as bar:
+        yield lambda done: bar.update(done - bar.pos)
 
 
 def write_result(data: str | bytes, path: str | None) -> None:

@@ -11,11 +11,17 @@ from .options import (
     allow_import_option,
     background_option,
     combine,
+    data_dir_option,
+    ema_option,
     gathered,
+    objective_options,
     output_option,
+    pattern_options,
     preprocess_option,
     settings_option,
+    skip_option,
     target_options,
+    update_options,
 )
 from .passlog import pass_options
 from .pipeline import STAGES
@@ -34,7 +40,7 @@ setup_options = combine(
     preprocess_option,
     click.option("--size", type=click.IntRange(1), help="Pixels per side, for nets with the hyperparameter `size`."),
     click.option("--weights", metavar="FILE", help="Start from these weights; default: seeded initialisation."),
-    click.option("--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'."),
+    skip_option,
 )
 """The network, and what its training begins with."""
 
@@ -42,24 +48,18 @@ recipe_options = combine(
     click.option("--data", metavar="NAME", help="What to train on: see below."),
     click.option("--epochs", type=click.IntRange(1), help="Passes over the data."),
     click.option("--batch", type=click.IntRange(1, 65536), help="Samples per step."),
-    click.option("--loss", metavar="TEXT", help="For example softmax_cross_entropy."),
-    click.option("--optimizer", metavar="TEXT", help='For example "sgd(lr=0.1, momentum=0.9)".'),
-    click.option("--schedule", metavar="TEXT", help='Of the learning rate: "cosine(epochs=12, warmup=1)".'),
+    objective_options,
     click.option("--augment", metavar="TEXT", help='For example "crop(4), flip"; none for none.'),
     click.option("--seed", type=click.IntRange(0), help="Of initial weights, order and augmentation."),
-    click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), help="Share spread on all classes."),
-    click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
-    click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
-    click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
+    update_options,
     click.option("--base-batch", type=click.IntRange(1), help="Learning rates are for updates by so many samples."),
     click.option(
         "--shards",
         type=click.IntRange(1, 4096),
         help="Parts of a batch, for ranks to share; batch_norm takes each alone. Default: by the batch, mostly 8.",
     ),
-    click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
-    click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),
-    click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
+    pattern_options,
+    ema_option,
     background_option,
     click.option(
         "--qat",
@@ -76,7 +76,7 @@ recipe_options = combine(
 """What a recipe says, too: these override it."""
 
 resource_options = combine(
-    click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data."),
+    data_dir_option,
     click.option(
         "--workers", type=click.IntRange(0, 256), help="Processes that decode pictures; default: one per core."
     ),

@@ -14,7 +14,19 @@ from ..compiler.training import parse_rates
 from ..frontend import FORMATS, format_of, load_recipe
 from ..library import Choices, Library, write_library
 from ..notes import show_notes
-from ..options import NetworkOptions, combine, json_option, network_options, preprocess_option, weights_options
+from ..options import (
+    NetworkOptions,
+    combine,
+    ema_option,
+    json_option,
+    network_options,
+    objective_options,
+    pattern_options,
+    preprocess_option,
+    skip_option,
+    update_options,
+    weights_options,
+)
 from ..output import echo
 from ..pipeline import Request
 from ..recipe import read_setting
@@ -28,18 +40,12 @@ TRAINING = (
 
 training_options = combine(
     click.option("--train", is_flag=True, help="A library that trains: PREFIX_train_step instead of PREFIX_run."),
-    click.option("--loss", metavar="TEXT", help="For example softmax_cross_entropy."),
-    click.option("--optimizer", metavar="TEXT", help='For example "sgd(lr=0.1, momentum=0.9)".'),
-    click.option("--schedule", metavar="TEXT", help='Of the learning rate: "cosine(epochs=12, warmup=1)".'),
+    objective_options,
     click.option("--steps-per-epoch", type=click.FloatRange(0, min_open=True), help="For schedules that count epochs."),
-    click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), help="Share spread on all classes."),
-    click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
-    click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
-    click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
-    click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
-    click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
-    click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),
-    click.option("--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'."),
+    update_options,
+    ema_option,
+    pattern_options,
+    skip_option,
 )
 
 

@@ -23,6 +23,7 @@ from ..losses import find_loss
 from ..options import (
     NetworkOptions,
     background_option,
+    data_dir_option,
     json_option,
     network_options,
     precision_option,
@@ -47,7 +48,7 @@ from ..together import agree, facts_of, together
 @network_options
 @click.option("--weights", metavar="FILE", help="Weights (safetensors), in place of those that a file holds.")
 @click.option("--data", required=True, metavar="NAME", help="What to evaluate on: see below.")
-@click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
+@data_dir_option
 @click.option("--split", default="test", show_default=True, help="test or train.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many samples.")
 @click.option("--compare", metavar="FILE", help="Weights of the float network: compare a .tflite file with it.")

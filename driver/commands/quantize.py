@@ -24,7 +24,7 @@ from ..data_help import DataCommand
 from ..loading import load
 from ..notes import open_noted, warnings_for_people
 from ..options import NetworkOptions, network_options, preprocess_option, weights_options
-from ..output import echo, progress_bar
+from ..output import echo, progress_bar, progress_to
 from ..quantization import WEIGHT_FORMS, as_given, frozen, lighter, quantized, refuse_settings, scheme_for
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
@@ -138,16 +138,27 @@ def _load(o: _Options) -> Graph:
     return load(o.network.model, **o.network.reading, preprocess=o.preprocess, with_parameters=o.weights is not None)
 
 
+def _compared_on(o: _Options, network: Graph) -> Source | None:
+    """The data of --eval, by whose classes networks can be compared."""
+    data = open_source(o.data, "test") if o.data else None
+    if data:
+        _comparable(data, network, o)
+    return data
+
+
+def _note_drawn(o: _Options, network: Graph) -> None:
+    """Say that weights are drawn, if they are."""
+    if o.weights is None and network.parameters:
+        echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
+
+
 def _lighten(o: _Options, form: str) -> None:
     """Write the network with lighter weights."""
     _refuse_samples(o, form)
     network = _load(o)
-    data = open_source(o.data, "test") if o.data else None
-    if data:
-        _comparable(data, network, o)
+    data = _compared_on(o, network)
     floats = frozen(network, o.weights, o.seed)
-    if o.weights is None and network.parameters:
-        echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
+    _note_drawn(o, network)
     graph = lighter(floats, form, per_channel=not o.per_tensor, keep_float=o.keep_float)
     labels = class_labels(floats, o.network.model, o.weights).names
     file = to_tflite(graph, labels=labels)
@@ -170,8 +181,8 @@ def _show_accuracy(floats: Graph, graph: Graph, data: Source, o: _Options) -> No
     """Evaluate both networks on a labelled data set under a bar."""
     labels = usable_labels(floats, o.network.model, o.weights)
     show_what_is_guessed(floats, data, labels)
-    with progress_bar(len(data), data.name) as bar:
-        found = compare_accuracy(floats, graph, data, labels, lambda done: bar.update(done - bar.pos))
+    with progress_to(len(data), data.name) as progress:
+        found = compare_accuracy(floats, graph, data, labels, progress)
     echo(
         f"{data.name}, {found.first.samples} samples: top-1 {found.first.top1:.2%} as floats, "
         f"{found.second.top1:.2%} in the file; both say the same on {found.agreement:.2%}"
@@ -225,8 +236,7 @@ def _quantize(o: _Options, world: World) -> None:
     calibrated = _calibrate(o, network, samples, world)
     if world.rank:
         return
-    if o.weights is None and network.parameters:
-        echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
+    _note_drawn(o, network)
     if calibrated.calibration.samples == 1:
         echo("note: calibrated on one sample: ranges of activations are a guess; take 100 or so", err=True)
     ranges = calibrated.calibration.ranges(o.method)
@@ -253,9 +263,7 @@ def _write_as_given(o: _Options, network: Graph) -> None:
     flags = {"--equalize": o.equalized, "--adaround": o.adaround, "--bias-correction": o.bias_correction}
     files = {"--ranges": o.ranges_file, "--report": o.report, "--per-tensor": o.per_tensor}
     refuse_settings("a network that says its scales", {**flags, **files})
-    data = open_source(o.data, "test") if o.data else None
-    if data:
-        _comparable(data, network, o)
+    data = _compared_on(o, network)
     with warnings_for_people():
         graph = as_given(
             network, weights=o.weights, inputs=o.inputs, outputs=o.outputs, keep_float=o.keep_float, seed=o.seed
@@ -286,7 +294,7 @@ def _comparable(data: Source, network: Graph, o: _Options) -> bool:
 
 def _calibrate(o: _Options, network: Graph, samples: CalibrationSamples, world: World) -> Calibrated:
     """Watch the network's activations under a bar."""
-    with progress_bar(o.limit, "calibrating") as bar:
+    with progress_to(o.limit, "calibrating") as progress:
         return calibrate(
             network,
             samples,
@@ -294,7 +302,7 @@ def _calibrate(o: _Options, network: Graph, samples: CalibrationSamples, world: 
             limit=o.limit,
             equalized=o.equalized,
             seed=o.seed,
-            progress=lambda done: bar.update(done - bar.pos),
+            progress=progress,
             world=world,
         )
 
@@ -324,10 +332,8 @@ def _accuracy(
     """Evaluate floats and integers on a labelled data set under a bar."""
     labels = usable_labels(calibrated.graph, o.network.model, o.weights)
     show_what_is_guessed(calibrated.graph, data, labels)
-    with progress_bar(len(data), data.name) as bar:
-        return held_out_accuracy(
-            calibrated, quantized, data, samples, o.limit, labels, lambda done: bar.update(done - bar.pos)
-        )
+    with progress_to(len(data), data.name) as progress:
+        return held_out_accuracy(calibrated, quantized, data, samples, o.limit, labels, progress)
 
 
 def _before_and_after(accuracy: Accuracy) -> str:
