@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .compiler.edgetpu import LATEST, Release, Report, differences, predict, to_data, to_text
 from .compiler.errors import NetcError
@@ -16,24 +16,26 @@ from .edgetpu import ABSENT, CompilerRun, edgetpu_model, facts_of_file, run_comp
 from .frontend import FORMATS, format_of
 from .loading import load
 from .notes import open_noted, warnings_for_people
-from .options import NetworkOptions
 from .output import echo, progress_to
 
+if TYPE_CHECKING:
+    from .commands.compile import CompileOptions
 
-def compile_for_edgetpu(network: NetworkOptions, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
+
+def compile_for_edgetpu(o: CompileOptions) -> None:
     """Write the TFLite file, predict what the Edge TPU does with it, call the real compiler, and say all that."""
-    _refuse_batch(network.batch)
-    release = Release.parse(options["release"]) if options["release"] else LATEST
-    if format_of(network.model) is FORMATS["tflite"]:
-        file, rewritten, prediction = _ready_model(network, output, options, release)
+    _refuse_batch(o.network.batch)
+    release = Release.parse(o.release) if o.release else LATEST
+    if format_of(o.network.model) is FORMATS["tflite"]:
+        file, rewritten, prediction = _ready_model(o, release)
     else:
         with warnings_for_people():
-            file, rewritten, prediction = _quantized_model(network, output, options, release)
+            file, rewritten, prediction = _quantized_model(o, release)
     run = run_compiler(file)
     more = {"file": str(file), "rewritten": dict(rewritten), "compiler": _run_data(prediction, run)}
-    if options["report"]:
-        write_report(prediction, options["report"], more)
-    if as_json:
+    if o.report:
+        write_report(prediction, o.report, more)
+    if o.as_json:
         echo(json.dumps({**to_data(prediction), **more}, indent=1))
         return
     lines = [f"legalize-edgetpu: {name}, {count} rewritten" for name, count in rewritten.items()]
@@ -49,43 +51,43 @@ def _refuse_batch(batch: int) -> None:
 _Model = tuple[Path, Mapping[str, int], Report]
 
 
-def _ready_model(asked: NetworkOptions, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
+def _ready_model(o: CompileOptions, release: Release) -> _Model:
     """A TFLite file as it is."""
-    others = (options[name] for name in ("preprocess", "weights", "calibrate", "equalize"))
-    if output or asked.net or asked.settings or any(others):
-        raise NetcError(f"{asked.model} is a TFLite file: it is predicted and compiled as it is, without other options")
-    file = Path(asked.model)
-    return file, {}, predict(facts_of_file(file), release)
+    model = o.network.model
+    others = (o.output, o.network.net, o.network.settings, o.preprocess, o.weights, o.calibrate, o.equalize)
+    if any(others):
+        raise NetcError(f"{model} is a TFLite file: it is predicted and compiled as it is, without other options")
+    return Path(model), {}, predict(facts_of_file(Path(model)), release)
 
 
-def _quantized_model(asked: NetworkOptions, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
+def _quantized_model(o: CompileOptions, release: Release) -> _Model:
     """The TFLite file that is made of a float network, or of one that is quantized already."""
-    network = load(asked.model, **asked.reading, preprocess=options["preprocess"])
+    network = load(o.network.model, **o.network.reading, preprocess=o.preprocess)
     _refuse_batch(network.attributes.get("batch", 1))
-    needed = [("weights", "--weights FILE.safetensors", bool(network.weights))]
     is_quantized = states_scales(network) or quantized_activation(network) is not None
-    needed.append(("calibrate", "--calibrate FOLDER", not is_quantized))
-    for name, what, is_needed in needed:
-        if is_needed and not options[name]:
+    for option, example, given, is_needed in (
+        ("--weights", "FILE.safetensors", o.weights, bool(network.weights)),
+        ("--calibrate", "FOLDER", o.calibrate, not is_quantized),
+    ):
+        if is_needed and not given:
             hint = "`netc check --target edgetpu` predicts without weights or samples"
-            raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
-        if options[name] and not is_needed:
-            raise NetcError(f"{asked.model} has them already: it takes no --{name}")
-    count = options["samples"]
-    samples = open_noted(options["calibrate"], count, network) if options["calibrate"] else None
-    with progress_to(count, "calibrating") as progress:
+            raise NetcError(f"quantizing for the Edge TPU needs {option} {example}", hint=hint)
+        if given and not is_needed:
+            raise NetcError(f"{o.network.model} has them already: it takes no {option}")
+    samples = open_noted(o.calibrate, o.samples, network) if o.calibrate else None
+    with progress_to(o.samples, "calibrating") as progress:
         made = edgetpu_model(
             network,
             samples,
-            weights=options["weights"],
-            method=options["method"],
-            limit=count,
-            equalized=options["equalize"],
-            model=asked.model,
-            threads=options["threads"],
+            weights=o.weights,
+            method=o.method,
+            limit=o.samples,
+            equalized=o.equalize,
+            model=o.network.model,
+            threads=o.threads,
             progress=progress,
         )
-    file = Path(output or f"{made.graph.name}_int8.tflite")
+    file = Path(o.output or f"{made.graph.name}_int8.tflite")
     write_bytes(file, made.data)
     return file, made.rewritten, made.prediction(file.name, release)
 

@@ -6,7 +6,7 @@ What the latter needs is imported when it is asked for: it takes as long as comp
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -56,9 +56,7 @@ _FOR_CPU = ("emit", "cpu", "precision", "print_after", "print_changed", "time_pa
 @pass_options
 @json_option
 @click.pass_context
-def compile_command(
-    context: click.Context, /, network: NetworkOptions, log: PassLog, output: str | None, as_json: bool, **options: Any
-) -> None:
+def compile_command(context: click.Context, /, **options: Any) -> None:
     """Compile a net and say what was done, stage by stage.
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. Object code stays in the cache.
@@ -70,19 +68,47 @@ def compile_command(
     unless its file holds them (a .tflite file is taken as it is); what the Edge TPU will do with the TFLite file is
     predicted, and edgetpu_compiler is called where it is installed.
     """
-    given = {
-        name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    }
-    if options["target"]:
+    said = click.core.ParameterSource.COMMANDLINE
+    given = {name for name in context.params if context.get_parameter_source(name) is said}
+    o = CompileOptions(**options)
+    if o.target:
         _refuse(given.intersection(_FOR_CPU), "not for --target edgetpu")
         from ..edgetpu_command import compile_for_edgetpu
 
-        compile_for_edgetpu(network, output, as_json, options)
+        compile_for_edgetpu(o)
     else:
         _refuse(given.intersection(_FOR_DEVICE), "for --target edgetpu")
-        if not (output and is_saved_name(output) and not options["emit"]):
+        if not o.saved:
             _refuse(given.intersection(_FOR_RUNNING), "for --target edgetpu, or for -o FILE.netc")
-        _for_cpu(network, log, output, as_json, options)
+        _for_cpu(o)
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What the command line says."""
+
+    network: NetworkOptions
+    threads: int | None
+    cpu: str | None
+    precision: str
+    emit: str | None
+    output: str | None
+    target: str | None
+    weights: str | None
+    preprocess: dict[str, object]
+    calibrate: str | None
+    samples: int
+    method: str
+    equalize: bool
+    release: str | None
+    report: str | None
+    log: PassLog
+    as_json: bool
+
+    @property
+    def saved(self) -> str | None:
+        """The file for a program with its weights, if one is to be written."""
+        return self.output if self.output and not self.emit and is_saved_name(self.output) else None
 
 
 def _refuse(names: set[str], why: str) -> None:
@@ -91,27 +117,32 @@ def _refuse(names: set[str], why: str) -> None:
         raise NetcError(f"{flags} {'is' if len(names) == 1 else 'are'} {why}")
 
 
-def _for_cpu(
-    network: NetworkOptions, log: PassLog, output: str | None, as_json: bool, options: Mapping[str, Any]
-) -> None:
-    emit = options["emit"]
-    saved = output if output and not emit and is_saved_name(output) else None
-    if output and not emit and saved is None:
+def _for_cpu(o: CompileOptions) -> None:
+    if o.output and not o.emit and o.saved is None:
         hint = "for example --emit object -o net.o; or -o net.netc for a program with its weights"
         raise NetcError("-o needs --emit", hint=hint)
-    given = {name: options[name] for name in ("threads", "cpu", "precision", "preprocess", "weights")}
-    request = Request(network.model, **network.reading, **given, observers=tuple(log.observers), tiles=emit != "object")
-    until = PROGRAM if saved is not None else emit or STAGES[-1]
-    compilation = build(request, until=until, whole=bool(emit))
-    if saved is not None:
-        _save(compilation, network.model, options["weights"], saved)
-    if emit:
-        write_result(compilation.emit(emit), output)
-    elif as_json:
+    request = Request(
+        o.network.model,
+        **o.network.reading,
+        preprocess=o.preprocess,
+        weights=o.weights,
+        threads=o.threads,
+        cpu=o.cpu,
+        precision=o.precision,
+        observers=tuple(o.log.observers),
+        tiles=o.emit != "object",
+    )
+    until = PROGRAM if o.saved is not None else o.emit or STAGES[-1]
+    compilation = build(request, until=until, whole=bool(o.emit))
+    if o.saved is not None:
+        _save(compilation, o.network.model, o.weights, o.saved)
+    if o.emit:
+        write_result(compilation.emit(o.emit), o.output)
+    elif o.as_json:
         echo(json.dumps(_summary(compilation), indent=1))
     else:
         echo(_report(compilation), nl=False)
-    log.report()
+    o.log.report()
 
 
 def _save(c: Compilation, model: str, weights: str | None, path: str) -> None:
