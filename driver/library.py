@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +13,12 @@ import numpy as np
 from .classes import usable_labels
 from .compiler.backends import find_target
 from .compiler.errors import NetcError
-from .compiler.files import writing
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.state import initial_state
-from .compiler.library.certificate import Certificate, as_json, as_table, certify, is_served
+from .compiler.library.certificate import certify, is_served
 from .compiler.library.facts import Extras
 from .compiler.library.fit import check_fits, ram_bytes
-from .compiler.library.header import Build, header
+from .compiler.library.header import Build
 from .compiler.library.interface import (
     Interface,
     Storage,
@@ -33,27 +29,24 @@ from .compiler.library.interface import (
     usual_prefix,
     weights_region,
 )
-from .compiler.library.preprocess import Picture, preprocess_source
+from .compiler.library.preprocess import Picture
 from .compiler.library.sections import check_section
 from .compiler.library.selftest import Answer, answers, sample
-from .compiler.library.texts import readme
-from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
 from .compiler.modules.overlaps import overlapping_calls
 from .compiler.signature import output_names
 from .compiler.targets.target import Environment
 from .library_command import command_of, usual_storage
+from .library_files import Contents, write_files
 from .loading import Source, Weights, find_weights, load
-from .neighbours import SIGNATURES, neighbours, write_shared
+from .neighbours import neighbours
 from .pipeline import PROGRAM, Compilation, Request, build, load_program
 from .runtime.cache import compile_object
 from .runtime.data.images import Preprocess
 from .runtime.data.layout import as_input, channels_first
 from .runtime.library import read_facts, read_state
 from .runtime.weights import write_weights
-from .toolchain import INSTALL, archive, compile_c, has_ziglang, link_shared, shared_suffix
 from .training import TrainingRequest
-from .web import web_library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,52 +149,57 @@ def save_trained(
 
 def write_library(request: Request, home: str | os.PathLike[str], target: str, choices: Choices) -> Library:
     """`build_library` of a request."""
-    folder = Path(home)
-    if not os.fspath(home):
-        raise NetcError("the name of the folder is empty", hint="-o . is the folder where you are")
-    if folder.exists() and not folder.is_dir():
-        raise NetcError(f"{folder} is no folder", hint="-o names the folder for the files of the library")
+    folder = _folder(home)
     is_page = find_target(target).environment is Environment.WASM
     if is_page and isinstance(request, TrainingRequest):
         raise NetcError("libraries for WebAssembly don't train", hint="leave --train out")
     c: Compilation = build(replace(request, tiles=False), "loops")
     prefix = _prefix(choices.prefix, c.graph)
     others = neighbours(folder, prefix, c.target)
-    interface = _interface(c, prefix, choices)
+    model = "" if isinstance(request.source, Graph) else os.fspath(request.source)
+    labels = usable_labels(c.network, model, request.weights)
+    picture, note = _picture(c.network)
+    contents = _contents(c, _interface(c, prefix, choices), labels.names or (), picture, target, choices)
+    command = command_of(contents.build, request, target)
+    names, lacking = write_files(folder, contents, c, command, others)
+    notes = [n for n in (labels.note, note, _weights_note(c), *lacking) if n]
+    return Library(folder, names, contents.build, len(contents.object), tuple(notes))
+
+
+def _folder(home: str | os.PathLike[str]) -> Path:
+    """The folder for the files."""
+    folder = Path(home)
+    if not os.fspath(home):
+        raise NetcError("the name of the folder is empty", hint="-o . is the folder where you are")
+    if folder.exists() and not folder.is_dir():
+        raise NetcError(f"{folder} is no folder", hint="-o names the folder for the files of the library")
+    return folder
+
+
+def _contents(
+    c: Compilation,
+    interface: Interface,
+    labels: tuple[str, ...],
+    picture: Picture | None,
+    target: str,
+    choices: Choices,
+) -> Contents:
+    """Code, weights, and what is known of them."""
     params = c.parameters()
     state = _state(c.module, {**params, **initial_state(c.graph)})
     region = weights_region(interface, c.backend.package(c.module, params), state)
     text = c.backend.emit_library(c.module, c.target, interface)
     code = code_hash(text, c.backend.fingerprint(c.target))
-    picture, note = _picture(c.network)
-    labels = usable_labels(
-        c.network, "" if isinstance(request.source, Graph) else os.fspath(request.source), request.weights
-    )
-    extras = Extras(
-        labels.names or (),
-        _answers(c, interface, params) if choices.selftest else (),
-        f"{prefix}.weights",
-        picture is not None,
-    )
+    answered = _answers(c, interface, params) if choices.selftest else ()
+    extras = Extras(labels, answered, f"{interface.prefix}.weights", picture is not None)
     build_ = Build(interface, extras, target if target != "host" else str(c.target), code)
-    full = c.backend.complete_library(text, c.target, interface, code, region, extras)
-    object_ = _object(full, c, interface)
+    object_ = _object(c.backend.complete_library(text, c.target, interface, code, region, extras), c, interface)
     certificate = certify(object_, interface, overlapping_calls(c.module)) if is_served(c.target) else None
     if certificate is not None:
         build_ = replace(build_, stack_bytes=certificate.stack)
     if choices.ram is not None:
         _check_ram(c, interface, build_.stack_bytes, choices.ram)
-    notes = [n for n in (labels.note, note, _weights_note(c)) if n]
-    with _filling(folder) as part:
-        _write(part, build_, object_, region, picture, c)
-        if certificate is not None:
-            text = as_json(certificate, interface.name, build_.target)
-            (part / f"{prefix}.certificate.json").write_text(text, encoding="utf-8")
-        notes += _link(part, build_, c)
-        files = _described(part, prefix)
-        page = _page(build_, files, command_of(build_, request, target), certificate)
-        write_shared(folder, part, build_, page, c.target, others)
-    return Library(folder, tuple(name for name, _ in files), build_, len(object_), tuple(notes))
+    return Contents(build_, object_, region, picture, certificate)
 
 
 def _prefix(given: str | None, graph: Graph) -> str:
@@ -308,91 +306,3 @@ def _object(text: str, c: Compilation, interface: Interface) -> bytes:
     if interface.storage is Storage.FILE:
         return compile_object(text, c.target).code
     return c.backend.object_code(text, c.target)
-
-
-@contextmanager
-def _filling(folder: Path) -> Iterator[Path]:
-    """A new folder whose files take their places in `folder` when all of them are there."""
-    with writing(folder):
-        is_new = not folder.exists()
-        home = folder.absolute().parent if is_new else folder
-        home.mkdir(parents=True, exist_ok=True)
-        part = home / f".{folder.name[:40]}.{secrets.token_hex(8)}.part"
-        part.mkdir()
-        try:
-            yield part
-            if is_new:
-                part.rename(folder)
-            else:
-                for path in sorted(part.iterdir()):
-                    path.replace(folder / path.name)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _write(folder: Path, build_: Build, object_: bytes, region: bytes, picture: Picture | None, c: Compilation) -> None:
-    p = build_.interface.prefix
-    (folder / f"{p}.h").write_text(header(build_), encoding="utf-8")
-    (folder / f"{p}.o").write_bytes(object_)
-    weights = weights_file(region, build_.code) if build_.interface.storage is Storage.FILE else None
-    if weights is not None:
-        (folder / f"{p}.weights").write_bytes(weights)
-    if c.target.environment is Environment.WASM:
-        for name, content in web_library(build_, c.graph, object_, weights).items():
-            (folder / name).write_bytes(content)
-    if picture is not None:
-        (folder / f"{p}_preprocess.c").write_text(preprocess_source(picture, p), encoding="utf-8")
-
-
-def _link(folder: Path, build_: Build, c: Compilation) -> Sequence[str]:
-    """Archive and shared library; or what is missing for them."""
-    p = build_.interface.prefix
-    suffix = shared_suffix(c.target)
-    if not has_ziglang():
-        made = f".a and {suffix}" if suffix else ".a"
-        return (f"no {made} without a linker: {INSTALL}",)
-    archive([folder / f"{p}.o"], folder / f"{p}.a", c.target)
-    if suffix:
-        objects = [folder / f"{p}.o"]
-        extra = folder / ".preprocess.o"
-        if build_.extras.preprocess:
-            compile_c(folder / f"{p}_preprocess.c", extra, c.target)
-            objects.append(extra)
-        link_shared(objects, folder / f"{p}{suffix}", c.target)
-        extra.unlink(missing_ok=True)
-    return ()
-
-
-_MEANINGS = {
-    ".h": "the interface",
-    ".o": "the code",
-    ".a": "the same as a static library",
-    ".so": "the same as a shared library",
-    ".dylib": "the same as a shared library",
-    ".weights": "the weights",
-    ".certificate.json": "what it takes of flash, RAM and stack at most",
-    "_preprocess.c": "makes an input of a picture; shared libraries have it inside",
-    "index.html": "a page to try the network, which is opened from disk",
-    ".data.js": "code and weights for the page",
-    ".mjs": "an ES module for pages and Node",
-    ".threads.wasm": "the code for several threads",
-    ".worker.mjs": "a thread of it",
-    ".d.mts": "its types",
-    ".d.ts": "the same for compilers that look for this name",
-    ".wasm": "the code, as the module loads it",
-    "example.c": "a program that runs the network",
-    "CMakeLists.txt": "builds the example",
-    "README.md": "this",
-}
-
-
-def _described(folder: Path, prefix: str) -> Sequence[tuple[str, str]]:
-    """The files of a library, and what they are."""
-    names = {(f"{prefix}{end}" if end[0] in "._" else end): what for end, what in _MEANINGS.items()}
-    return [(name, what) for name, what in names.items() if name in SIGNATURES or (folder / name).exists()]
-
-
-def _page(build_: Build, files: Sequence[tuple[str, str]], command: str, certificate: Certificate | None) -> str:
-    outside = () if certificate is None else certificate.outside
-    page = readme(build_, files, command, outside)
-    return page if certificate is None else f"{page}\n{as_table(certificate)}"

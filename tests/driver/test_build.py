@@ -465,7 +465,7 @@ def test_nothing_is_half_written(netc: Call, tiny: Path, tmp_path: Path, monkeyp
     def fail(*arguments: Any) -> None:
         raise NetcError("the linker is out of order")
 
-    monkeypatch.setattr("netc.library.link_shared", fail)
+    monkeypatch.setattr("netc.library_files.link_shared", fail)
     for folder in (out, tmp_path / "new"):
         assert netc("build", tiny, "-o", folder, "--seed", "1").code == 2
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -475,7 +475,7 @@ def test_nothing_is_half_written(netc: Call, tiny: Path, tmp_path: Path, monkeyp
 def test_without_a_linker_objects_and_texts_are_written(
     netc: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netc.library.has_ziglang", lambda: False)
+    monkeypatch.setattr("netc.library_files.has_ziglang", lambda: False)
     done = netc("build", tiny, "-o", tmp_path / "out", "--json", "--no-selftest")
     assert "no .a and .so without a linker: pip install 'netc[build]'" in done.err
     files = json.loads(done.out)["files"]

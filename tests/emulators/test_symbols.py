@@ -48,7 +48,7 @@ def networks(folder: Path) -> dict[str, Graph]:
 def test_integers_need_no_other_functions(
     target: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netc.library.has_ziglang", lambda: False)
+    monkeypatch.setattr("netc.library_files.has_ziglang", lambda: False)
     for name, graph in networks(tmp_path_factory.getbasetemp()).items():
         build_library(graph, tmp_path, target=target, prefix="net", selftest=False)
         undefined = set(Elf.read((tmp_path / "net.o").read_bytes()).undefined)
@@ -58,7 +58,7 @@ def test_integers_need_no_other_functions(
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m55", "armv7"])
 def test_places_made_of_floats_need_none_either(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a machine has floats of 32 bits, and calls functions to convert them from and to 64."""
-    monkeypatch.setattr("netc.library.has_ziglang", lambda: False)
+    monkeypatch.setattr("netc.library_files.has_ziglang", lambda: False)
     path = tmp_path / "near.net"
     layers = 'conv(4, 1) |> resize(size = [129, 129], mode = "nearest")'
     path.write_text(f"net near(image: f32[N, 33, 33, 4]) {{ return image |> {layers} }}\n")

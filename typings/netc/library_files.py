@@ -1,0 +1,1 @@
+../../driver/library_files.py
