@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from ..compiler.library.elf import is_cut_off
 from ..compiler.library.facts import KEY, START, is_sound
 from ..compiler.library.interface import ABI, MEANINGS, Status
 from ..compiler.types import DType
+from .closing import Closing
 
 Array = NDArray[Any]
 
@@ -39,7 +39,7 @@ def load_library(
     return LoadedLibrary(Path(path), None if weights is None else Path(weights), threads)
 
 
-class LoadedLibrary:
+class LoadedLibrary(Closing):
     """A network in a shared library: `library(x)` runs it on arrays by position or by name.
 
     Gives fresh arrays: one, or a tuple where there are several outputs. `facts` are what the library says of itself.
@@ -132,14 +132,6 @@ class LoadedLibrary:
         context, self._context = self._context, None
         if context is not None:
             self._function("context_stop", None)(_address(context))
-
-    def __enter__(self) -> LoadedLibrary:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if getattr(self, "_context", None) is not None:

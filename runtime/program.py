@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import addressof
 from functools import partial
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..compiler.errors import InternalError, NetcError, near_miss
 from ..compiler.image import LoadedObject
 from ..compiler.types import TensorType
 from .callers import Callers
+from .closing import Closing
 from .session import NO_BUFFER, Addresses, Plan, Session, address_of, element
 from .session import THREADS_PER_CORE as THREADS_PER_CORE
 from .session import Context as Context
@@ -61,7 +62,7 @@ class Outputs(tuple[Array, ...]):
         return super().__getitem__(self.names.index(which))
 
 
-class Program:
+class Program(Closing):
     """A network compiled for this machine: `program(x)` runs it.
 
     Inputs are arrays by position or by name, outputs are fresh arrays: one, or a tuple where the network has several.
@@ -225,14 +226,6 @@ class Program:
     def close(self) -> None:
         """End the worker threads. The program can't be called afterwards; `NetcError` amid a call of this thread."""
         self._callers.close()
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _invoke(
         self, arrays: Sequence[Array], named: Mapping[str, Array], profile: int | None

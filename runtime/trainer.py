@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.interpreter import evaluate_operation
 from ..compiler.graph.ir import Graph, Operation, Value
 from ..compiler.quantization import FakeQuantized, Ranges
+from .closing import Closing
 from .data.layout import as_input
 from .finite import not_finite
 from .program import Program
@@ -29,7 +29,7 @@ RANGES = "ranges"
 """Under this name the metadata of saved weights holds the ranges of activations."""
 
 
-class Trainer:
+class Trainer(Closing):
     """Trains a network: `step(x, labels)` makes one update and returns the loss before it.
 
     `net` is the network, `step_graph` the graph of one step as `training_step` makes it, `program` what it was
@@ -159,14 +159,6 @@ class Trainer:
     def close(self) -> None:
         """End the worker threads; no step can follow."""
         self.program.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class QatTrainer(Trainer):

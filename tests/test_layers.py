@@ -55,19 +55,20 @@ LAYERS = {
     "backends": {"backends.backend", "backends.cpu", "graph", "modules", "passes", "targets"},
 }
 """What each part of the compiler imports of the others. A backend is a part, and so are the folders in it."""
-RUNTIME_LEAVES = {"cache", "finite", "forks", "host", "image", "library", "litert", "processor", "tensors"}
+RUNTIME_LEAVES = {"cache", "closing", "finite", "forks", "host", "image", "litert", "processor", "tensors"}
 """Modules of the runtime that know none of its parts."""
 RUNTIME_LAYERS = {
     "data": {"cache", "weights"},
-    "training": {"data", "finite", "tensors"},
+    "training": {"closing", "data", "finite", "tensors"},
     "evaluation": {"data", "parallel", "training"},
     "parallel": {"data", "host", "program", "session", "trainer", "training"},
     "session": {"forks", "host"},
     "callers": {"forks", "host", "session"},
-    "program": {"callers", "session"},
+    "program": {"callers", "closing", "session"},
+    "library": {"closing"},
     "saved": {"host", "image", "processor", "program"},
     "measure": {"program"},
-    "trainer": {"data", "finite", "program", "weights"},
+    "trainer": {"closing", "data", "finite", "program", "weights"},
     "tuned": {"cache"},
     "weights": {"tensors"},
 }

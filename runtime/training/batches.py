@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
+from ..closing import Closing
 from ..data.images import Mask, Picture
 from ..data.source import ArraySource, FileSource, Labels
 from ..data.targets import check_classes, check_mask
@@ -232,7 +232,7 @@ def finished(source: FileSource, decoder: Decoder, plan: Plan, rows: Rows, failu
 
 
 @dataclass
-class BatchStream:
+class BatchStream(Closing):
     """Training data as an endless stream of batches of one size; what is left of an epoch after the last is dropped.
 
     Used as a context manager, it releases the maker's processes at the end.
@@ -282,14 +282,6 @@ class BatchStream:
     def close(self) -> None:
         """Release the maker's processes and memory."""
         self.maker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def evaluation_plans(count: int, batch: int) -> Iterator[Plan]:

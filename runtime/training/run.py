@@ -22,12 +22,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from ...compiler.errors import NetcError, near_miss
 from ...compiler.files import part_of, writing
 from ...compiler.reading import parse_json, read_text, require_file
+from ..closing import Closing
 from .checkpoint import CheckpointFolder
 from .files import replace_file, sync
 
@@ -38,7 +38,7 @@ _METRICS = "metrics.jsonl"
 _FORMAT = 1
 
 
-class Run:
+class Run(Closing):
     """An open run folder, which one process may have open at a time."""
 
     def __init__(self, path: Path, description: Record, keep: int = 2) -> None:
@@ -107,14 +107,6 @@ class Run:
         with suppress(OSError):  # of a record that `log` could not write, and has said so
             self._metrics.close()
         os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def check_free(path: Path) -> None:
