@@ -42,7 +42,6 @@ class Lookup(Part):
     operands = ("x", "table")
     attributes = {"y": AttributeSpec((Quantization, type(None)), "what the results stand for", None)}
     anchor = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, table = operands
@@ -65,7 +64,6 @@ class ByteFunction(QuantizedOperator):
     """Element types that it takes."""
     operands = ("x",)
     attributes = {"x": quantization("x"), "y": quantization("the result")}
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands

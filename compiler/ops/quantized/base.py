@@ -23,12 +23,18 @@ BYTES = (DType.I8, DType.U8)
 """Those of 8 bits, which most kernels take alone."""
 
 
-class QuantizedOperator(Operator):
-    """Base of the operators on quantized numbers that a network is made of."""
+class _OfIntegers(Operator):
+    """Base of the operators on quantized numbers."""
+
+    non_differentiable = "its operand is made of integers"
 
 
-class Part(Operator):
-    """Base of what passes make of them: parts of code, and what is computed when weights are loaded."""
+class QuantizedOperator(_OfIntegers):
+    """Base of those that a network is made of."""
+
+
+class Part(_OfIntegers):
+    """Base of what passes make of these: parts of code, and what is computed when weights are loaded."""
 
 
 def quantization(what: str) -> AttributeSpec:

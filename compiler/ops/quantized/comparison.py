@@ -46,6 +46,7 @@ class QCompare(QuantizedOperator):
     }
     elementwise = True
     piecewise_constant = True
+    non_differentiable = ""  # differentiation ends here, silently
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         a, b = operands

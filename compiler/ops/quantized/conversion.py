@@ -96,7 +96,6 @@ class Dequantize(QuantizedOperator):
     operands = ("x",)
     attributes = {"x": quantization("x")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         check_activations(self, operands, attributes, "x", beside=())
@@ -122,7 +121,6 @@ class Requantize(QuantizedOperator):
     types: ClassVar[tuple[DType, ...]] = WIDE
     """Element types of operand and result."""
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def factor(self, attributes: Attributes) -> tuple[int, int]:
         """Multiplier and shift between the scales."""
@@ -172,7 +170,6 @@ class Reinterpret(QuantizedOperator):
     operands = ("x",)
     attributes = {"y": quantization("the result")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         per_tensor(self, attributes, "y")
@@ -202,7 +199,6 @@ class Rescale(Part):
         "saturates": AttributeSpec(bool, "every shift is from -21 to -1: a sum of 30 bits is beyond the range", False),
     }
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, multiplier, shift = operands
@@ -244,7 +240,6 @@ class RescaleReal(Part):
     operands = ("x", "factor")
     attributes = {"dtype": _DTYPE, "y": quantization("the result"), **RANGE}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, factor = operands

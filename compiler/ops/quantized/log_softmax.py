@@ -40,7 +40,6 @@ class QLogSoftmax(QuantizedOperator):
     operands = ("x",)
     attributes = {"x": quantization("x"), "y": quantization("the result")}
     anchor = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
@@ -86,7 +85,6 @@ class LogShare(Part):
     operands = ("x", "total")
     attributes = {"y": quantization("the result"), "dtype": AttributeSpec(str, "element type of the result", "i8")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, total = operands

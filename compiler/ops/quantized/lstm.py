@@ -48,7 +48,6 @@ class QLstm(QuantizedOperator):
         "cell_clip": AttributeSpec(int, "largest size of the cell, in its own scale; 0: any", 0),
         "projection_clip": AttributeSpec(int, "largest size of the projected state, in its own scale; 0: any", 0),
     }
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, h, c, *weights = operands

@@ -37,7 +37,6 @@ class _Part(Part):
     """Base of the elementwise parts of a step: operands and result have one shape."""
 
     elementwise = True
-    non_differentiable = "its operand is made of integers"
     takes: ClassVar[DType]
     gives: ClassVar[DType] = DType.I16
 
@@ -145,7 +144,6 @@ class LstmPeephole(Part):
     operands = ("gate", "cell", "weight")
     attributes = {"factor": AttributeSpec(tuple, "multiplier and shift of the products")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         gate, cell, weight = operands
@@ -180,7 +178,6 @@ class LstmNorm(Part):
         "guard": AttributeSpec(int, "variance of rows that have none"),
     }
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         gate, total, squares, weight, bias = operands
@@ -251,7 +248,6 @@ class ScaledSum(Part):
         "dtype": AttributeSpec(str, "element type of the result", "i8"),
     }
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (total,) = operands

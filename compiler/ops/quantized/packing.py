@@ -31,7 +31,6 @@ class PackDot4(Part):
         "ones": AttributeSpec(bool, "only say where weights are", False),
         "together": AttributeSpec(int, "neighbours of the sum side by side", 4),
     }
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
@@ -93,7 +92,6 @@ class PackDepthwise(Part):
         "ones": AttributeSpec(int, "channels of a result that only says where weights are; 0: the weights", 0),
         "together": AttributeSpec(int, "rows side by side: four, or two as words", 4),
     }
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
@@ -156,7 +154,6 @@ class PackWide(Part):
         "width": AttributeSpec(int, "filters of a panel"),
         "offset": AttributeSpec(int, "subtracted, so that the result is signed", 0),
     }
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
@@ -228,7 +225,6 @@ class RescaleTable(Part):
         "unsigned": AttributeSpec(bool, "for products of unsigned numbers", False),
         "halves_up": AttributeSpec(bool, "with unsigned: halves need not go away from zero", False),
     }
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         weight, *others = operands
@@ -284,7 +280,6 @@ class Dot4Correction(Part):
         "x_offset": AttributeSpec(int, "what is added to x"),
         "weight_zero": AttributeSpec(int, "zero point of the weight"),
     }
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         return (TensorType(DType.I32, operands[0].shape[-1:]),)

@@ -32,7 +32,6 @@ class QAvgPool(QuantizedOperator):
     attributes = {**POOL_ATTRIBUTES, **ACTIVATED}
     keeps_quantization = True
     anchor = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
@@ -99,7 +98,6 @@ class QMean(QuantizedOperator):
         "y": quantization("the result"),
     }
     anchor = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands

@@ -37,7 +37,6 @@ class QReduceProd(QuantizedOperator):
         "x": quantization("x"),
         "y": quantization("the result"),
     }
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
@@ -98,7 +97,6 @@ class RowProducts(Part):
         "y": quantization("the result"),
     }
     procedural = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands

@@ -30,7 +30,6 @@ class QL2Normalize(QuantizedOperator):
     operands = ("x",)
     attributes = {"x": quantization("x"), "y": quantization("the result")}
     anchor = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
@@ -61,7 +60,6 @@ class L2Share(Part):
     operands = ("x", "total")
     attributes = {"x": quantization("x"), "y": quantization("the result")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, total = operands

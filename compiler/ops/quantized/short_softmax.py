@@ -79,7 +79,6 @@ class ReciprocalPlace(Part):
     name = "reciprocal_place"
     operands = ("total",)
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (total,) = operands
@@ -107,7 +106,6 @@ class ShortShare(Part):
     operands = ("x", "reciprocal", "total")
     attributes = {"y": quantization("the result")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, reciprocal, total = operands

@@ -67,7 +67,6 @@ class QSoftmax(QuantizedOperator):
         "beta": AttributeSpec(float, "factor of the exponents", 1.0),
     }
     anchor = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
@@ -126,7 +125,6 @@ class _OfTotals(Part):
     operands = ("total",)
     attributes = {"dtype": AttributeSpec(str, "element type of the shares")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (total,) = operands
@@ -192,7 +190,6 @@ class SoftmaxShare(Part):
     operands = ("x", "reciprocal", "exponent")
     attributes = {"y": quantization("the result"), "dtype": AttributeSpec(str, "element type of the result")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, *factor = operands

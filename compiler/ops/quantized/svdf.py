@@ -33,7 +33,6 @@ class QSvdf(QuantizedOperator):
         "time_scale": AttributeSpec(float, "scale of the filters over time"),
         "y": quantization("the result"),
     }
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, memory, features, time, *bias = operands

@@ -36,7 +36,6 @@ class ByteOf(Part):
     operands = ("x",)
     attributes = {"upper": AttributeSpec(bool, "the upper byte, which has the sign")}
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
@@ -73,7 +72,6 @@ class RescaleWide(Part):
         **RANGE,
     }
     elementwise = True
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, multiplier, shift = operands

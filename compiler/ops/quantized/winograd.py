@@ -66,7 +66,6 @@ class WinogradWords(Part):
     name = "winograd_words"
     operands = ("weight",)
     attributes = {"weight_zero": AttributeSpec(int, "zero point of the weight", 0)}
-    non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
