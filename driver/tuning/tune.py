@@ -187,21 +187,22 @@ def _notes(place: tuned.Place) -> list[str]:
 
 
 def _record(place: tuned.Place, notes: list[str]) -> Record:
-    try:
-        content = tuned.read(place, tuned.MEASURED)
-    except NetcError as error:
-        notes.append(f"{error.diagnostics[0].message}: all is measured anew")
-        content = None
+    content = _kept(place, tuned.MEASURED, notes, "all is measured anew")
     return Record(content["ratios"] if content is not None else {})
 
 
 def _present(place: tuned.Place, notes: list[str]) -> NetworkChoices:
-    try:
-        content = tuned.read(place, tuned.CHOICES)
-    except NetcError as error:
-        notes.append(f"{error.diagnostics[0].message}: it isn't used")
-        content = None
+    content = _kept(place, tuned.CHOICES, notes, "it isn't used")
     return tuned.choices_of(content["kernels"] if content is not None else {})
+
+
+def _kept(place: tuned.Place, what: str, notes: list[str], instead: str) -> Mapping[str, Any] | None:
+    """What lies at a place; a damaged file is noted, and what happens instead."""
+    try:
+        return tuned.read(place, what)
+    except NetcError as error:
+        notes.append(f"{error.diagnostics[0].message}: {instead}")
+        return None
 
 
 def _content(record: Record, c: Compilation) -> dict[str, Any]:
