@@ -59,6 +59,18 @@ FILTER = _rows("""
    0      0      1
 """)
 """G: from filter elements to points."""
+COLUMN = _rows("""
+ 1  0   0
+ 1  1  4/9
+ 1 -1  4/9
+4/9 1   1
+4/9 -1  1
+ 0  0   1
+""")
+"""From the elements of a row, the middle one times `MIDDLE`, to multiples of its points."""
+MIDDLE = 2 / 3
+SCALES = (1.0, -27 / 65, -27 / 65, 27 / 65, 27 / 65, 1.0)
+"""What those multiples are to be multiplied by: `FILTER`, with two products for two pairs of points."""
 OUTPUT = _rows("""
 1 3/2  3/2 2/3  2/3 0
 0  1   -1   1   -1  0
@@ -67,6 +79,7 @@ OUTPUT = _rows("""
 """)
 """A': from points to results."""
 
+_HALFWAY: Matrix = ((1.0, 0.0, 0.0), (0.0, MIDDLE, 0.0), (0.0, 0.0, 1.0))
 _PART = 8192
 """Filters that are brought to their points at a time, so that they stay in the cache."""
 
@@ -88,19 +101,26 @@ def is_served(dtype: DType, kernel: Sequence[int], strides: Sequence[int], dilat
 
 @register
 class WinogradFilter(Operator):
-    """Filters [..., 3, 3, C, F] of a convolution at the points of F(4x4, 3x3), [..., 36, C, F]: packed weights."""
+    """Filters [..., 3, 3, C, F] of a convolution at the points of F(4x4, 3x3), [..., 36, C, F]: packed weights.
+
+    Or columns of them alone, [..., 6 * 3, C, F], with the middle element of each row times 2/3.
+    """
 
     name = "winograd_filter"
     operands = ("weight",)
     floats_only = True
-    attributes = {"flip": AttributeSpec(bool, "turn the filters by 180 degrees before", False)}
+    attributes = {
+        "flip": AttributeSpec(bool, "turn the filters by 180 degrees before", False),
+        "halfway": AttributeSpec(bool, "bring columns to their points, but not rows", False),
+    }
     non_differentiable = "schedules pack weights by it, long after differentiation"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
         if weight.rank < 4 or weight.shape[-4:-2] != (TAPS, TAPS):
             raise ShapeError(f"winograd_filter takes filters of size {TAPS} x {TAPS}, not {weight}")
-        return (TensorType(weight.dtype, (*weight.shape[:-4], POINTS**2, *weight.shape[-2:])),)
+        points = POINTS * (TAPS if attributes["halfway"] else POINTS)
+        return (TensorType(weight.dtype, (*weight.shape[:-4], points, *weight.shape[-2:])),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands
@@ -108,22 +128,24 @@ class WinogradFilter(Operator):
         taps = weight.reshape(-1, TAPS, TAPS, channels * filters)
         if attributes["flip"]:
             taps = taps[:, ::-1, ::-1]
-        points = np.empty((len(taps), POINTS, POINTS, channels * filters), weight.dtype)
+        rows = _HALFWAY if attributes["halfway"] else FILTER
+        points = np.empty((len(taps), POINTS, len(rows), channels * filters), weight.dtype)
         for start in range(0, channels * filters, _PART):
             part = slice(start, start + _PART)
             for there, here in zip(points, taps, strict=True):
                 for i, row in enumerate(_times(FILTER, here[..., part])):
-                    for j, value in enumerate(_times(FILTER, row)):
+                    for j, value in enumerate(_times(rows, row)):
                         there[i, j, part] = value
-        return (points.reshape(*outer, POINTS**2, channels, filters),)
+        return (points.reshape(*outer, POINTS * len(rows), channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         *outer, point, channel, f = index
+        matrix = _HALFWAY if attributes["halfway"] else FILTER
 
         def term(taps: tuple[Expr, ...]) -> Expr:
             y, x = ((TAPS - 1) - t for t in taps) if attributes["flip"] else taps
-            places = ((point // POINTS, taps[0]), (point % POINTS, taps[1]))
-            (rows, columns), dtype = (_entry(FILTER, *place) for place in places), c.type(0).dtype
+            dtype, across = c.type(0).dtype, len(matrix)
+            rows, columns = _entry(FILTER, point // across, taps[0]), _entry(matrix, point % across, taps[1])
             return c.splat(Cast(rows * columns, dtype)) * c.load(0, (*outer, y, x, channel, f))
 
         return Reduction("add", (TAPS, TAPS), term)

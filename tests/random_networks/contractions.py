@@ -120,7 +120,7 @@ def dense(m: Maker, name: str) -> Value:
 def winograd_filter(m: Maker, name: str) -> Value:
     lead = m.choice(((), (), (2,)))
     weight = m.weight(m.dtype(FLOATS), (*lead, 3, 3, m.choice((2, 1, 3)), m.choice((3, 1, 17))))
-    return m.emit(name, weight, flip=m.flag())
+    return m.emit(name, weight, flip=m.flag(), halfway=m.flag())
 
 
 def pooling(m: Maker, dtypes: tuple[DType, ...], spatial: tuple[int, ...] = (2, 1, 3)) -> tuple[Value, dict[str, Any]]:

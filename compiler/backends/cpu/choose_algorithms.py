@@ -21,9 +21,10 @@ from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from .cycles import Cycles, cycles_of
 from .schedules.integer_winograd import parts_of
-from .schedules.winograd import IN_PARTS, IN_REGISTERS, PACKED
+from .schedules.winograd import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd_emitter import STREAMED_TILES
 from .schedules.winograd_gradient import chunks_of, margins_of_gradient
+from .schedules.winograd_halfway import TILES
 
 Choice = Callable[[Group], Algorithm | None]
 
@@ -44,7 +45,7 @@ class ChooseAlgorithms(Pass):
     - A convolution gets its tiles written beside it; assign-layouts, which comes next, makes margins for them. An input
       that is known when weights are loaded gets no margins, so it must do without.
     - Where weights come slowly from memory, filters come to their points in each run if the whole batch has few tiles:
-      part by part, or, for very few, in registers.
+      part by part, or, for very few, in registers. Elsewhere, for very few, they are packed half the way to there.
     - A gradient goes by tiles if the convolutions beside it give its operands the margins that it needs.
 
     What was decided before is decided anew.
@@ -68,6 +69,9 @@ class ChooseAlgorithms(Pass):
     streams_slowly: bool = False
     """Weights come slowly from memory: filters may come to their points in each run, and convolutions of three
     dimensions may be computed so, too."""
+
+    halfway: bool = False
+    """Filters for very few tiles may be packed half the way to their points."""
 
     units: int = 1
     """Vectors that the core multiplies in a cycle."""
@@ -104,16 +108,18 @@ class ChooseAlgorithms(Pass):
             return cycles.is_faster_in_words(*sizes, parts, self.bytes_at_once)
         if not known:
             return changing.is_faster(*sizes)
-        in_registers = self._filters(anchor, known=known) == IN_REGISTERS
-        is_faster = cycles.is_faster_in_registers if in_registers else cycles.is_faster
+        ways = {IN_REGISTERS: cycles.is_faster_in_registers, HALFWAY: cycles.is_faster_halfway}
+        is_faster = ways.get(self._filters(anchor, known=known), cycles.is_faster)
         return is_faster(*sizes, products_at_once=self.at_once if self.pairs else 1)
 
     def _filters(self, anchor: Operation, *, known: bool) -> str:
         """The algorithm by how filters come to their points, for a weight that is known when it is loaded or isn't."""
-        if not self.streams_slowly or not known or isinstance(anchor.operator, Conv2DSum):
+        if not (self.streams_slowly or self.halfway) or not known or isinstance(anchor.operator, Conv2DSum):
             return PACKED
         *outer, height, width = anchor.result.type.shape[:-1]
         tiles = math.prod(outer) * tiles_of(height) * tiles_of(width)
+        if not self.streams_slowly:
+            return HALFWAY if tiles <= TILES else PACKED
         return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
 
     def choosing(self, group: Group) -> Group:

@@ -80,6 +80,7 @@ CASES: tuple[OpCase, ...] = (
     ),
     OpCase("winograd_filter", ((3, 3, 4, 18),), {"flip": False}),
     OpCase("winograd_filter", ((2, 3, 3, 3, 5),), {"flip": True}),
+    OpCase("winograd_filter", ((3, 3, 2, 17),), {"halfway": True}),
     *conv_gradients((2, 9, 9, 3), 8, (3, 3), (1, 1), "same"),
     *conv_gradients((3, 12, 12, 32), 40, (3, 3), (1, 1), "same"),
     *conv_gradients((1, 28, 28, 1), 32, (3, 3), (1, 1), "same"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.backend import FEWEST_LANES_HALFWAY
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.cycles import cycles_of
@@ -92,6 +93,34 @@ def test_filters_that_come_to_their_points_in_registers(size: tuple[int, ...], o
     parameters = check(convolution(op, size, static=True), target, size[-1])
     assert {"f", "v", "m"} <= parameters
     assert "w" not in parameters
+
+
+@pytest.mark.parametrize("registers", [16, 32])
+@pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
+@pytest.mark.parametrize(
+    "size", [(1, 7, 7, 64, 48, 1), (1, 6, 8, 72, 37, 2), (2, 8, 4, 67, 20, 3)], ids=lambda s: "x".join(map(str, s))
+)
+def test_filters_that_are_packed_halfway(size: tuple[int, ...], op: str, registers: int) -> None:
+    """Where tiles are few: chunks of channels, one for a number of them without divisors, and a last panel."""
+    target = replace(host_target(), streams_slowly=False, vector_registers=registers)
+    if target.vector_lanes < FEWEST_LANES_HALFWAY:
+        pytest.skip("these processors have not been measured")
+    graph = convolution(op, size, static=True)
+    assert "by winograd_halfway[" in print_graph(optimize(graph, pipelines.TRAINING, target))
+    parameters = check(graph, target, size[-1])
+    assert {"f", "v", "m"} <= parameters
+    assert "w" not in parameters
+
+
+def test_halfway_is_between_filters_and_their_points() -> None:
+    """`COLUMN` and `SCALES` finish what `winograd_filter` begins."""
+    taps = np.random.default_rng(5).standard_normal((3, 3, 4, 5))
+    operator = winograd.WinogradFilter()
+    (points,) = operator.evaluate((taps,), {"flip": True, "halfway": False})
+    (halfway,) = operator.evaluate((taps,), {"flip": True, "halfway": True})
+    rows = halfway.reshape(6, 3, 4, 5)
+    finished = np.einsum("q,qt,rtcf->rqcf", winograd.SCALES, np.array(winograd.COLUMN), rows)
+    np.testing.assert_allclose(finished.reshape(points.shape), points, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])

@@ -26,7 +26,7 @@ from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .wide_contraction import schedule_wide_contraction
 from .widened_depthwise import schedule_widened_depthwise
-from .winograd import IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
+from .winograd import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
 from .winograd_gradient import schedule_winograd_gradient
 from .word_contraction import schedule_word_contraction
 from .word_depthwise import schedule_word_depthwise
@@ -64,6 +64,7 @@ SCHEDULES = Schedules(
         PACKED: (schedule_winograd, schedule_integer_winograd, schedule_winograd_gradient),
         IN_PARTS: (schedule_winograd,),
         IN_REGISTERS: (schedule_winograd,),
+        HALFWAY: (schedule_winograd,),
         BY_TILES: (schedule_bfloat16_tiles,),
     },
 )

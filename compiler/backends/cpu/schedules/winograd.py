@@ -22,7 +22,8 @@ from .geometry import Line
 from .linear import square
 from .tiling import Tile, Tiling
 from .winograd_emitter import MOST_VECTORS, TILE, WinogradEmitter, inside, winograd_walk
-from .winograd_filters import Chunks, chunk_of, filter_kernel, packed_at_points
+from .winograd_filters import Chunks, chunk_of, filter_kernel, packed_at_points, packed_halfway
+from .winograd_halfway import HalfwayProducts, chunks_of
 from .winograd_products import CHUNK, LaneProduct, Product
 from .winograd_rows import TILES, RowProducts
 from .winograd_tiles import PRODUCTS, workspace
@@ -35,10 +36,12 @@ their own."""
 IN_PARTS = "winograd_in_parts"
 """The one whose filters come there in each run, chunk by chunk, unless they stay in the L2 cache at their points."""
 IN_REGISTERS = "winograd_in_registers"
-"""The one whose filters come there in registers.
+"""The one whose filters come there in registers."""
+HALFWAY = "winograd_halfway"
+"""The one whose filters are packed half the way to their points, and come there in registers.
 
-All sums of a filter round otherwise than those of the others. So the choice is made for the whole batch, and not where
-a part of it, whose size depends on the number of threads, gets its schedule.
+With each, all sums of a filter round otherwise than with the others. So the choice is made for the whole batch, and not
+where a part of it, whose size depends on the number of threads, gets its schedule.
 """
 
 
@@ -63,8 +66,18 @@ class _Emitter(WinogradEmitter):
 
     @property
     def in_registers(self) -> bool:
-        """Do filters come to their points in registers?"""
+        """Do filters come to their points in registers, all the way?"""
         return self.algorithm == IN_REGISTERS
+
+    @property
+    def halfway(self) -> bool:
+        """Do they come there from half the way?"""
+        return self.algorithm == HALFWAY
+
+    @property
+    def kept_panels(self) -> int:
+        """All, where filters come to their points from half the way."""
+        return self.panels if self.halfway else super().kept_panels
 
     def _transforms(self) -> bool:
         if self.algorithm != IN_PARTS:
@@ -82,6 +95,12 @@ class _Emitter(WinogradEmitter):
 
     def _declare_points(self, weight: Value) -> None:
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
+        if self.halfway:
+            chunks = chunks_of(self.channels)
+            rows = (POINTS, chunks, self.panels, self.channels // chunks, f43.TAPS, self.tile.channels)
+            packed = packed_halfway(weight, rows, self.filters, flip=self.flip)
+            self.filters_halfway = self.parameters.add(Buffer("f", self.dtype, rows), packed)
+            return
         shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
         argument: Value | Packed
         if weight in self.group.static:
@@ -106,7 +125,15 @@ class _Emitter(WinogradEmitter):
         self.chunks = Chunks(channels, source, self.w, width, self.flip)
 
     def _decided_tile(self, tiling: Tiling) -> Tile:
-        return Tile(1, TILES, (self.target.vector_lanes,)) if self.in_registers else super()._decided_tile(tiling)
+        by_rows = self.in_registers or self.halfway
+        return Tile(1, TILES, (self.target.vector_lanes,)) if by_rows else super()._decided_tile(tiling)
+
+    def _panels(self, p: Expr, b: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
+        if not self.halfway:
+            return super()._panels(p, b, panels)
+        size, registers = self.blocks.size, self.target.vector_registers
+        halfway = HalfwayProducts(self.filters_halfway, self.x, self.y, self.pitch, size, registers, self.names)
+        return [*halfway.of_panels(p * PRODUCTS, panels), For("j", *panels, tuple(self._results_of(p, b, Var("j"))))]
 
     def _products(self, p: Expr, j: Expr) -> list[Stmt]:
         if not self.in_registers:
@@ -164,7 +191,8 @@ class _Emitter(WinogradEmitter):
         def vector(first: Expr, width: int, count: int) -> list[Stmt]:
             body: list[Stmt] = []
             channel = let(body, self.names.fresh("c"), j * self.tile.channels + first)
-            place = let(body, self.names.fresh("at"), t * self.tile.channels + first)
+            panel = j * self.products_of_part if self.halfway else 0
+            place = let(body, self.names.fresh("at"), t * self.tile.channels + first + panel)
             return [*body, *self._vector(p, (n, ty, tx), place, channel, width)]
 
         return [*block, *self._by_vectors(j, 1, vector)]

@@ -187,7 +187,8 @@ class WinogradEmitter(ABC):
         if len(operands) > 2 and operands[2] in outer:
             self.anchor_bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
         self.x = workspace(self.parameters, "v", self.points, self.shares, self.blocks.size * self.pitch)
-        self.y = workspace(self.parameters, "m", self.dtype, self.shares, self.parts * self.products_of_part)
+        row = self.parts * self.kept_panels * self.products_of_part
+        self.y = workspace(self.parameters, "m", self.dtype, self.shares, row)
         result = self.group.result.type
         self.result = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(self.group, self.result, lambda v: v.type.buffer_shape)
@@ -200,6 +201,11 @@ class WinogradEmitter(ABC):
     @abstractmethod
     def _declare_chunks(self, weight: Value) -> None:
         """The filters in panels, and a place `w` for a part of them at its points."""
+
+    @property
+    def kept_panels(self) -> int:
+        """Panels whose products lie beside each other."""
+        return 1
 
     @property
     def products_of_part(self) -> int:
@@ -242,8 +248,7 @@ class WinogradEmitter(ABC):
         def share(p: Expr) -> list[Stmt]:
             b = Var("b")
             blocks, panels = part(p, self.blocks.count, not by_panels), part(p, self.panels, by_panels)
-            body = [*self._inputs(p, b), For("j", *panels, tuple(self._panel(p, b, Var("j"))))]
-            return [For("b", *blocks, tuple(body))]
+            return [For("b", *blocks, (*self._inputs(p, b), *self._panels(p, b, panels)))]
 
         return (*self.preparation, self.parameters.scheduled(loop("p", self.shares, share, self.kind)))
 
@@ -254,9 +259,14 @@ class WinogradEmitter(ABC):
         points = Points(self.x, p * PRODUCTS, self.pitch, self.channels)  # each thread has 36 rows of the workspace
         return source.to_points(self.input_matrix, self.blocks, b, points, self.names, lanes)
 
-    def _panel(self, p: Expr, b: Expr, j: Expr) -> list[Stmt]:
-        """All products of a block for a panel of filters, and its results."""
-        return [*self._products(p, j), *self.blocks.each(b, lambda t, number: self._results(p, j, t, number))]
+    def _panels(self, p: Expr, b: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
+        """All products of a block for a range of panels of filters, and their results."""
+        j = Var("j")
+        return [For("j", *panels, (*self._products(p, j), *self._results_of(p, b, j)))]
+
+    def _results_of(self, p: Expr, b: Expr, j: Expr) -> list[Stmt]:
+        """The results of a block for a panel."""
+        return self.blocks.each(b, lambda t, number: self._results(p, j, t, number))
 
     def _products(self, p: Expr, j: Expr) -> list[Stmt]:
         """The products of a block by a panel."""

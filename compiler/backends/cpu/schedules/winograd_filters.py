@@ -24,7 +24,20 @@ FEWEST_CHANNELS = 16
 """Of a chunk: products are read and written again with each."""
 
 
-def packed_at_points(weight: Value, shape: tuple[int, ...], filters: int, *, flip: bool) -> Packed:
+def packed_halfway(weight: Value, shape: tuple[int, ...], filters: int, *, flip: bool) -> Packed:
+    """Weights whose columns are at their points, [6][chunk][panel][channel of a chunk][3][filter of a panel]."""
+    points, chunks, panels, channels, taps, width = shape
+    halfway = (panels, points * taps, chunks * channels, width)
+    steps = (
+        packing_step("reshape", shape=(panels, points, taps, chunks, channels, width)),
+        packing_step("transpose", permutation=(1, 3, 0, 4, 2, 5)),
+    )
+    return Packed(weight, (*packed_at_points(weight, halfway, filters, flip=flip, halfway=True).steps, *steps))
+
+
+def packed_at_points(
+    weight: Value, shape: tuple[int, ...], filters: int, *, flip: bool, halfway: bool = False
+) -> Packed:
     """Weights at their points, in panels [F / width][36][C][width]."""
     # Filters go to their panels first, while they are a quarter of their later size.
     panels, _, channels, width = shape
@@ -44,7 +57,7 @@ def packed_at_points(weight: Value, shape: tuple[int, ...], filters: int, *, fli
         *_padded(weight, panels * width - filters),
         *in_panels,
         packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, channels, width)),
-        packing_step("winograd_filter", flip=flip),
+        packing_step("winograd_filter", flip=flip, halfway=halfway),
     ]
     return Packed(weight, tuple(steps))
 
