@@ -24,7 +24,7 @@ from .schedules.integer_winograd import parts_of
 from .schedules.winograd import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd_emitter import STREAMED_TILES
 from .schedules.winograd_gradient import chunks_of, margins_of_gradient
-from .schedules.winograd_halfway import TILES
+from .schedules.winograd_rows import TILES
 
 Choice = Callable[[Group], Algorithm | None]
 

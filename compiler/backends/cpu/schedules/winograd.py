@@ -49,7 +49,9 @@ def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Sched
     """Schedule a convolution, or the gradient of its input, for which Winograd's filtering was chosen."""
     if not isinstance(group.anchor.operator, (Conv2D, Conv3D, TransposeConv2D)):
         return ()
-    return _Emitter(group, winograd_walk(group), target, threads).schedule()
+    algorithm = group.anchor.algorithm
+    kind = _HalfwayEmitter if algorithm is not None and algorithm.name == HALFWAY else _Emitter
+    return kind(group, winograd_walk(group), target, threads).schedule()
 
 
 class _Emitter(WinogradEmitter):
@@ -59,25 +61,15 @@ class _Emitter(WinogradEmitter):
 
     @property
     def algorithm(self) -> str:
-        """Which of the three was chosen."""
+        """Which one was chosen."""
         chosen = self.group.anchor.algorithm
         assert chosen is not None, "schedules by an algorithm are tried where it was chosen"
         return chosen.name
 
     @property
     def in_registers(self) -> bool:
-        """Do filters come to their points in registers, all the way?"""
+        """Do filters come to their points in registers?"""
         return self.algorithm == IN_REGISTERS
-
-    @property
-    def halfway(self) -> bool:
-        """Do they come there from half the way?"""
-        return self.algorithm == HALFWAY
-
-    @property
-    def kept_panels(self) -> int:
-        """All, where filters come to their points from half the way."""
-        return self.panels if self.halfway else super().kept_panels
 
     def _transforms(self) -> bool:
         if self.algorithm != IN_PARTS:
@@ -95,12 +87,6 @@ class _Emitter(WinogradEmitter):
 
     def _declare_points(self, weight: Value) -> None:
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
-        if self.halfway:
-            chunks = chunks_of(self.channels)
-            rows = (POINTS, chunks, self.panels, self.channels // chunks, f43.TAPS, self.tile.channels)
-            packed = packed_halfway(weight, rows, self.filters, flip=self.flip)
-            self.filters_halfway = self.parameters.add(Buffer("f", self.dtype, rows), packed)
-            return
         shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
         argument: Value | Packed
         if weight in self.group.static:
@@ -125,15 +111,7 @@ class _Emitter(WinogradEmitter):
         self.chunks = Chunks(channels, source, self.w, width, self.flip)
 
     def _decided_tile(self, tiling: Tiling) -> Tile:
-        by_rows = self.in_registers or self.halfway
-        return Tile(1, TILES, (self.target.vector_lanes,)) if by_rows else super()._decided_tile(tiling)
-
-    def _panels(self, p: Expr, b: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
-        if not self.halfway:
-            return super()._panels(p, b, panels)
-        size, registers = self.blocks.size, self.target.vector_registers
-        halfway = HalfwayProducts(self.filters_halfway, self.x, self.y, self.pitch, size, registers, self.names)
-        return [*halfway.of_panels(p * PRODUCTS, panels), For("j", *panels, tuple(self._results_of(p, b, Var("j"))))]
+        return Tile(1, TILES, (self.target.vector_lanes,)) if self.in_registers else super()._decided_tile(tiling)
 
     def _products(self, p: Expr, j: Expr) -> list[Stmt]:
         if not self.in_registers:
@@ -191,11 +169,14 @@ class _Emitter(WinogradEmitter):
         def vector(first: Expr, width: int, count: int) -> list[Stmt]:
             body: list[Stmt] = []
             channel = let(body, self.names.fresh("c"), j * self.tile.channels + first)
-            panel = j * self.products_of_part if self.halfway else 0
-            place = let(body, self.names.fresh("at"), t * self.tile.channels + first + panel)
+            place = let(body, self.names.fresh("at"), self._place(j, t) + first)
             return [*body, *self._vector(p, (n, ty, tx), place, channel, width)]
 
         return [*block, *self._by_vectors(j, 1, vector)]
+
+    def _place(self, j: Expr, t: Expr) -> Expr:
+        """Of the products of tile t and panel j, at a point."""
+        return t * self.tile.channels
 
     def _vector(self, p: Expr, tile: tuple[Expr, Expr, Expr], place: Expr, channel: Var, width: int) -> list[Stmt]:
         block: list[Stmt] = []
@@ -224,3 +205,30 @@ class _Emitter(WinogradEmitter):
                 line += inside(pixel, x, s, self.walk.width)
             block += inside(line, y, r, self.walk.height)
         return block
+
+
+class _HalfwayEmitter(_Emitter):
+    """Filters come to their points from half the way, for all panels before the first results are made."""
+
+    @property
+    def kept_panels(self) -> int:
+        """All."""
+        return self.panels
+
+    def _declare_points(self, weight: Value) -> None:
+        chunks = chunks_of(self.channels)
+        shape = (POINTS, chunks, self.panels, self.channels // chunks, f43.TAPS, self.tile.channels)
+        packed = packed_halfway(weight, shape, self.filters, flip=self.flip)
+        self.halfway = self.parameters.add(Buffer("f", self.dtype, shape), packed)
+
+    def _decided_tile(self, tiling: Tiling) -> Tile:
+        return Tile(1, TILES, (self.target.vector_lanes,))
+
+    def _panels(self, p: Expr, b: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
+        size, registers = self.blocks.size, self.target.vector_registers
+        products = HalfwayProducts(self.halfway, self.x, self.y, self.pitch, size, registers, self.names)
+        j = Var("j")
+        return [*products.of_panels(p * PRODUCTS, panels), For("j", *panels, tuple(self._results_of(p, b, j)))]
+
+    def _place(self, j: Expr, t: Expr) -> Expr:
+        return j * self.products_of_part + super()._place(j, t)

@@ -36,9 +36,8 @@ from ....lowering.kernel import Names, let
 from ....lowering.loops import loop
 from ....ops import winograd as f43
 from .linear import product
+from .winograd_rows import TILES
 
-TILES = 4
-"""Multiplied at a time."""
 HALF = 3
 """Points of a row whose sums for so many tiles leave 4 of 16 registers."""
 POINTS = (0, 1, 2, 5, 3, 4)
