@@ -76,6 +76,14 @@ class Scales(enum.Enum):
     """One for the result and the operands that only this operator reads; other operands are brought to it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """Where the elements of a result come from elsewhere: from these places on, along a dimension (-1: the last)."""
+
+    dimension: int = -1
+    places: tuple[int, ...] = ()
+
+
 class Operator(ABC):
     """Base class of all operators: one class per operator holds everything netc knows about it.
 
@@ -199,12 +207,12 @@ class Operator(ABC):
         """
         raise NotImplementedError(f"{self.name} is made element by element")
 
-    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
-        """Places along the result's last dimension from which on its elements come from elsewhere.
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> Seams:
+        """Places along a dimension of the result from which on its elements come from elsewhere.
 
         Between two of them, neighbours in the result are neighbours in an operand, too (see `Compute.bounds`).
         """
-        return ()
+        return Seams()
 
     def input_margins(
         self, operands: Sequence[TensorType], attributes: Attributes

@@ -92,8 +92,8 @@ class _Generic(Nest):
 
         if kind is LoopKind.PARALLEL:
             return run(0, last)
-        anchor = self.group.anchor
-        seams = anchor.operator.seams([v.type for v in anchor.operands], anchor.attributes)
+        dimension, places = self.seams
+        seams = places if dimension == len(index) else ()
         bounds = sorted({0, last, *(s for s in seams if 0 < s < last)})
         return [s for start, stop in pairwise(bounds) for s in run(start, stop)]
 

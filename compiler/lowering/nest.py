@@ -6,14 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from ..errors import InternalError
 from ..graph.ir import Value
 from ..loops.compute import Reduction
-from ..loops.interval import Interval
+from ..loops.interval import Interval, interval
 from ..loops.ir import (
     Allocate,
     Binary,
@@ -22,6 +22,7 @@ from ..loops.ir import (
     Expr,
     Fma,
     For,
+    If,
     Kernel,
     Load,
     LoopKind,
@@ -39,7 +40,7 @@ from ..types import DType, TensorType
 from .elements import Elements, NotVectorizableError
 from .extremum import reduce_in_loops, reduce_window
 from .group import Group
-from .kernel import Names, Scheduled
+from .kernel import Names, Scheduled, let
 from .loops import LINE, loop, vector_loop
 
 UNROLLED_WINDOW = 9
@@ -56,6 +57,10 @@ def start_of(op: str, dtype: DType) -> float | int:
         return _START[op] if dtype.is_float else int(_START[op])
     range_ = np.iinfo(str(dtype.numpy))
     return int(range_.min if op == "max" else range_.max)
+
+
+def _at(index: tuple[Expr, ...], body: Callable[[tuple[Expr, ...]], list[Stmt]]) -> list[Stmt]:
+    return body(index)
 
 
 class Nest(ABC):
@@ -98,6 +103,13 @@ class Nest(ABC):
         kernel = Kernel("", (*self.inputs.values(), *self.outputs), tuple(body))
         return Scheduled(kernel, (*arguments, *self.group.operation.results))
 
+    @cached_property
+    def seams(self) -> tuple[int, tuple[int, ...]]:
+        """A dimension, and places along it from which on elements come from elsewhere."""
+        anchor = self.group.anchor
+        seams = anchor.operator.seams([v.type for v in anchor.operands], anchor.attributes)
+        return seams.dimension % max(anchor.result.type.rank, 1), seams.places
+
     @abstractmethod
     def loops(self) -> list[Stmt]:
         """The kernel's body."""
@@ -121,12 +133,15 @@ class Nest(ABC):
     def nest(self, outer: list[int], shared: int, body: Callable[[tuple[Expr, ...]], list[Stmt]]) -> list[Stmt]:
         """Loops over the leading dimensions, the first `shared` of them in one parallel loop."""
 
+        cut, _ = self.seams
+
         def inner(index: tuple[Expr, ...]) -> list[Stmt]:
             d = len(index)
             if d == len(outer):
                 return body(index)
             self.ranges[f"i{d}"] = (0, outer[d] - 1)
-            return loop(f"i{d}", outer[d], lambda i: inner((*index, i)))
+            follow = self._between_seams if d == cut else _at
+            return loop(f"i{d}", outer[d], lambda i: follow((*index, i), inner))
 
         if not shared:
             return inner(())
@@ -138,7 +153,26 @@ class Nest(ABC):
             index.append(position % size)
             position = position // size
         index.append(position)
-        return [For("p", Const(0), Const(total), tuple(inner(tuple(reversed(index)))), LoopKind.PARALLEL)]
+        follow = self._between_seams if cut < shared else _at
+        return [For("p", Const(0), Const(total), tuple(follow(tuple(reversed(index)), inner)), LoopKind.PARALLEL)]
+
+    def _between_seams(self, index: tuple[Expr, ...], body: Callable[[tuple[Expr, ...]], list[Stmt]]) -> list[Stmt]:
+        """`body` for each stretch between two seams: a tree of conditions finds the one in which an element lies."""
+        cut, places = self.seams
+        low, high = interval(index[cut], self.ranges)
+        bounds = sorted({low, high + 1, *(s for s in places if low < s <= high)})
+        block: list[Stmt] = []
+        place = let(block, self.names.fresh("place"), index[cut])
+
+        def stretches(first: int, last: int) -> list[Stmt]:
+            if last - first == 1:
+                self.ranges[place.name] = (bounds[first], bounds[last] - 1)
+                return body((*index[:cut], place, *index[cut + 1 :]))
+            middle = (first + last) // 2
+            is_before = Binary("lt", place, Const(int(bounds[middle])))
+            return [If(is_before, tuple(stretches(first, middle)), tuple(stretches(middle, last)))]
+
+        return [*block, *stretches(0, len(bounds) - 1)] if len(bounds) > 2 else body(index)
 
     def _loop(self, name: str, extent: int, body: Callable[[Expr], list[Stmt]], kind: LoopKind) -> list[Stmt]:
         """A loop whose variable has a range."""

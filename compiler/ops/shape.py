@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Seams, Value
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select
@@ -179,9 +179,9 @@ class Pad(Operator):
         place = tuple(i - before for i, (before, _) in zip(index, attributes["padding"], strict=True))
         return c.load_padded(0, place, attributes["value"])
 
-    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> Seams:
         before = attributes["padding"][-1][0] if attributes["padding"] else 0
-        return (before, before + operands[0].shape[-1]) if operands[0].shape else ()
+        return Seams(-1, (before, before + operands[0].shape[-1])) if operands[0].shape else Seams()
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         begin = tuple(before for before, _ in op.attributes["padding"])
@@ -232,9 +232,9 @@ class Concat(Operator):
             result = Select(Binary("lt", index[axis], Const(ends[operand])), piece(operand), result)
         return result
 
-    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
-        last = normalize_axis(self.name, attributes["axis"], operands[0].rank) == operands[0].rank - 1
-        return tuple(accumulate(x.shape[-1] for x in operands)) if last else ()
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> Seams:
+        axis = attributes["axis"]
+        return Seams(axis, tuple(accumulate(x.shape[axis] for x in operands)))
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operation, Operator, Scales, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operation, Operator, Scales, Seams, Value
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select, const, maximum, minimum
@@ -105,10 +105,10 @@ class StridedSliceGradient(Operator):
             element = Select(c.splat(is_taken), element, const(0, element.type))
         return element
 
-    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> Seams:
         if not operands[0].shape or attributes["strides"][-1] != 1:
-            return ()
-        return attributes["begin"][-1], attributes["begin"][-1] + operands[0].shape[-1]
+            return Seams()
+        return Seams(-1, (attributes["begin"][-1], attributes["begin"][-1] + operands[0].shape[-1]))
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         given = {key: op.attributes[key] for key in ("begin", "strides")}
@@ -166,9 +166,9 @@ class MirrorPad(Operator):
             place.append(maximum(minimum(mirrored, size - 1), 0))
         return c.load(0, tuple(place))
 
-    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> Seams:
         before = attributes["padding"][-1][0] if attributes["padding"] else 0
-        return (before, before + operands[0].shape[-1]) if operands[0].shape else ()
+        return Seams(-1, (before, before + operands[0].shape[-1])) if operands[0].shape else Seams()
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         dy = cotangents[0]
