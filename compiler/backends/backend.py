@@ -17,9 +17,15 @@ from ..lowering import Schedules, lower
 from ..lowering.choices import NetworkChoices
 from ..lowering.packing import pack_weights
 from ..modules.module import Module
-from ..passes import Observer, Pass, SplitBatch
+from ..passes import Observer, Pass, SplitBatch, UnrollScans
 from ..precision import F32
 from ..targets.target import Target
+
+SHARED_MACS = 1 << 18
+"""Multiplications of a step of a scan from which on several threads share it out: each then works as long as they take
+to meet a few times."""
+MOST_STEPS = 512
+"""More steps aren't written out: code and time to compile grow with them."""
 
 
 class Backend(ABC):
@@ -96,7 +102,8 @@ class Backend(ABC):
     ) -> Module:
         """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`.
 
-        Batches are cut first, into what the caches hold (see `passes.split_batch`).
+        Steps that several threads can share out are written out (a scan is a kernel of one thread). Batches are cut
+        first, into what the caches hold (see `passes.split_batch`).
         """
         split = SplitBatch(
             cache=target.l2_bytes,
@@ -104,7 +111,8 @@ class Backend(ABC):
             threads=threads if target.has_threads else 1,
             group=int(target.is_scarce),
         )
-        graph = passes.run(graph, (split,), verify=verify)
+        unrolled = (UnrollScans(macs=SHARED_MACS, steps=MOST_STEPS),) if threads > 1 and target.has_threads else ()
+        graph = passes.run(graph, (*unrolled, split), verify=verify)
         return lower(
             graph,
             target,

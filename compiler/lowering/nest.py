@@ -132,7 +132,6 @@ class Nest(ABC):
 
     def nest(self, outer: list[int], shared: int, body: Callable[[tuple[Expr, ...]], list[Stmt]]) -> list[Stmt]:
         """Loops over the leading dimensions, the first `shared` of them in one parallel loop."""
-
         cut, _ = self.seams
 
         def inner(index: tuple[Expr, ...]) -> list[Stmt]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
 from ..errors import InternalError
+from ..graph.in_place import reads_in_place
 from ..graph.ir import Graph, Operation, Value
 from ..loops.ir import Allocate, Buffer, Const, Expr, For, If, Let, Load, LoopKind, Prefetch, Space, Stmt, Store, Var
 from ..targets.target import Target
@@ -49,6 +50,8 @@ class _Loop:
         """The buffers of states, of slices that stay and of what the body makes; all have one dimension of elements."""
         self.stays: set[Value] = set()
         """Values whose home has all steps."""
+        self.overwritten: dict[Operation, dict[Value, Value]] = {}
+        """The results of operations that are written over a state, with that state."""
 
     def scheduled(self) -> Scheduled:
         """The kernel with its arguments."""
@@ -57,6 +60,7 @@ class _Loop:
             self.homes[value] = buffer
         start = [s for v in self.body.inputs[: self.states] for s in self._start(v)]
         self._claim_results(results[self.states :])
+        self._claim_states()
         statements = [s for i, op in enumerate(self.body.operations) for s in self._operation(i, op)]
         statements += self._stack(results[self.states :])
         statements += self._next_states()
@@ -87,12 +91,25 @@ class _Loop:
 
     def _claim_results(self, stacked: Sequence[Buffer]) -> None:
         """Have what the body makes for a stacked result be made where it stays."""
-        makers = {op.result: op for op in self.body.operations if len(op.results) == 1}
+        makers = self.body.producers
         for value, buffer in zip(self.body.outputs[self.states :], stacked, strict=True):
             maker = makers.get(value)
             if maker is not None and not maker.operator.view and value not in self.homes:
                 self.homes[value] = buffer
                 self.stays.add(value)
+
+    def _claim_states(self) -> None:
+        """Have the next state be made where the state lies, if each element is read before it is overwritten."""
+        outputs = self.body.outputs
+        viewed = {v for op in self.body.operations if op.operator.view for v in (*op.operands, *op.results)}
+        for state, value in zip(self.body.inputs[: self.states], outputs[: self.states], strict=True):
+            maker = self.body.producers.get(value)
+            if maker is None or value in self.homes or not viewed.isdisjoint((state, value)) or state in outputs:
+                continue
+            users = self.body.users[state]
+            if users and users[-1] is maker and _is_elementwise(maker) and reads_in_place(maker, state):
+                self.homes[value] = self.homes[state]
+                self.overwritten.setdefault(maker, {})[value] = state
 
     def _scratch(self, type_: TensorType) -> Buffer:
         """Memory for the kernel's use."""
@@ -147,6 +164,7 @@ class _Loop:
             return []  # a number, which is known where it is read
         static = [v for v in self.body.inputs[self.first :] if self.outer[v] in self.static]
         group = group_of(op, self.body.producers, static)
+        group = replace(group, in_place=_inside(group, self.overwritten.get(op, {})))
         inlined: list[Stmt] = []
         for i, scheduled in enumerate(self.kernels(group)):
             inlined += self._inlined(f"o{number}_{i}_", scheduled)
@@ -225,6 +243,19 @@ class _Loop:
                 source = _whole(held)
             copies += self._copy(state.type, source, self._place(state))
         return [*before, *copies]
+
+
+def _is_elementwise(op: Operation) -> bool:
+    """True for what is one pass over elements."""
+    members = op.body.operations if op.body is not None else (op,)
+    return all(m.operator.elementwise or m.name in ("constant", "slice") for m in members)
+
+
+def _inside(group: Group, overwritten: Mapping[Value, Value]) -> dict[Value, Value]:
+    """Results and what they overwrite, as the group knows them."""
+    names = {outer: inner for inner, outer in group.outer.items()}
+    results = dict(zip(group.operation.results, group.results, strict=True))
+    return {results[new]: names[old] for new, old in overwritten.items()}
 
 
 def _at_time(buffer: Buffer, time: Expr) -> Place:

@@ -144,6 +144,55 @@ def scanned(
     return Scanned(op.results[: len(states)], op.results[len(states) :])
 
 
+def cut_out(
+    b: GraphBuilder,
+    step: Callable[[Sequence[Value], Sequence[Value]], tuple[Sequence[Value], Sequence[Value]]],
+    states: Sequence[Value],
+    sequences: Sequence[Value],
+    *,
+    reverse: bool = False,
+) -> Scanned:
+    """Add a scan over sequences [T, ...] (at least one) whose body is what `step` adds to the graph for one step.
+
+    What it adds that is the same in every step stays in the graph. What the body reads from there becomes constants of
+    the scan, or numbers of the body. A single step stands in the graph itself.
+    """
+    if sequences[0].type.shape[0] == 1:
+        states, results = step(states, [b.emit("reshape", v, shape=v.type.shape[1:]) for v in sequences])
+        return Scanned(tuple(states), tuple(b.emit("reshape", v, shape=(1, *v.type.shape)) for v in results))
+    slices = [Value(_slice(v.type), f"x{i}") for i, v in enumerate(sequences)]
+    inputs = [*(Value(v.type.dense(), f"state{i}") for i, v in enumerate(states)), *slices]
+    start = len(b.operations)
+    next_states, results = step(inputs[: len(states)], slices)
+    varying = set(inputs)
+    inside: list[Operation] = []
+    outside: list[Operation] = []
+    for op in b.operations[start:]:
+        varies = not varying.isdisjoint(op.operands)
+        (inside if varies else outside).append(op)
+        varying.update(op.results if varies else ())
+    b.operations[start:] = outside
+    outputs = (*next_states, *results)
+    read = dict.fromkeys(v for op in inside for v in op.operands if v not in varying)
+    numbers = [op for op in b.operations if is_number(op) and op.result in read]
+    own = {op.result: Value(op.result.type) for op in numbers}
+    given = [v for v in dict.fromkeys((*read, *(v for v in outputs if v not in varying))) if v not in own]
+    own |= {v: Value(v.type.dense(), f"c{i}") for i, v in enumerate(given)}
+    operations = [replace(op, results=(own[op.result],)) for op in numbers]
+    operations += [replace(op, operands=tuple(own.get(v, v) for v in op.operands)) for op in inside]
+    constants = [own[v] for v in given]
+    body = Graph("step", (*inputs, *constants), tuple(operations), tuple(own.get(v, v) for v in outputs), {})
+    attributes = {
+        "body": body,
+        "states": len(states),
+        "sequences": len(sequences),
+        "steps": sequences[0].type.shape[0],
+        "reverse": reverse,
+    }
+    op = b.operation(lookup("scan"), (*states, *sequences, *given), attributes)
+    return Scanned(op.results[: len(states)], op.results[len(states) :])
+
+
 def hoisted(
     b: Builder, body: Graph, first: int, given: Sequence[Value], moves: Callable[[Operation], bool]
 ) -> tuple[Graph, tuple[Value, ...]]:

@@ -44,6 +44,7 @@ from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
 from .split_batch import SplitBatch, split_batch
 from .sum_bytes import SumBytes, sum_bytes
+from .unroll_scans import UnrollScans, unroll_scans
 from .verify import Verify, verify
 from .widen_sums import WidenSums, widen_sums
 
@@ -80,6 +81,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             SkipPadding,
             SplitBatch,
             SumBytes,
+            UnrollScans,
             Verify,
             WidenSums,
         )
@@ -137,6 +139,7 @@ __all__ = [
     "Step",
     "SumBytes",
     "Timing",
+    "UnrollScans",
     "Verify",
     "WidenSums",
     "assign_axes",
@@ -175,6 +178,7 @@ __all__ = [
     "skip_padding",
     "split_batch",
     "sum_bytes",
+    "unroll_scans",
     "verify",
     "widen_sums",
 ]

@@ -10,6 +10,7 @@ from ..graph.ir import Graph, Operation, Value
 from ..graph.state import refuse_state
 from .base import Pass
 from .reverse_mode import Continuation, pull_back
+from .unroll_scans import unroll_scans
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def add_gradients(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | V
     unknown names, and where an operator on the way can't be differentiated.
     """
     refuse_state(graph, "it can't be differentiated")
+    graph = graph if isinstance(of, Value) else unroll_scans(graph)
     target = output_of(graph, of)
     sources = sources_of(graph, wrt)
     b = Continuation(graph)

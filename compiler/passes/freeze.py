@@ -17,6 +17,7 @@ from .dce import dce
 from .fold_batch_norm import fold_batch_norm
 from .normalization import alone_as_convolutions
 from .simplify_inference import simplify_inference
+from .unroll_scans import unroll_scans
 
 
 def freeze(graph: Graph, params: Mapping[str, Array]) -> Graph:
@@ -39,11 +40,11 @@ def freeze(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
 
 def inference_form(graph: Graph, *, integers: bool = False) -> Graph:
-    """The network for inference, its weights still parameters or computed from them: batch_norm folded.
+    """The network for inference, its weights still parameters or computed from them: batch_norm folded, no scans.
 
     With `integers` what can't be folded takes the form that loses least in 8 bits (see `alone_as_convolutions`).
     """
-    graph = fold_batch_norm(canonicalize(graph))
+    graph = fold_batch_norm(canonicalize(unroll_scans(graph)))
     return canonicalize(simplify_inference(alone_as_convolutions(graph) if integers else graph))
 
 

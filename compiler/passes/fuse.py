@@ -59,6 +59,8 @@ class Fuse(Pass):
     """Groups that normalise rows. Training makes them by themselves, before it saves memory."""
     others: bool = True
     """All other groups."""
+    slices: bool = False
+    """Elementwise groups take in slices that they alone read, such as the gates of a recurrent layer."""
 
     def run(self, graph: Graph) -> Graph:
         graph = dce(graph)  # Uses by dead operations don't count.
@@ -76,6 +78,8 @@ class Fuse(Pass):
             if grouping.is_joinable(op):
                 grouping.grow(op)
         for op in reversed(graph.operations):
+            if self.slices and op.name == "slice" and grouping.is_free(op):
+                grouping.groups[op] = [op]
             grouping.join_only_user(op)
         return _rewrite(graph, grouping)
 
@@ -164,10 +168,13 @@ class _Grouping:
             return
         if any(member.operator.anchor for member in group):
             return
+        slices = any(not member.operator.elementwise for member in group)
         users = self.graph.users[op.result]
         target = self.groups.get(users[0]) if users else None
         if target is None or any(self.groups.get(user) is not target for user in users):
             return
+        if slices and any(member.operator.anchor for member in target):
+            return  # its epilogue reads what lies where its results do
         # An anchor's own operands are read in its inner loop: computing them there repeats the work, unless it reads
         # each element once.
         anchors = [user.operator for user in users if user.operator.anchor]

@@ -11,6 +11,7 @@ from ..graph.state import refuse_state
 from .base import Pass
 from .differentiate import sources_of, with_names
 from .reverse_mode import Continuation, pull_back
+from .unroll_scans import unroll_scans
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def add_tangents(graph: Graph, wrt: Sequence[str | Value] | None = None) -> Grap
     rule. The u are inputs of the graph for as long as it takes.
     """
     refuse_state(graph, "it can't be differentiated")
+    graph = unroll_scans(graph)
     sources = list(dict.fromkeys(sources_of(graph, wrt)))
     outputs = [v for v in graph.outputs if v.type.dtype.is_float]
     names = [v.name or f"value{i}" for i, v in enumerate(sources)]

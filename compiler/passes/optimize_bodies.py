@@ -13,7 +13,7 @@ from .canonicalize import canonicalize
 from .cse import cse
 from .dce import dce
 from .decompose import decompose
-from .fuse import fuse
+from .fuse import Fuse
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ def _rewrite(b: Rewriter, op: Operation) -> None:
     first = op.attributes["states"] + op.attributes["sequences"]
     given = tuple(b[v] for v in op.operands)
     body, constants = hoisted(b, body, first, given, lambda inner: not is_number(inner))
+    body = Fuse(slices=True)(body)
     new = b.operation(
-        lookup("scan"), (*given[:first], *constants), {**op.attributes, "body": fuse(body)}, location=op.location
+        lookup("scan"), (*given[:first], *constants), {**op.attributes, "body": body}, location=op.location
     )
     for old, result in zip(op.results, new.results, strict=True):
         b.replace(old, result)

@@ -22,6 +22,7 @@ from ..graph.ir import Graph, Value
 from ..graph.state import refuse_state
 from ..passes.dce import dce
 from ..passes.differentiate import differentiate
+from ..passes.unroll_scans import unroll_scans
 from ..patterns import matching
 from ..types import DType, TensorType
 from .formula import Formula
@@ -196,10 +197,10 @@ def _forward(
     if len(graph.outputs) != 1:
         raise NetcError(f"@{graph.name} has {len(graph.outputs)} outputs; a net that is trained has one")
     _require(all(v.name != "labels" for v in graph.inputs), "an input is called `labels`, which is what a loss takes")
-    b = Rewriter(graph)
+    b = Rewriter(unroll_scans(graph))
     mode = TrainingMode(b, seed, lambda: _counter(b, accumulate, shards).value, frozen)
     mode.copy()
-    prediction = Formula(b, b[graph.outputs[0]])
+    prediction = Formula(b, b[b.graph.outputs[0]])
     labels = Formula(b, b.input("labels", loss.labels(prediction.type)))
     metrics = {"loss": loss.value(prediction, labels)}
     correct = loss.correct(prediction, labels)

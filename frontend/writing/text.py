@@ -12,6 +12,7 @@ from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.ops.opaque import runnable, unknown_operators
 from ...compiler.passes.dce import dce
+from ...compiler.passes.unroll_scans import unroll_scans
 from ...compiler.signature import output_names
 from ...compiler.stored import stored_quantization
 from ..loading import load_text
@@ -64,7 +65,8 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None, we
     unknown = list(unknown_operators(graph))
     if unknown:
         raise UnsayableError(unknown)
-    graph, pair = runnable(graph), None if pair is None else runnable(pair)
+    graph = unroll_scans(runnable(graph))
+    pair = None if pair is None else unroll_scans(runnable(pair))
     if not graph.inputs:
         raise UnsayableError(f"{graph.name} has no input, and a net of the language must have one")
     empty = next((v for v in graph.inputs if 0 in v.type.shape), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ....compiler.graph.ir import Value
+from ....compiler.ops.scan import cut_out
 from ..node import Node, UnsupportedError
 from ..registry import onnx
 from .contributed import DOMAIN as CONTRIBUTED
@@ -107,25 +108,30 @@ class Layer:
         for d, name in enumerate(self.directions):
             part = self.part(d)
             inputs = self.dense(self.x, part.w, part.wb)
-            size = inputs.type.shape[2]
             state = tuple(self.initial(5 + i, d) for i in range(states))
-            found: dict[int, Value] = {}
-            for t in reversed(range(steps)) if name == "reverse" else range(steps):
-                now = c.emit("slice", inputs, begin=(t, 0, 0), size=(1, samples, size))
-                new = step(part, c.reshape(now, (samples, size)), state)
-                found[t] = new[0]
-                if lengths is not None:
-                    here = c.emit("less", c.scalar(t, lengths), lengths)
-                    here = c.reshape(here, (samples, 1))
-                    found[t] = c.emit("select", here, new[0], c.scalar(0, new[0]))
-                    new = tuple(c.emit("select", here, a, b) for a, b in zip(new, state, strict=True))
-                state = new
-            rows = [c.reshape(found[t], (1, 1, samples, self.units)) for t in range(steps)]
-            columns.append(rows[0] if steps == 1 else c.emit("concat", *rows, axis=0))
-            last.append(state)
+            sequences = (inputs,) if lengths is None else (inputs, self.is_within(lengths))
+
+            def one(
+                state: Sequence[Value], now: Sequence[Value], part: Part = part
+            ) -> tuple[Sequence[Value], Sequence[Value]]:
+                new = step(part, now[0], tuple(state))
+                if len(now) == 1:
+                    return new, (new[0],)
+                kept = [c.emit("select", now[1], a, b) for a, b in zip(new, state, strict=True)]
+                return kept, (c.emit("select", now[1], new[0], c.scalar(0, new[0])),)
+
+            done = cut_out(c.builder, one, state, sequences, reverse=name == "reverse")
+            columns.append(c.reshape(done.stacked[0], (steps, 1, samples, self.units)))
+            last.append(done.states)
         y = columns[0] if len(columns) == 1 else c.emit("concat", *columns, axis=1)
         finals = [self._stacked([state[i] for state in last]) for i in range(states)]
         return [c.transpose(y, (2, 0, 1, 3)) if self.is_batchwise else y, *finals]
+
+    def is_within(self, lengths: Value) -> Value:
+        """For each step [T, N, 1] whether it lies within a sequence of so many steps."""
+        c, (steps, samples) = self.c, self.x.type.shape[:2]
+        places = c.made(np.arange(steps, dtype=lengths.type.dtype.numpy).reshape(steps, 1, 1))
+        return c.emit("less", places, c.reshape(lengths, (1, samples, 1)))
 
     def _stacked(self, values: list[Value]) -> Value:
         rows = [self.c.reshape(v, (1, *v.type.shape)) for v in values]
@@ -268,7 +274,9 @@ def gru(c: Node) -> tuple[Value, ...]:
 
     def step(p: Part, of_x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
         (h,) = state
-        of_h = layer.dense(h, p.r, p.rb)
+        known = layer.units * (3 if behind else 2)
+        bias = None if p.rb is None else _cut(c, p.rb, 0, known)
+        of_h = layer.dense(h, c.emit("slice", p.r, begin=(0, 0), size=(p.units, known)), bias)
         z, r = (p.f[0](layer.clipped(p, c.emit("add", layer.gate(of_x, n), layer.gate(of_h, n)))) for n in range(2))
         if behind:
             inner = c.emit("mul", r, layer.gate(of_h, 2))

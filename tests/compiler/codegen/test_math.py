@@ -69,3 +69,31 @@ def test_subnormal_numbers() -> None:
     np.testing.assert_allclose(compiled("log", x, 4), np.log(x), rtol=1e-6)
     x = np.array([-90, -95, -100, -103], np.float32)
     np.testing.assert_allclose(compiled("exp", x, 4), np.exp(x), rtol=1e-6, atol=2e-45)
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64], ids=str)
+def test_one_plus_an_exponential(dtype: DType, cpu: str) -> None:
+    kind, one = VectorType(dtype, 8), f"1.0: {VectorType(dtype, 8)}"
+    bits = np.random.default_rng(3).integers(0, 1 << 32, (1 << 12, dtype.itemsize // 4), np.uint32)
+    ends = [0.0, -0.0, np.inf, -np.inf, np.nan, 88.72, 88.8, 709.7, 709.9, -87.5, -800.0, 16.0]
+    x = np.concatenate([bits.view(str(dtype.numpy)).reshape(-1)[:4000], np.array(ends * 2, dtype.numpy)])
+    x = np.concatenate([x, np.linspace(-20, 20, 4000, dtype=dtype.numpy)])
+    found = np.zeros_like(x)
+    kernel = parse_kernel(typed_unary(f"div({one}, add({one}, exp(%v)))", kind, dtype, x.size))
+    load_kernel(kernel, find_target(cpu)).run([x, found])
+    with np.errstate(all="ignore"):
+        expected = (1 / (1 + np.exp(x.astype(np.longdouble)))).astype(dtype.numpy)
+    normal = ~(np.abs(expected) < 4 * np.finfo(dtype.numpy).tiny)
+    np.testing.assert_array_max_ulp(found[normal], expected[normal], 4)
+    np.testing.assert_allclose(found[~normal], expected[~normal], rtol=0, atol=4 * np.finfo(dtype.numpy).tiny)
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64], ids=str)
+def test_any_nan_stays_one(dtype: DType) -> None:
+    width = 8 * dtype.itemsize
+    infinite = int(np.array(np.inf, dtype.numpy).view(f"u{dtype.itemsize}"))
+    bits = [infinite + 1, infinite + 0x1FF, (1 << width) - 1, infinite + (1 << (width - 1)) + 0x7F] * 2
+    x = np.array(bits, f"u{dtype.itemsize}").view(str(dtype.numpy))
+    for op in ("exp", "tanh"):
+        assert np.isnan(compiled(op, x, 8)).all()

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 import netc
-from netc.compiler.errors import NetcError, ShapeError
+from netc.compiler.errors import ShapeError
 from netc.compiler.graph import GraphBuilder, evaluate
 from netc.compiler.graph.ir import Emits, Graph, Value
 from netc.compiler.graph.registry import lookup
+from netc.compiler.loops.ir import Space
 from netc.compiler.lowering import lower
-from netc.compiler.ops.scan import scanned
+from netc.compiler.ops.scan import cut_out, scanned
 from netc.compiler.types import DType, TensorType
-from netc.passes import differentiate, pipelines, run
+from netc.passes import UnrollScans, differentiate, pipelines, run, unroll_scans
 
 WIDTH = 37
 
@@ -91,9 +92,65 @@ def test_arrays_of_a_body_are_constants_of_the_scan() -> None:
     assert lower(graph, CPUS["x86-64-v3"], 1, SCHEDULES).kernels
 
 
-def test_a_scan_has_no_gradient() -> None:
-    with pytest.raises(NetcError, match="its steps are a loop"):
-        differentiate(decayed(3), 0, ["x"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_steps_written_out(reverse: bool) -> None:
+    graph = decayed(3, reverse, table=True)
+    unrolled = unroll_scans(graph)
+    assert not any(op.name == "scan" for op in unrolled.operations)
+    for found, wanted in zip(evaluate(unrolled, arguments(graph)), evaluate(graph, arguments(graph)), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert UnrollScans(steps=2)(graph) is graph
+    assert UnrollScans(macs=1)(graph) is graph
+
+
+def test_the_gradient_is_that_of_the_steps() -> None:
+    graph = decayed(3)
+    wanted = differentiate(unroll_scans(graph), 0, ["x", "rate"])
+    found = differentiate(graph, 0, ["x", "rate"])
+    for a, b in zip(evaluate(found, arguments(graph)), evaluate(wanted, arguments(graph)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def gated(steps: int, units: int) -> Graph:
+    """A layer with two gates, whose body is cut out of the graph: h' = sigmoid(a) * c + tanh(b), c' = c * h'."""
+    b = GraphBuilder("gated")
+    x = b.input("x", TensorType(DType.F32, (steps, 3, 2 * units)))
+    h, c = (b.input(name, TensorType(DType.F32, (3, units))) for name in "hc")
+    weight = b.input("weight", TensorType(DType.F32, (units, 2 * units)))
+
+    def step(states: Sequence[Value], xs: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
+        half = b.emit("mul", weight, b.scalar(0.5, DType.F32))  # the same in every step
+        total = b.emit("add", xs[0], b.emit("dense", states[0], half))
+        first, second = (b.emit("slice", total, begin=(0, i * units), size=(3, units)) for i in range(2))
+        kept = b.emit("mul", b.emit("sigmoid", first), states[1])
+        new = b.emit("mul", b.emit("add", kept, b.emit("tanh", second)), b.scalar(0.9, DType.F32))
+        return (new, b.emit("mul", states[1], b.emit("relu", new))), (new,)
+
+    done = cut_out(b, step, (h, c), (x,))
+    return b.finish((*done.stacked, *done.states))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("steps", "units"), [(1, 8), (4, 8), (3, 13), (3, 300)])
+def test_a_body_cut_out_of_a_graph(steps: int, units: int, threads: int) -> None:
+    graph = gated(steps, units)
+    (half,) = (op for op in graph.operations if op.name == "mul" and op.result.type.shape == (units, 2 * units))
+    scans = [op for op in graph.operations if op.name == "scan"]
+    assert len(scans) == (steps > 1)
+    assert all(half.result in op.operands for op in scans)
+    wanted = evaluate(graph, arguments(graph))
+    with netc.compile(graph, threads=threads) as program:
+        for found, expected in zip(program(*arguments(graph)), wanted, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gates_are_read_where_they_lie_and_states_are_written_over() -> None:
+    (scan,) = (op for op in run(gated(4, 8), pipelines.INFERENCE).operations if op.name == "scan")
+    assert not any(op.name == "slice" for op in scan.attributes["body"].operations)
+    with netc.compile(gated(4, 8), threads=1) as program:
+        (kernel,) = (k for k in program.module.kernels if k.name.startswith("scan"))
+    # The results, and the sums of both gates: no gate, and no next state, has memory of its own.
+    assert sum(buffer.space is Space.OUT for buffer in kernel.params) == 3 + 1
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ from .functions import METHODS
 from .index import Atom, Linear, in_order
 from .index_expressions import IndexEmitter
 from .lanes import interleave, join, pair_sums, reduce, spread
-from .math import expand
+from .math import exp_beside_one, expand
 from .narrowing import can_narrow, clamped, narrowed, taken_apart
 from .reach import Reach
 from .singles import expand_function
@@ -239,6 +239,8 @@ class ExpressionEmitter(IndexEmitter):
             return self._compare(op, self.value(expr.lhs), self.value(expr.rhs))
         if op in METHODS:
             return self.value(expand_function(op, [self.let(expr.lhs), self.let(expr.rhs)], self.let))
+        if op == "add" and _is_one(expr.lhs) and _is_exp(expr.rhs):
+            return self.value(Binary(op, self.let(exp_beside_one(self.let(expr.rhs.operands[0]), self.let)), expr.lhs))
         kind, a = self.value(expr.lhs)
         if kind.dtype is DType.BOOL and op in ("and", "or"):
             return Value(kind, self._logical(op, kind, a, expr.rhs))
@@ -421,6 +423,14 @@ class ExpressionEmitter(IndexEmitter):
         return Value(
             goal, value.name if goal.text == value.type.text else self.out.emit(f"bitcast {value} to {goal.text}")
         )
+
+
+def _is_one(expr: Expr) -> bool:
+    return isinstance(expr, Const) and expr.value == 1 and expr.type.dtype in (DType.F32, DType.F64)
+
+
+def _is_exp(expr: Expr) -> bool:
+    return isinstance(expr, Unary) and expr.op == "exp"
 
 
 def byte_strides(buffer: Buffer) -> tuple[int, ...]:

@@ -28,6 +28,8 @@ class _Format:
     bias: int
     exp_range: tuple[float, float]
     """Beyond it exp is zero or infinite."""
+    normal_range: tuple[float, float]
+    """Within it exp is a normal number; above it one that is nearly infinite, or is."""
 
     @property
     def magic(self) -> float:
@@ -36,8 +38,8 @@ class _Format:
 
 
 _FORMATS = {
-    DType.F32: _Format(DType.I32, 23, 127, (-105.0, 89.0)),
-    DType.F64: _Format(DType.I64, 52, 1023, (-746.0, 710.0)),
+    DType.F32: _Format(DType.I32, 23, 127, (-105.0, 89.0), (-87.0, 88.72)),
+    DType.F64: _Format(DType.I64, 52, 1023, (-746.0, 710.0), (-708.0, 709.78)),
 }
 
 _LN2_HIGH = 0.693359375  # few bits, so that its product with an exponent is exact
@@ -74,6 +76,8 @@ _LOG64_Q = (
     2.31251620126765340583e1,
 )
 _TANH32 = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+_TANH_END = 80.0
+"""From half of it on, tanh is 1."""
 _TANH64_P = (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
 _TANH64_Q = (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
 
@@ -107,14 +111,38 @@ def _exp(x: Expr, let: Let) -> Expr:
     form = _FORMATS[x.type.dtype]
     low, high = form.exp_range
     x = let(minimum(maximum(x, low), high))
+    shifted, near = _reduced(x, let)
+    n = let(Bitcast(shifted, form.integer) - Bitcast(const(form.magic, x.type), form.integer))
+    half = let(Binary("shr", n, _integer(1, x)))
+    return near * power_of_two(half, x) * power_of_two(let(n - half), x)
+
+
+def _reduced(x: Expr, let: Let) -> tuple[Expr, Expr]:
+    """A number in whose low bits n stands, and y, so that exp(x) is 2^n * y with y in [sqrt(1/2), sqrt(2)]."""
+    form = _FORMATS[x.type.dtype]
     shifted = let(Fma(x, const(1 / math.log(2), x.type), const(form.magic, x.type)))
     whole = let(shifted - form.magic)
     r = let(Fma(whole, const(-_LN2_HIGH, x.type), x))
     r = let(Fma(whole, const(-_LN2_LOW, x.type), r))
-    near = let(exp_near_zero(r, let))
-    n = let(Bitcast(shifted, form.integer) - Bitcast(const(form.magic, x.type), form.integer))
-    half = let(Binary("shr", n, _integer(1, x)))
-    return near * power_of_two(half, x) * power_of_two(let(n - half), x)
+    return shifted, let(exp_near_zero(r, let))
+
+
+def _normal_exp(x: Expr, let: Let) -> Expr:
+    """Exponential of x where it is neither infinite nor less than a normal number: n is added to the exponent of y."""
+    form = _FORMATS[x.type.dtype]
+    shifted, near = _reduced(x, let)
+    n = Binary("shl", Bitcast(shifted, form.integer), _integer(form.mantissa, x))
+    return Bitcast(Bitcast(near, form.integer) + n, x.type.dtype)
+
+
+def exp_beside_one(x: Expr, let: Let) -> Expr:
+    """Exponential of x, to be added to 1: there all that are less than a normal number are the same.
+
+    The largest, which are above a quarter of the range's end, are infinite.
+    """
+    low, high = _FORMATS[x.type.dtype].normal_range
+    y = let(_normal_exp(let(maximum(x, low)), let))
+    return Select(binary("le", x, high), y, x * math.inf)  # NaN stays NaN
 
 
 def exp_near_zero(r: Expr, let: Let, *, minus_one: bool = False) -> Expr:
@@ -168,9 +196,16 @@ def _tanh(x: Expr, let: Let) -> Expr:
     else:
         series = _polynomial(square, _TANH64_P) / _polynomial(square, _TANH64_Q)
     near = Fma(x * square, series, x)
-    far = let(1.0 - 2.0 / (_exp(let(size + size), let) + 1.0))
-    signed = Select(binary("lt", x, 0.0), Unary("neg", far), far)
-    return Select(binary("lt", size, 0.625), near, signed)
+    twice = let(minimum(size + size, _TANH_END))
+    far = let(1.0 - 2.0 / (_normal_exp(twice, let) + 1.0))
+    return Select(binary("le", 0.625, size), _with_sign(far, x), near)  # NaN goes to what is near
+
+
+def _with_sign(size: Expr, x: Expr) -> Expr:
+    """A number that isn't negative, with the sign of x."""
+    integer = _FORMATS[x.type.dtype].integer
+    sign = Binary("and", Bitcast(x, integer), _integer(-(1 << (8 * integer.itemsize - 1)), x))
+    return Bitcast(Binary("or", Bitcast(size, integer), sign), x.type.dtype)
 
 
 _METHODS: dict[str, Callable[[Expr, Let], Expr]] = {"exp": _exp, "log": _log, "tanh": _tanh}
