@@ -74,6 +74,8 @@ class Nest(ABC):
         if any(r.type.shape != self.shape for r in group.results):
             raise InternalError(f"the results of {group.label} differ in shape and can't share one kernel")
         self.lanes = lanes if self.shape else 1
+        self.reduced_lanes = lanes
+        """Of vectors along what is reduced, which a single number is made of, too."""
         self.threads = threads
         self.names = Names()
         self.ranges: dict[str, Interval] = {}
@@ -188,13 +190,14 @@ class Nest(ABC):
         """
         type_ = VectorType(rule.dtype or dtype, elements.lanes)
         start = const(start_of(rule.op, type_.dtype), type_)
-        if rule.op in ("max", "min") and type_.dtype.is_float and self.min_max is MinMax.SELECT:
-            found = self._extremum(elements, rule, start)
-            return elements.let(rule.finish(found)) if rule.finish else found
-        may = rule.takes_vectors and rule.extents and not type_.dtype.is_float
-        if may and elements.lanes == 1 < self.lanes <= rule.extents[-1]:
+        is_extremum = rule.op in ("max", "min")
+        may = rule.takes_vectors and rule.extents and (is_extremum or not type_.dtype.is_float)
+        if may and elements.lanes == 1 < self.reduced_lanes <= rule.extents[-1]:
             with suppress(NotVectorizableError):
                 return self._in_vectors(elements, rule, type_.dtype)
+        if is_extremum and type_.dtype.is_float and self.min_max is MinMax.SELECT:
+            found = self._extremum(elements, rule, start)
+            return elements.let(rule.finish(found)) if rule.finish else found
         here = (Const(0),)
         kind = LoopKind.UNROLL if math.prod(rule.extents) <= UNROLLED_WINDOW else LoopKind.SERIAL
         nested = rule.op == "add" and type_.dtype.is_float and kind is LoopKind.SERIAL
@@ -247,13 +250,13 @@ class Nest(ABC):
         return elements.let(rule.finish(total)) if rule.finish else total
 
     def _in_vectors(self, elements: Elements, rule: Reduction, dtype: DType) -> Expr:
-        """A reduction of integers, whose order says nothing, a vector along the last dimension at a time.
+        """A reduction whose order says nothing (of integers, or an extremum), a vector along the last dimension at a time.
 
         Raises `NotVectorizableError` where elements don't lie so.
         """
         *outer, extent = rule.extents
         total = Buffer(self.names.fresh("acc"), dtype, (1,), Space.REGISTER)
-        parts = Buffer(self.names.fresh("acc"), dtype, (1,), Space.REGISTER, lanes=self.lanes)
+        parts = Buffer(self.names.fresh("acc"), dtype, (1,), Space.REGISTER, lanes=self.reduced_lanes)
         starts = [
             Store(b, (Const(0),), const(start_of(rule.op, dtype), VectorType(dtype, b.lanes))) for b in (total, parts)
         ]
@@ -266,13 +269,13 @@ class Nest(ABC):
             self.ranges[lane.name] = (0, extent - 1)
             with elements.vectors(lane, width) as statements:
                 term = elements.let(rule.body((*r, lane)))
-                if width == self.lanes:
+                if width == self.reduced_lanes:
                     return [*statements, combine(parts, term)]
                 return [*statements, combine(total, Reduce(rule.op, term) if width > 1 else term)]
 
         def nest(r: tuple[Expr, ...]) -> list[Stmt]:
             if len(r) == len(outer):
-                return vector_loop(self.names, extent, self.lanes, partial(step, r))
+                return vector_loop(self.names, extent, self.reduced_lanes, partial(step, r))
             name = self.names.fresh("r")
             self.ranges[name] = (0, outer[len(r)] - 1)
             return loop(name, outer[len(r)], lambda i: nest((*r, i)))

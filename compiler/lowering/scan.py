@@ -234,7 +234,7 @@ class _Loop:
         copies: list[Stmt] = []
         for state, value in zip(states, after, strict=True):
             root = self._root(value)
-            if root is state or not state.type.size:
+            if root is state or not state.type.size or self.homes.get(root) is self.homes[state]:
                 continue
             source = self._source(root)
             if root in states:

@@ -107,8 +107,8 @@ def dequantize_linear(c: Node) -> Value:
     return c.cast(y, dtype)
 
 
-def dynamic_bytes(c: Node, x: Value) -> tuple[Value, Value]:
-    """Floats as whole numbers from 0 to 255 less their zero point, and their scale: as DynamicQuantizeLinear has them.
+def dynamic_bytes(c: Node, x: Value) -> tuple[Value, Value, Value]:
+    """Floats as bytes, the whole number that stands for zero, and their scale: as DynamicQuantizeLinear has them.
 
     The scale reaches from the smallest element to the largest, and over 0.
     """
@@ -118,7 +118,7 @@ def dynamic_bytes(c: Node, x: Value) -> tuple[Value, Value]:
     scale = c.emit("select", c.emit("equal", scale, c.scalar(0, x)), c.scalar(1, x), scale)
     zero = c.emit("clamp", c.emit("round", c.emit("neg", c.emit("div", low, scale))), low=0.0, high=255.0)
     whole = c.emit("add", c.emit("round", c.emit("div", x, scale)), zero)
-    return c.emit("sub", c.emit("clamp", whole, low=0.0, high=255.0), zero), scale
+    return c.cast(c.emit("clamp", whole, low=0.0, high=255.0), DType.U8), zero, scale
 
 
 # ---- products of integers --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 
 from ....compiler.graph.ir import Value
 from ....compiler.ops.scan import cut_out
+from ....compiler.types import DType
 from ..node import Node, UnsupportedError
 from ..registry import onnx
 from .contributed import DOMAIN as CONTRIBUTED
@@ -227,6 +228,18 @@ def _lstm(layer: Layer) -> tuple[Value, ...]:
     return tuple(layer.run(step, 2))
 
 
+@dataclass(frozen=True)
+class ByteWeight:
+    """What belongs to a weight of bytes."""
+
+    zero: int
+    """What is added to its whole numbers, so that they are signed bytes."""
+    sums: Value
+    """Of its whole numbers, for each column."""
+    scale: Value
+    """One for all, or one for each column."""
+
+
 @dataclass
 class QuantizedLayer(Layer):
     """A layer whose weights are bytes [directions, inputs, gates * units], and whose operands become bytes as it runs.
@@ -235,26 +248,35 @@ class QuantizedLayer(Layer):
     thread. (On several it cuts a batch in parts, each with a scale of its own.)
     """
 
-    scales: dict[Value, Value] = field(default_factory=dict[Value, Value])
-    """The scale of each weight, or that of each of its columns."""
+    weights: dict[Value, ByteWeight] = field(default_factory=dict[Value, "ByteWeight"])
 
     def sizes(self) -> tuple[int, int]:
         """How many units there are, and how many results for all gates."""
         return self.c.shape(2)[1], self.c.shape(2)[2]
 
     def matrix(self, place: int, d: int) -> Value:
-        """A weight of a direction as whole numbers [inputs, gates * units], less their zero point."""
+        """A weight of a direction [inputs, gates * units] as signed bytes, or floats where these are too small."""
         c, first = self.c, 6 + 2 * place
         scale, zero = (c.constant(p)[d] for p in (first, first + 1))
-        weight = c.made(c.constant(place)[d].astype(np.float32) - zero.astype(np.float32))
-        self.scales[weight] = c.made(scale.astype(np.float32))
+        whole = c.constant(place)[d].astype(np.int32) - zero.astype(np.int32)
+        low, high = int(whole.min(initial=0)), int(whole.max(initial=0))
+        shift = min(max(0, -128 - low), 127 - high)
+        fits = high - low <= 255  # unless zero points differ much from column to column
+        weight = c.made((whole + shift).astype(np.int8) if fits else whole.astype(np.float32))
+        sums = c.made(whole.sum(axis=0, dtype=np.int32))
+        self.weights[weight] = ByteWeight(shift, sums, c.made(scale.astype(np.float32)))
         return weight
 
     def dense(self, x: Value, weight: Value, bias: Value | None) -> Value:
         """X in bytes on a scale of its own, times a weight, plus a bias."""
-        c = self.c
-        whole, scale = dynamic_bytes(c, x)
-        y = c.emit("mul", c.emit("dense", whole, weight), c.emit("mul", scale, self.scales[weight]))
+        c, known = self.c, self.weights[weight]
+        whole, zero, scale = dynamic_bytes(c, x)
+        if weight.type.dtype.is_float:
+            sums = c.emit("dense", c.emit("sub", c.cast(whole, DType.F32), zero), weight)
+        else:
+            sums = c.emit("dense_sum", whole, weight, x_zero=0, weight_zero=known.zero)
+            sums = c.emit("sub", sums, c.emit("mul", known.sums, c.cast(zero, DType.I32)))
+        y = c.emit("mul", c.cast(sums, DType.F32), c.emit("mul", scale, known.scale))
         return y if bias is None else c.emit("add", y, bias)
 
 
