@@ -250,7 +250,7 @@ class Nest(ABC):
         return elements.let(rule.finish(total)) if rule.finish else total
 
     def _in_vectors(self, elements: Elements, rule: Reduction, dtype: DType) -> Expr:
-        """A reduction whose order says nothing (of integers, or an extremum), a vector along the last dimension at a time.
+        """A reduction in any order (of integers, or an extremum), a vector along the last dimension at a time.
 
         Raises `NotVectorizableError` where elements don't lie so.
         """

@@ -152,15 +152,26 @@ class _Sums:
         """The sums as integers."""
         op = self.contraction
         at: Any = {"location": op.location}
-        weight = b.constant((self.weight + self.weight_zero).astype(np.int8), op.location)
-        given = {**op.attributes, "x_zero": 0, "weight_zero": self.weight_zero}
-        x, kind, name = self.left.emit(b), _SUMS[type(op.operator)], self.cast.result.name
+        name = self.cast.result.name
+        total = self._total(b, self.left.emit(b), at | ({"name": name} if self.missing is None else {}))
         if self.missing is None:
-            return b.emit(kind, x, weight, **given, **at, name=name)
-        total, missing = b.emit(kind, x, weight, **given, **at), b.constant(self.missing, op.location)
+            return total
+        missing = b.constant(self.missing, op.location)
         if self.factor is not None:
             missing = b.emit("mul", missing, b.emit("cast", b[self.factor], dtype="i32", **at), **at)
         return b.emit("sub", total, missing, **at, name=name)
+
+    def _total(self, b: Rewriter, x: Value, at: Any) -> Value:
+        """The sums of bytes times weights."""
+        op = self.contraction
+        if isinstance(op.operator, Dense) and self.weight.shape[1] == 1:
+            # Vectors along the sum: tiles of results would have one lane.
+            wide = b.emit("cast", x, dtype="i32")
+            products = b.emit("mul", wide, b.constant(self.weight.reshape(-1).astype(np.int32), op.location))
+            return b.emit("reduce_sum", products, axes=(-1,), keepdims=True, **at)
+        weight = b.constant((self.weight + self.weight_zero).astype(np.int8), op.location)
+        given = {**op.attributes, "x_zero": 0, "weight_zero": self.weight_zero}
+        return b.emit(_SUMS[type(op.operator)], x, weight, **given, **at)
 
 
 def _sums_of_weights(op: Operation, weight: Array) -> Array | None:
