@@ -37,7 +37,7 @@ class Scan(Operator):
         "steps": AttributeSpec(int, "T"),
         "reverse": AttributeSpec(bool, "from the last step to the first", False),
     }
-    non_differentiable = "its steps are a loop; `lstm`, `gru` and `rnn` are written step by step"
+    non_differentiable = "its steps are a loop; `unroll-scans` writes them out"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         body: Graph = attributes["body"]

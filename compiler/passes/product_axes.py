@@ -53,8 +53,8 @@ def _with_own_axes(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
         %1 = reshape(%y) {shape = [1,16,32]}
         %2 = contract(%0, %1) {a_axes = "abxy", b_axes = "ayz", axes = "abxz"}
     """
-    values = op.operands
-    plain = all(v.type.layout is None and v.type.quantization is None and v.type.size for v in (*values, op.result))
+    values, types = op.operands, [v.type for v in (*op.operands, *op.results)]
+    plain = all(t.layout is None and t.quantization is None and t.size for t in types)
     if not isinstance(op.operator, MatMul | Contract) or not plain or not _is_beside(graph, op):
         return None
     letters = _letters(op)

@@ -371,7 +371,7 @@ def _ruled(node: Node, rule: Rule) -> list[Any]:
         raise
     except NetcError as error:
         del node.builder.operations[start:]
-        _forget(node)
+        node.forget()
         if isinstance(error, UnsupportedError | ShapeError):
             raise UnsupportedError(error.diagnostics) from None
         raise
@@ -382,14 +382,6 @@ def _ruled(node: Node, rule: Rule) -> list[Any]:
     if len(results) < len(node.proto.output):
         raise UnsupportedError(f"it has {len(node.proto.output)} outputs, of which netc makes {len(results)}")
     return results[: max(len(node.proto.output), 1)]
-
-
-def _forget(node: Node) -> None:
-    """Let go of constants whose operations were taken back."""
-    standing = {r for op in node.builder.operations for r in op.results}
-    known = node.constants.values
-    for key in [key for key, value in known.items() if value not in standing]:
-        del known[key]
 
 
 def _tensor(result: Value | Array | Tensor | None, sources: frozenset[str]) -> Tensor | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -109,6 +110,26 @@ class Node:
     def unsupported(self, reason: str, hint: str | None = None) -> NoReturn:
         """Refuse the node."""
         raise UnsupportedError(reason, hint=hint)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What fails inside has never been: its operations, constants and problems go."""
+        builder, converter, names = self.builder, self.converter, set(self.constants.names)
+        start, problems, needed = len(builder.operations), len(converter.problems), set(converter.needed)
+        try:
+            yield
+        except NetcError:
+            del builder.operations[start:], converter.problems[problems:]
+            converter.needed = needed
+            self.forget()
+            self.constants.names = names
+
+    def forget(self) -> None:
+        """Let go of constants whose operations were taken back."""
+        standing = {r for op in self.builder.operations for r in op.results}
+        known = self.constants.values
+        for key in [key for key, value in known.items() if value not in standing]:
+            del known[key]
 
     # ---- tensors ----
 

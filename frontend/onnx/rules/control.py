@@ -1,12 +1,17 @@
-"""Control flow: conditions that are known choose a graph, loops of known length are written out."""
+"""Control flow: conditions that are known choose a graph; loops of known length are scans, or are written out.
+
+A scan has one body for all turns. A loop is written out where what is known in its body differs from turn to turn.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ....compiler.graph.ir import Value
+from ....compiler.ops.scan import Scanned, cut_out
 from ..node import Node, ReportedError, Tensor, UnsupportedError
 from ..registry import onnx
 
@@ -70,6 +75,11 @@ def loop(c: Node) -> tuple[Any, ...]:
     limit = int(c.one(0)) if c.has(0) else None
     goes_on = bool(c.one(1)) if c.has(1) else True
     state = [c.tensor(i) for i in range(2, c.count)]
+    if goes_on and limit is not None and limit > 1:
+        counted = [Tensor("", np.arange(limit, dtype=np.int64))]
+        done = _looped(c, counted, state, lambda state, now: _turn_that_goes_on(c, graph, [*now, *state]))
+        if done is not None:
+            return (*done.states, *done.stacked)
     columns: list[list[Tensor]] = [[] for _ in range(len(graph.output) - 1 - len(state))]
     turn = 0
     while goes_on and (limit is None or turn < limit):
@@ -87,6 +97,39 @@ def loop(c: Node) -> tuple[Any, ...]:
     if not turn and columns:
         c.unsupported("a loop without a turn has no outputs of turns")
     return (*state, *(_joined(c, column) for column in columns))
+
+
+def _turn_that_goes_on(c: Node, graph: Any, given: Sequence[Tensor]) -> list[Tensor]:
+    """What a turn of a loop gives behind its condition, which must be known to hold."""
+    number, *state = given
+    condition, *results = _body(c, graph, [number, Tensor("", np.array(True)), *state])
+    if condition.array is None or not condition.array.all():
+        c.unsupported("whether another turn follows isn't known")
+    return results
+
+
+def _looped(
+    c: Node,
+    scanned: Sequence[Tensor],
+    state: Sequence[Tensor],
+    turn: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
+    *,
+    reverse: bool = False,
+) -> Scanned | None:
+    """A scan over tensors [T, ...]; None where a turn must know more than it is given, or changes a state's type."""
+
+    def step(states: Sequence[Value], now: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
+        sources = frozenset[str]().union(*(t.sources for t in (*state, *scanned)))
+        given = [[Tensor("", value=v, sources=sources) for v in values] for values in (states, now)]
+        results = [c.value_of(t) for t in turn(*given)]
+        after = results[: len(states)]
+        if any(a.type.dense() != b.type.dense() for a, b in zip(after, states, strict=True)):
+            c.unsupported("a state changes its type")
+        return after, results[len(states) :]
+
+    with c.attempt():
+        return cut_out(c.builder, step, *([c.value_of(t) for t in ts] for ts in (state, scanned)), reverse=reverse)
+    return None
 
 
 @onnx("Scan", since=9)
@@ -146,6 +189,16 @@ def _turns(
     if len(lengths) != 1 or not 1 <= max(lengths) <= MOST_TURNS:
         c.unsupported(f"a scan of {sorted(lengths)} turns is not supported")
     (length,) = lengths
+    directions = {bool(way) for _, way in (*ins, *outs)}
+    if length > 1 and len(directions) == 1 and all(t.items is None and not t.is_missing for t in state):
+        fronted = [_with_first(c, c.value_of(t), axis) for t, (axis, _) in zip(scanned, ins, strict=True)]
+        sequences = [Tensor("", value=v, sources=t.sources) for v, t in zip(fronted, scanned, strict=True)]
+        done = _looped(
+            c, sequences, state, lambda state, now: _body(c, graph, [*state, *now]), reverse=True in directions
+        )
+        if done is not None:
+            stacked = zip(done.stacked, outs, strict=True)
+            return (*done.states, *(_with_first_at(c, v, axis) for v, (axis, _) in stacked))
     columns: list[list[Tensor]] = [[] for _ in outs]
     for turn in range(length):
         given = [
@@ -158,6 +211,18 @@ def _turns(
             column.append(tensor)
     joined = (_joined(c, column, axis, reverse=bool(back)) for column, (axis, back) in zip(columns, outs, strict=True))
     return (*state, *joined)
+
+
+def _with_first(c: Node, x: Value, axis: int) -> Value:
+    """X with an axis before all others."""
+    return c.transpose(x, (axis, *(d for d in range(x.type.rank) if d != axis)))
+
+
+def _with_first_at(c: Node, x: Value, axis: int) -> Value:
+    """X with its first axis at another place."""
+    rest = list(range(1, x.type.rank))
+    place = axis % x.type.rank
+    return c.transpose(x, (*rest[:place], 0, *rest[place:]))
 
 
 def _element(c: Node, tensor: Tensor, axis: int, place: int) -> Tensor:
