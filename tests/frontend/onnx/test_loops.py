@@ -11,6 +11,11 @@ import pytest
 import netc
 from netc.compiler.graph import evaluate
 from netc.compiler.graph.ir import Graph
+from netc.compiler.tflite.reading import read_model
+from netc.compiler.tflite.writer import to_tflite
+from netc.frontend.tflite import graph_of as tflite_graph
+from netc.frontend.writing.text import written
+from netc.passes import differentiate
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -171,3 +176,13 @@ def test_transposes_around_a_layer(op: str) -> None:
     known = {"shape": np.array([SAMPLES, STEPS, -1]), "scores": np.ones((2 * UNITS, 3), np.float32)}
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in known.items())
     agree(model)
+
+
+def test_what_takes_no_loops_gets_the_steps() -> None:
+    graph = graph_of(layer("GRU", "bidirectional", lengths=False), "m")
+    row = [RNG.standard_normal(v.type.shape).astype(np.float32) for v in graph.inputs]
+    wanted = evaluate(graph, row)
+    assert "scan" not in written(graph).text
+    for a, b in zip(evaluate(tflite_graph(read_model(to_tflite(graph)), "again"), row), wanted, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert evaluate(differentiate(graph, 0, ["x"]), row)[-1].shape == graph.inputs[0].type.shape
