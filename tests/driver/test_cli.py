@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from netc import cli
 from netc.compiler.backends import backend_of, known_passes
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError
@@ -143,6 +145,17 @@ def test_help_names_every_command() -> None:
     assert result.returncode == 0
     for command in (b"run", b"compile", b"bench", b"eval", b"opt", b"check", b"show"):
         assert b"\n  " + command in result.stdout
+
+
+def test_help_says_of_each_command_what_its_own_help_says() -> None:
+    commands = {name: cli.cli.get_command(click.Context(cli.cli), name) for name in cli.COMMANDS}
+    said = {name: " ".join((c.help or "").split("\n\n")[0].split()) for name, c in commands.items() if c is not None}
+    assert said == cli.COMMANDS
+
+
+def test_help_imports_no_command() -> None:
+    code = "import sys; from netc.cli import main; main(['--help']); assert 'netc.commands' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
