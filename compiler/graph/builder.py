@@ -154,8 +154,11 @@ class Rewriter(GraphBuilder):
         """Carry an operation over, its operands replaced; result types are inferred anew if operand types changed."""
         operands = tuple([self._new[v] for v in op.operands])
         if operands == op.operands:
-            copied = self.append(op)
-        elif op.body is not None or [v.type for v in operands] == [v.type for v in op.operands]:
+            self.operations.append(op)
+            for result in op.results:
+                self._new[result] = result
+            return op
+        if op.body is not None or [v.type for v in operands] == [v.type for v in op.operands]:
             results = tuple(Value(r.type, r.name) for r in op.results)
             copied = self.append(
                 Operation(op.operator, operands, op.attributes, results, op.location, op.body, op.algorithm)

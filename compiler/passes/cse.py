@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..graph.keys import attributes_key
+from ..graph.keys import attributes_key, glance
 from ..graph.printer import print_graph
 from .base import Pass
 
@@ -51,12 +51,13 @@ class _Seen:
     """The operations so far, the first of those that compute the same."""
 
     alone: dict[Hashable, Operation | None] = field(default_factory=dict[Hashable, Operation | None])
-    """By operator and operands; None once a second one came. Most stay alone: no key, which takes longer, is made."""
+    """By what is seen at once; None where a second one came. Most stay alone, and no key, which takes long, is made."""
     keyed: dict[Hashable, Operation] = field(default_factory=dict[Hashable, Operation])
 
     def equal(self, op: Operation, operands: Sequence[int]) -> Operation | None:
         """The first operation that computes what this one does, of operands with these numbers; None if this is it."""
-        near = op.name, tuple(sorted(operands) if op.operator.commutative else operands)
+        numbers = tuple(sorted(operands) if op.operator.commutative else operands)
+        near = op.name, numbers or glance(op.attributes)
         if near not in self.alone:
             self.alone[near] = op
             return None
