@@ -38,11 +38,12 @@ COMMANDS = {
     "grad": "Write the gradients of a loss as a graph.",
     "quantize": "Turn a float network into a TFLite file of 8-bit integers, or with lighter weights.",
     "opt": "Run a pipeline of passes over a graph in text form.",
-    "check": "Find the errors in a .net file, what netc can't run of a .tflite or .onnx file, or damage of a .netc file.",
+    "check": "Find the errors in a .net file, what netc can't run of a .tflite or .onnx file, "
+    "or damage of a .netc file.",
     "show": "List a net's layers: shapes, parameters, multiply-accumulates.",
     "import": "Write a network as a .net file that can be read and edited.",
 }
-"""Each with the first sentences of its own help, so that a list of all imports none of them. It lives in
+"""Each with the first paragraph of its own help, so that the list of all imports none of them. A command lives in
 netc.commands.NAME (NAME_ where that is a word of Python), in a function NAME_command, and is imported only when it is
 called."""
 SHARED = ("train", "eval", "quantize")

@@ -153,9 +153,14 @@ def test_help_says_of_each_command_what_its_own_help_says() -> None:
     assert said == cli.COMMANDS
 
 
-def test_help_imports_no_command() -> None:
-    code = "import sys; from netc.cli import main; main(['--help']); assert 'netc.commands' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"), [(["--help"], "netc.commands"), (["run", "resnt50"], "netc.pipeline")]
+)
+def test_what_is_said_at_once_imports_little(arguments: list[str], unneeded: str) -> None:
+    code = f"import sys; from netc.cli import main; main({arguments}); assert {unneeded!r} not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (b"did you mean resnet50?" in result.stderr) is (unneeded == "netc.pipeline")
 
 
 @pytest.mark.parametrize(
