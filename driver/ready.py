@@ -16,7 +16,6 @@ from .compiler.precision import F32
 from .compiler.preprocess import overridden
 from .compiler.reading import noting_files
 from .compiler.signature import Network
-from .frontend.index import locate
 from .known import Files, Heard, find, heeding_warnings, key_of, records, warn_again
 from .runtime.cache import ObjectCache
 from .runtime.data.labels import Labels
@@ -119,7 +118,9 @@ def _of_file(file: SavedFile, threads: int | None, preprocess: Mapping[str, Any]
 
 
 def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[str, Any]) -> Ready:
-    locate(model)  # says of a misspelled name what is wrong without the compiler
+    from .frontend.index import locate
+
+    locate(model)  # says what is wrong with a misspelled name without the compiler
     with without_collections():
         from .notes import transposes_note
         from .pipeline import Request, build_packed, load_program
