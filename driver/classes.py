@@ -37,7 +37,7 @@ def class_labels(graph: Network, model: str, weights: Weights = None) -> Labels:
     """
     if isinstance(weights, str | os.PathLike) and (saved := saved_labels(weights, graph)) is not None:
         return saved
-    from .frontend.loading import locate
+    from .frontend.index import locate
 
     beside = [locate(model)[0].parent] if model else []
     return read_labels(graph, chain(beside, (models_folder(),), _data_folders()), allowed_folders(), _names_of_set)

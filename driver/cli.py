@@ -25,25 +25,27 @@ from .runtime.parallel.launcher import launcher, rank_of_process
 _INTERRUPTED = 130
 _FIRST_RANK_SECONDS = 5.0
 
-COMMANDS = (
-    "run",
-    "compile",
-    "build",
-    "targets",
-    "bench",
-    "tune",
-    "train",
-    "eval",
-    "plot",
-    "grad",
-    "quantize",
-    "opt",
-    "check",
-    "show",
-    "import",
-)
-"""Each lives in netc.commands.NAME (NAME_ where that is a word of Python), in a function NAME_command, and is imported
-only when it is called."""
+COMMANDS = {
+    "run": "Run a net on pictures and print what it says.",
+    "compile": "Compile a net and say what was done, stage by stage.",
+    "build": "Write a net as a library for C, which needs neither Python nor netc.",
+    "targets": "List what `netc build --target` can build for, what each can do, and what runs it on this machine.",
+    "bench": "Measure how fast a net runs.",
+    "tune": "Search the schedules of a net by measurement.",
+    "train": "Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run.",
+    "eval": "Measure how well a net does on a data set.",
+    "plot": "Draw the curves of training runs.",
+    "grad": "Write the gradients of a loss as a graph.",
+    "quantize": "Turn a float network into a TFLite file of 8-bit integers, or with lighter weights.",
+    "opt": "Run a pipeline of passes over a graph in text form.",
+    "check": "Find the errors in a .net file, what netc can't run of a .tflite or .onnx file, "
+    "or damage of a .netc file.",
+    "show": "List a net's layers: shapes, parameters, multiply-accumulates.",
+    "import": "Write a network as a .net file that can be read and edited.",
+}
+"""Each with the first paragraph of its own help, so that the list of all imports none of them. A command lives in
+netc.commands.NAME (NAME_ where that is a word of Python), in a function NAME_command, and is imported only when it is
+called."""
 SHARED = ("train", "eval", "quantize")
 """Those whose work several ranks share."""
 
@@ -71,6 +73,12 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        room = formatter.width - 6 - max(map(len, COMMANDS))
+        rows = [(name, click.Command(name, help=text).get_short_help_str(room)) for name, text in COMMANDS.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:

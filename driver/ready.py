@@ -118,6 +118,9 @@ def _of_file(file: SavedFile, threads: int | None, preprocess: Mapping[str, Any]
 
 
 def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[str, Any]) -> Ready:
+    from .frontend.index import locate
+
+    locate(model)  # says what is wrong with a misspelled name without the compiler
     with without_collections():
         from .notes import transposes_note
         from .pipeline import Request, build_packed, load_program

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .diagnostics import SourceError, render, to_json
     from .formats import FORMATS, Choices, Format, format_of
-    from .index import shipped_nets
+    from .index import locate, shipped_nets
     from .loading import (
         check,
         check_text,
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         load_recipe,
         load_recipes,
         load_text,
-        locate,
     )
     from .parser import SyntaxTree
     from .parser import parse as parse_source
@@ -58,10 +57,8 @@ __all__ = [
 _HOMES = {
     "diagnostics": ("SourceError", "render", "to_json"),
     "formats": ("FORMATS", "Choices", "Format", "format_of"),
-    "index": ("shipped_nets",),
-    "loading": (
-        *("check", "check_text", "load_loss", "load_network", "load_recipe", "load_recipes", "load_text", "locate"),
-    ),
+    "index": ("locate", "shipped_nets"),
+    "loading": (*("check", "check_text", "load_loss", "load_network", "load_recipe", "load_recipes", "load_text"),),
     "parser": ("SyntaxTree",),
     "roots": ("allowed_folders", "allowing", "models_folder"),
     "settings": ("Recipe",),

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from ..compiler.errors import NetcError
+from ..compiler.errors import NetcError, near_miss
 from ..compiler.reading import read_bytes
+from ..compiler.text import shortened
 from .budget import MAX_FILE
 from .roots import models_folder
 
@@ -47,6 +48,29 @@ def file_of(name: str, folder: Path) -> Path | None:
         files = " and ".join(str(path) for path in found)
         raise NetcError(f"two files define the net `{name}`: {files}", hint=f"give the file, and --net {name}")
     return found[0] if found else None
+
+
+def locate(source: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The file that `source` means, and the net of it: the one named like the file.
+
+    A bare word is a shipped net, in whichever shipped file it stands. Of `nets/resnet50.net`, where there is no such
+    file, the net resnet50 in a file of that folder is meant. Raises `NetcError` if there is no such shipped net, and if
+    two files define it.
+    """
+    path = Path(source)
+    if os.path.exists(path):
+        return path, path.stem
+    if path.suffix == ".net":
+        return file_of(path.stem, path.parent) or path, path.stem
+    if len(path.parts) != 1:
+        return path, path.stem
+    name = str(source)
+    found = file_of(name, models_folder())
+    if found is None:
+        names = shipped_nets()
+        hint = near_miss(name, names) or "there are " + shortened(", ".join(names), 400)
+        raise NetcError(f"there is no model `{name}`", hint=hint)
+    return found, name
 
 
 def _names_in(path: Path) -> tuple[str, ...]:

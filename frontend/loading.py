@@ -19,13 +19,13 @@ from .annotations import free_sizes, is_tensor_annotation
 from .calls import unfold
 from .diagnostics import SourceError
 from .elaborate import Options, elaborate
-from .index import file_of, shipped_nets
+from .index import locate
 from .losses import elaborate_loss
 from .modules import Loader, Module
 from .names import check_names
 from .parser import MAX_ERRORS
 from .quantized import Source
-from .roots import allowing, models_folder
+from .roots import allowing
 from .settings import PathOf, Recipe, preprocess_of, recipe_of, resolve_preprocess
 from .state import identity
 from .values import Definition
@@ -154,29 +154,6 @@ def _open(source: str | os.PathLike[str]) -> _Opened:
 def _open_text(text: str, file: str, stored: Mapping[str, Source] = MappingProxyType({})) -> _Opened:
     loader = Loader(Path(), stored)
     return _Opened(loader, loader.load_text(text, file), Path(file).stem)
-
-
-def locate(source: str | os.PathLike[str]) -> tuple[Path, str]:
-    """The file that `source` means, and the net of it: the one named like the file.
-
-    A bare word is a shipped net, in whichever shipped file it stands. Of `nets/resnet50.net`, where there is no such
-    file, the net resnet50 in a file of that folder is meant. Raises `NetcError` if there is no such shipped net, and if
-    two files define it.
-    """
-    path = Path(source)
-    if os.path.exists(path):
-        return path, path.stem
-    if path.suffix == ".net":
-        return file_of(path.stem, path.parent) or path, path.stem
-    if len(path.parts) != 1:
-        return path, path.stem
-    name = str(source)
-    found = file_of(name, models_folder())
-    if found is None:
-        names = shipped_nets()
-        hint = near_miss(name, names) or "there are " + shortened(", ".join(names), 400)
-        raise NetcError(f"there is no model `{name}`", hint=hint)
-    return found, name
 
 
 def _graph(opened: _Opened, net: str | None, options: Options) -> Graph:

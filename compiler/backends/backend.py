@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import passes
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
 from ..graph.regions import map_regions
 from ..image import Image, LoadedObject
-from ..library.facts import Extras
-from ..library.interface import Interface
 from ..lowering import Schedules, lower
 from ..lowering.choices import NetworkChoices
 from ..lowering.packing import pack_weights
@@ -20,6 +18,10 @@ from ..modules.module import Module
 from ..passes import Observer, Pass, SplitBatch, UnrollScans
 from ..precision import F32
 from ..targets.target import Target
+
+if TYPE_CHECKING:
+    from ..library.facts import Extras
+    from ..library.interface import Interface
 
 SHARED_MACS = 1 << 18
 """Multiplications of a step of a scan from which on several threads share it out: each then works as long as they take

@@ -19,7 +19,7 @@ def static_values(graph: Graph) -> frozenset[Value]:
     static: set[Value] = set()
     for op in graph.operations:
         changes = op.operator.regions or (op.name == "param" and op.result.name in changing)
-        if all(v in static for v in op.operands) and not changes:
+        if static.issuperset(op.operands) and not changes:
             static.update(op.results)
     return frozenset(static)
 

@@ -154,8 +154,11 @@ class Rewriter(GraphBuilder):
         """Carry an operation over, its operands replaced; result types are inferred anew if operand types changed."""
         operands = tuple([self._new[v] for v in op.operands])
         if operands == op.operands:
-            copied = self.append(op)
-        elif op.body is not None or all(n.type == o.type for n, o in zip(operands, op.operands, strict=True)):
+            self.operations.append(op)
+            for result in op.results:
+                self._new[result] = result
+            return op
+        if op.body is not None or [v.type for v in operands] == [v.type for v in op.operands]:
             results = tuple(Value(r.type, r.name) for r in op.results)
             copied = self.append(
                 Operation(op.operator, operands, op.attributes, results, op.location, op.body, op.algorithm)
@@ -170,7 +173,9 @@ class Rewriter(GraphBuilder):
     def expand(self, op: Operation, rule: Expansion) -> Results | None:
         """What a rule makes of an operation, at its place and under its name; None where the rule does nothing."""
         start = len(self.operations)
-        result = rule(self, tuple(self._new[v] for v in op.operands), op.attributes)
+        result = rule(self, tuple([self._new[v] for v in op.operands]), op.attributes)
+        if result is None and len(self.operations) == start:
+            return None
         new = [replace(o, location=o.location or op.location) for o in self.operations[start:]]
         if isinstance(result, Value) and new and op.result.name and new[-1].results == (result,):
             result = Value(result.type, op.result.name)

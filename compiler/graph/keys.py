@@ -14,10 +14,19 @@ from .printer import format_attribute
 LONGEST = 1 << 12
 """Bytes of an array that a key holds itself; of more it holds a hash (SHA-256)."""
 
+GLANCED = 16
+"""Elements of an array at which `glance` looks."""
+
 
 def attributes_key(attributes: Attributes) -> Hashable:
     """Equal for equal attributes, and only for those; an array of one repeated number costs no more than the number."""
     return tuple((name, _attribute_key(value)) for name, value in attributes.items())
+
+
+def glance(attributes: Attributes) -> Hashable:
+    """What can be told of attributes at once: the same for equal ones, and for most others something else."""
+    arrays = [value for value in attributes.values() if isinstance(value, np.ndarray)]
+    return tuple((value.shape, value.flat[:GLANCED].tobytes()) for value in arrays)
 
 
 def _attribute_key(value: object) -> Hashable:

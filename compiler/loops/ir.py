@@ -201,8 +201,8 @@ class Kernel:
 
     @cached_property
     def _hash(self) -> int:
-        """Computed once: a body is long, and kernels are looked up for every call."""
-        return hash((self.name, self.params, self.body))
+        """Computed once, as kernels are looked up for every call, and of little, as a body is long."""
+        return hash((self.name, self.params, sum(1 for _ in statements(self.body))))
 
     @property
     def is_parallel(self) -> bool:

@@ -133,9 +133,9 @@ class WinogradFilter(Operator):
         for start in range(0, channels * filters, _PART):
             part = slice(start, start + _PART)
             for there, here in zip(points, taps, strict=True):
-                for i, row in enumerate(_times(FILTER, here[..., part])):
-                    for j, value in enumerate(_times(rows, row)):
-                        there[i, j, part] = value
+                columns = np.stack(list(_times(FILTER, here[..., part])), axis=1)
+                for j, value in enumerate(_times(rows, columns)):
+                    there[:, j, part] = value
         return (points.reshape(*outer, POINTS * len(rows), channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:

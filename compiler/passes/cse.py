@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..graph.keys import attributes_key
+from ..graph.keys import attributes_key, glance
 from ..graph.printer import print_graph
 from .base import Pass
 
@@ -35,30 +35,44 @@ class Cse(Pass):
     def run(self, graph: Graph) -> Graph:
         rewriter = Rewriter(graph)
         numbers: dict[Value, int] = {}
-        seen: dict[Hashable, Operation] = {}
+        seen = _Seen()
         for op in graph.operations:
-            operands = tuple(numbers.setdefault(rewriter[v], len(numbers)) for v in op.operands)
-            key = _key(op, operands)
-            first = seen.get(key) if key is not None else None
+            operands = [numbers.setdefault(rewriter[v], len(numbers)) for v in op.operands]
+            first = seen.equal(op, operands) if op.name != "param" else None
             if first is None:
-                copied = rewriter.copy(op)
-                if key is not None:
-                    seen[key] = copied
-                continue
-            for old, new in zip(op.results, first.results, strict=True):
-                rewriter.replace(old, new)
+                rewriter.copy(op)
+            else:
+                rewriter.replace_results(op, tuple(rewriter[r] for r in first.results))
         return rewriter.close() if len(rewriter.operations) < len(graph.operations) else graph
 
 
-def _key(op: Operation, operands: tuple[int, ...]) -> Hashable:
-    """Equal for operations that compute the same; None for those that stay apart."""
-    if op.name == "param":
-        return None
-    if op.operator.commutative:
-        operands = tuple(sorted(operands))
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The operations so far, the first of those that compute the same."""
+
+    alone: dict[Hashable, Operation | None] = field(default_factory=dict[Hashable, Operation | None])
+    """By what is seen at once; None where a second one came. Most stay alone, and no key, which takes long, is made."""
+    keyed: dict[Hashable, Operation] = field(default_factory=dict[Hashable, Operation])
+
+    def equal(self, op: Operation, operands: Sequence[int]) -> Operation | None:
+        """The first operation that computes what this one does, of operands with these numbers; None if this is it."""
+        numbers = tuple(sorted(operands) if op.operator.commutative else operands)
+        near = op.name, numbers or glance(op.attributes)
+        if near not in self.alone:
+            self.alone[near] = op
+            return None
+        other, self.alone[near] = self.alone[near], None
+        if other is not None:
+            self.keyed[near, _key(other)] = other
+        first = self.keyed.setdefault((near, _key(op)), op)
+        return None if first is op else first
+
+
+def _key(op: Operation) -> Hashable:
+    """Equal for operations that compute the same of the same operands."""
     types = tuple(r.type for r in op.results)
     body = print_graph(op.body, locations=False) if op.body is not None else None
-    return op.name, operands, types, attributes_key(op.attributes), body
+    return types, attributes_key(op.attributes), body
 
 
 cse = Cse()

@@ -30,7 +30,7 @@ class Dce(Pass):
         needed = {*graph.outputs, *(op.result for op in graph.states)}
         alive: list[Operation] = []
         for op in reversed(graph.operations):
-            if any(result in needed for result in op.results):
+            if not needed.isdisjoint(op.results):
                 alive.append(op)
                 needed.update(op.operands)
         if len(alive) == len(graph.operations):

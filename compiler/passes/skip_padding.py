@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 from ..graph.builder import Rewriter, rewritten
@@ -75,7 +77,8 @@ def _limit(dimension: int, dimensions: int) -> float:
     return INNER_WORTH if dimension == dimensions - 1 else WORTH
 
 
-def _pieces(window: Window, d: int, limit: float | None) -> list[_Piece]:
+@lru_cache(maxsize=1024)
+def _pieces(window: Window, d: int, limit: float | None) -> Sequence[_Piece]:
     """How the result is cut along a spatial dimension; into one piece if more don't pay."""
     counts = [_elements(window, d, place) for place in range(window.output[d])]
     runs = [(elements, len([*same])) for elements, same in groupby(counts)]
@@ -101,7 +104,9 @@ def _elements(window: Window, d: int, place: int) -> tuple[int, int]:
     return (first, max(first, last))
 
 
-def _joined(b: Rewriter, op: Operation, window: Window, cuts: list[list[_Piece]], chosen: tuple[_Piece, ...]) -> Value:
+def _joined(
+    b: Rewriter, op: Operation, window: Window, cuts: Sequence[Sequence[_Piece]], chosen: tuple[_Piece, ...]
+) -> Value:
     """The result for the pieces chosen along the first dimensions: joined along the next one."""
     d = len(chosen)
     if d == len(cuts):

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 MEMORY = 600_000_000
 """What decoding a picture may take, in bytes."""
@@ -71,6 +70,10 @@ def open_picture(data: bytes) -> Image.Image:
 
 def _tile(image: Image.Image) -> tuple[int, int]:
     """Width and height of the tiles that a TIFF picture consists of; 0 if it doesn't."""
+    if image.format != "TIFF":
+        return 0, 0
+    from PIL.TiffImagePlugin import TiffImageFile  # as long to import as the rest of Pillow, and seldom needed
+
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     width, height = (tags.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
     return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)

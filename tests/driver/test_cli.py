@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from netc import cli
 from netc.compiler.backends import backend_of, known_passes
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError
@@ -143,6 +145,22 @@ def test_help_names_every_command() -> None:
     assert result.returncode == 0
     for command in (b"run", b"compile", b"bench", b"eval", b"opt", b"check", b"show"):
         assert b"\n  " + command in result.stdout
+
+
+def test_help_says_of_each_command_what_its_own_help_says() -> None:
+    commands = {name: cli.cli.get_command(click.Context(cli.cli), name) for name in cli.COMMANDS}
+    said = {name: " ".join((c.help or "").split("\n\n")[0].split()) for name, c in commands.items() if c is not None}
+    assert said == cli.COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"), [(["--help"], "netc.commands"), (["run", "resnt50"], "netc.pipeline")]
+)
+def test_what_is_said_at_once_imports_little(arguments: list[str], unneeded: str) -> None:
+    code = f"import sys; from netc.cli import main; main({arguments}); assert {unneeded!r} not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (b"did you mean resnet50?" in result.stderr) is (unneeded == "netc.pipeline")
 
 
 @pytest.mark.parametrize(

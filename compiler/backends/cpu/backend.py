@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...image import Image, LoadedObject
-from ...library.facts import Extras
-from ...library.interface import Interface
 from ...lowering.choices import NetworkChoices
 from ...modules.module import Module
 from ...passes import Pass, order_operations
@@ -22,6 +20,10 @@ from .choose_algorithms import AlgorithmsAsChosen, ChooseAlgorithms
 from .choose_tiles import ChooseTiles
 from .narrow_products import LARGE, LARGE_BESIDE_TILES, NarrowProducts
 from .schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from ...library.facts import Extras
+    from ...library.interface import Interface
 
 TILE_PRODUCTS = 8
 """Products of bfloat16 by tile registers in the time of one of f32; of small layers less than half the machine's."""

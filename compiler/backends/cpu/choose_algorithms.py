@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 from ...graph.analysis import static_values
-from ...graph.ir import Algorithm, Graph, Operation, Value
+from ...graph.ir import Algorithm, Graph, Operation, Operator, Value
 from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
 from ...ops.convolution import Conv2D, Conv3D
@@ -145,12 +145,16 @@ class AlgorithmsAsChosen(ChooseAlgorithms):
 def _decided(graph: Graph, kinds: tuple[type, ...], choose: Choice) -> Graph:
     """The graph with what `choose` says about groups whose anchor is one of these operators."""
 
+    @cache  # of abstract classes `isinstance` takes long
+    def is_asked(operator: Operator) -> bool:
+        return isinstance(operator, kinds)
+
     def decided(op: Operation) -> Operation:
         members = op.body.operations if op.body is not None else (op,)
-        if not any(isinstance(member.operator, kinds) for member in members):
+        if not any(is_asked(member.operator) for member in members):
             return op
         group = group_of(op, graph.producers)
-        return with_algorithm(op, group, choose(group)) if isinstance(group.anchor.operator, kinds) else op
+        return with_algorithm(op, group, choose(group)) if is_asked(group.anchor.operator) else op
 
     operations = tuple(map(decided, graph.operations))
     return graph if operations == graph.operations else replace(graph, operations=operations)

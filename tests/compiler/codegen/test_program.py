@@ -9,7 +9,7 @@ import pytest
 
 import netc
 from netc.compiler.backends import lower, optimize
-from netc.compiler.backends.cpu.codegen import emit_module, object_code, program
+from netc.compiler.backends.cpu.codegen import emit_module, object_code, sequence
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.passes import pipelines
 from netc.runtime.program import Program
@@ -22,7 +22,7 @@ def test_parts_of_a_sequence(threads: int, monkeypatch: pytest.MonkeyPatch) -> N
     target = host_target()
     module = lower(optimize(netc.load("cnn_mnist"), pipelines.INFERENCE, target), target, threads)
     whole = emit_module(module, target)
-    monkeypatch.setattr(program, "PART", 2)
+    monkeypatch.setattr(sequence, "PART", 2)
     split = emit_module(module, target)
     assert whole.count("@netc.sequence.") == 0
     assert split.count("define internal void @netc.sequence.") == -(-len(module.calls) // 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netc.compiler.graph.keys import attributes_key
+from netc.compiler.graph.keys import attributes_key, glance
 
 ARRAYS = {
     "empty": np.zeros((0, 3), np.float32),
@@ -24,6 +24,7 @@ def test_equal_arrays_have_equal_keys(name: str) -> None:
     array = ARRAYS[name]
     assert attributes_key({"value": array}) == attributes_key({"value": array.copy()})
     assert attributes_key({"value": array}) != attributes_key({"other": array})
+    assert glance({"value": array}) == glance({"value": array.copy()})
 
 
 @pytest.mark.parametrize("name", [name for name, array in ARRAYS.items() if array.size])
