@@ -53,6 +53,25 @@ class Does(nn.Module):
         return self.function(x)
 
 
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_scattered_means(dtype: Any, include_self: bool) -> None:
+    """PyTorch's exporter makes a scatter of them that keeps the last element."""
+    places = torch.tensor([[0, 2, 2, 0, 2], [1, 1, 1, 1, 0]])
+
+    def means(x: Any) -> Any:
+        return x[:, :4].scatter_reduce(1, places, x, "mean", include_self=include_self)
+
+    def in_place(x: Any) -> Any:
+        y = x[:, :4].clone()
+        return y.scatter_reduce_(1, places, x, "mean", include_self=include_self)
+
+    x = (torch.arange(10).reshape(2, 5) ** 2 - 20).to(dtype)
+    for function in (means, in_place):
+        (result,) = evaluate(netc.from_torch(Does(function).eval(), x), [x.numpy()])
+        np.testing.assert_allclose(result, function(x).numpy(), 1e-6)
+
+
 def refusal(function: Any, *, match: str) -> NetcError:
     with pytest.raises(NetcError, match=match) as caught:
         netc.from_torch(Does(function).eval(), X)
