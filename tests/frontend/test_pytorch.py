@@ -72,6 +72,23 @@ def test_scattered_means(dtype: Any, include_self: bool) -> None:
         np.testing.assert_allclose(result, function(x).numpy(), 1e-6)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: nn.functional.avg_pool2d(x, 3, 2, 1, divisor_override=5),
+        lambda x: nn.functional.avg_pool2d(x, (2, 3), padding=1, ceil_mode=True, divisor_override=2),
+        lambda x: nn.functional.avg_pool3d(x, 2, ceil_mode=True, count_include_pad=False, divisor_override=3),
+        lambda x: nn.functional.interpolate(x, scale_factor=2.4, mode="bilinear", align_corners=True),
+        lambda x: nn.functional.interpolate(x, scale_factor=(0.7, 1.3), mode="bicubic", align_corners=True),
+        lambda x: nn.functional.interpolate(x, scale_factor=1.7, mode="bilinear"),
+    ],
+)
+def test_arguments_that_the_exporter_passes_over(function: Any) -> None:
+    x = torch.randn(1, 3, 7, 9, generator=torch.Generator().manual_seed(2))
+    (result,) = evaluate(netc.from_torch(Does(function).eval(), x), [x.numpy()])
+    np.testing.assert_allclose(result, function(x).numpy(), 1e-4, 1e-5)
+
+
 def refusal(function: Any, *, match: str) -> NetcError:
     with pytest.raises(NetcError, match=match) as caught:
         netc.from_torch(Does(function).eval(), X)
