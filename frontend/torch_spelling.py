@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 
 def spelt_out(torch: Any, program: Any) -> Any:
     """An `ExportedProgram` that the exporter gets right; the same one if it does anyway."""
-    calls = [node for node in program.graph.nodes if hasattr(node.target, "_schema")]
-    return program.run_decompositions(_forms(torch)) if any(map(_is_wrong, map(arguments_of, calls))) else program
+    if any(hasattr(node.target, "_schema") and _is_wrong(node) for node in program.graph.nodes):
+        return program.run_decompositions(_forms(torch))
+    return program
 
 
 def arguments_of(node: Any) -> dict[str, Any]:
@@ -20,13 +21,15 @@ def arguments_of(node: Any) -> dict[str, Any]:
     return {**{a.name: a.default_value for a in schema}, **positional, **node.kwargs}
 
 
-def _is_wrong(given: Mapping[str, Any]) -> bool:
-    """Whether the exporter passes over one of the arguments of an operator."""
+def _is_wrong(node: Any) -> bool:
+    """Whether the exporter passes over one of the arguments of a call."""
+    given = arguments_of(node)
     return (
         given.get("reduce") == "mean"  # becomes a scatter that keeps the last element
         or given.get("divisor_override") is not None  # is left out
         # ONNX then has corners of unrounded sizes, PyTorch of whole ones
         or bool(given.get("align_corners") and given.get("scale_factors"))
+        or (str(node.target) == "aten.mean.dim" and given["dtype"] is not None)  # whole numbers stay whole
     )
 
 
@@ -36,7 +39,7 @@ def _forms(torch: Any) -> dict[Any, Callable[..., Any]]:
     pools = {operator: _divided(torch, operator) for operator in (aten.avg_pool2d.default, aten.avg_pool3d.default)}
     names = ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d")
     resized = {operator: _by_size(operator) for operator in (getattr(aten, f"upsample_{name}").vec for name in names)}
-    return scatters | pools | resized
+    return scatters | pools | resized | {aten.mean.dim: _means(aten.mean.dim)}
 
 
 def _scattered_means(torch: Any, operator: Any) -> Callable[..., Any]:
@@ -81,6 +84,13 @@ def _divided(torch: Any, operator: Any) -> Callable[..., Any]:
 def _each(value: Any, count: int) -> list[int]:
     given = [value] if isinstance(value, int) else list(value)
     return given * count if len(given) == 1 else given
+
+
+def _means(operator: Any) -> Callable[..., Any]:
+    def form(x: Any, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> Any:
+        return NotImplemented if dtype is None else operator(x.to(dtype), dim, keepdim)
+
+    return form
 
 
 def _by_size(operator: Any) -> Callable[..., Any]:

@@ -81,6 +81,7 @@ def test_scattered_means(dtype: Any, include_self: bool) -> None:
         lambda x: nn.functional.interpolate(x, scale_factor=2.4, mode="bilinear", align_corners=True),
         lambda x: nn.functional.interpolate(x, scale_factor=(0.7, 1.3), mode="bicubic", align_corners=True),
         lambda x: nn.functional.interpolate(x, scale_factor=1.7, mode="bilinear"),
+        lambda x: (x * 9).to(torch.int64).mean((1, 2), dtype=torch.float32),
     ],
 )
 def test_arguments_that_the_exporter_passes_over(function: Any) -> None:
