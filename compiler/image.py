@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+SAVED_MAGIC = b"\x93netc\r\n\x1a"
+"""How the file of a saved program begins."""
 PAGE = 1 << 16
 """No machine that netc runs on has larger pages of memory."""
 

@@ -39,35 +39,46 @@ def shared_suffix(target: Target) -> str | None:
 def archive(objects: Sequence[Path], path: Path, target: Target) -> None:
     """Write a static library."""
     form = "darwin" if "apple" in target.triple else "gnu"
-    _zig("ar", f"--format={form}", "rcsD", path, *objects)
+    _zig("ar", f"--format={form}", "rcsD", path, *objects, folder=path.parent)
 
 
 def compile_c(source: Path, path: Path, target: Target) -> None:
     """Make an object of C for the target, which a shared library can hold."""
     processor, _, rest = target.triple.partition("-")
     if "apple" in target.triple:
-        _zig("cc", "-target", _MACOS, *_C_OPTIONS, "-c", source, "-o", path)
+        _zig("cc", "-target", _MACOS, *_C_OPTIONS, "-c", source, "-o", path, folder=path.parent)
         return
     system = "linux-musleabihf" if "eabihf" in rest else "linux-musl"
     name = f"{_CPUS[processor]}-{system}"
-    _zig("cc", "-target", name, *_C_OPTIONS, "-c", source, "-o", path)
+    _zig("cc", "-target", name, *_C_OPTIONS, "-c", source, "-o", path, folder=path.parent)
 
 
 def link_shared(objects: Sequence[Path], path: Path, target: Target) -> None:
     """Write a shared library, whose undefined names the program that loads it has."""
     if "apple" in target.triple:
         names = ("-nostdlib", "-Wl,-undefined,dynamic_lookup", f"-Wl,-install_name,@rpath/{path.name}")
-        _zig("cc", "-target", _MACOS, "-shared", *names, "-o", path, *objects)
+        _zig("cc", "-target", _MACOS, "-shared", *names, "-o", path, *objects, folder=path.parent)
         return
-    _zig("ld.lld", "-shared", "-soname", path.name, "--hash-style=both", "--build-id=none", "-o", path, *objects)
+    options = ("-shared", "-soname", path.name, "--hash-style=both", "--build-id=none")
+    _zig("ld.lld", *options, "-o", path, *objects, folder=path.parent)
 
 
-def _zig(*arguments: str | Path) -> None:
-    command = [sys.executable, "-m", "ziglang", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+def _zig(*arguments: str | Path, folder: Path) -> None:
+    """Run a tool in the folder of its result, where names are short.
+
+    Paths may hold what a tool takes for something else: LLVM draws digits for each %, Zig can't read quotes in a list
+    of files.
+    """
+    given = [_from(folder, each) if isinstance(each, Path) else each for each in arguments]
+    command = [sys.executable, "-P", "-m", "ziglang", *given]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise NetcError(f"ziglang's {arguments[0]} failed: {reason[0]}", hint="\n".join(reason[1:6]) or None)
+
+
+def _from(folder: Path, path: Path) -> str:
+    return path.name if path.parent == folder else str(path.absolute())
 
 
 def version_of(program: str) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
+from ..compiler.image import SAVED_MAGIC
 from ..compiler.reading import first_bytes
 from ..compiler.text import with_article
 from .lexer import is_network
@@ -66,6 +67,9 @@ def format_of(source: AnyPath) -> Format:
     suffix = Path(path).suffix.lower()
     named = next((f for f in FORMATS.values() if suffix in f.suffixes), None)
     head = first_bytes(path, HEAD)
+    if head.startswith(SAVED_MAGIC):
+        problem = f"{path} is a saved program, which holds code and no network"
+        raise NetcError(problem, hint="`netc run`, `netc bench` and `netc eval` take it; in Python, netc.load_program")
     if named is not None and named.recognizes(head):
         return named
     found = next((f for f in FORMATS.values() if f.recognizes(head)), None)

@@ -17,6 +17,7 @@ from ..compiler.errors import Diagnostic, NetcError, Note
 from ..compiler.extras import extra
 from ..compiler.graph.ir import Graph
 from .torch_exporters import explained, quiet, without_frozen_choices
+from .torch_spelling import arguments_of, spelt_out
 
 
 @cache
@@ -95,7 +96,7 @@ def read_program(program: Any, name: str) -> Graph:
     torch = library()
     _check_outputs(torch, program)
     with quiet(torch), explained("torch.onnx.export"):
-        exported = torch.onnx.export(program, dynamo=True, verbose=False)
+        exported = torch.onnx.export(spelt_out(torch, program), dynamo=True, verbose=False)
     _check_effects(torch, exported.exported_program)
     return graph_of(exported.model_proto, name)
 
@@ -119,11 +120,8 @@ def _check_effects(torch: Any, program: Any) -> None:
 
 def _drops_nothing(node: Any) -> bool:
     """True for a dropout that drops nothing, and for attention without one."""
-    positional = {a.name: v for a, v in zip(node.target._schema.arguments, node.args, strict=False)}
-    given = {**positional, **node.kwargs}
-    defaults = {a.name: a.default_value for a in node.target._schema.arguments}
-    known = {**defaults, **given}
-    return known.get("train", True) is False or known.get("dropout_p", 1.0) == 0.0
+    given = arguments_of(node)
+    return given.get("train", True) is False or given.get("dropout_p", 1.0) == 0.0
 
 
 # ---- the older exporter ---------------------------------------------------------------------------------------------

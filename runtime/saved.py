@@ -28,7 +28,7 @@ import numpy as np
 
 from ..compiler.errors import Location, NetcError
 from ..compiler.files import replacing
-from ..compiler.image import PAGE, Image, LoadedObject
+from ..compiler.image import PAGE, SAVED_MAGIC, Image, LoadedObject
 from ..compiler.reading import first_bytes, open_file, reading
 from ..compiler.signature import NamedType, Signature
 from ..compiler.types import TensorType, parse_type
@@ -37,7 +37,6 @@ from .image import LoadedImage
 from .processor import missing_features
 from .program import ENTRIES, Array, Program
 
-MAGIC = b"\x93netc\r\n\x1a"
 SUFFIX = ".netc"
 VERSION = 1
 """Of the format. A change that older readers don't understand raises it."""
@@ -101,7 +100,7 @@ def write_to(file: IO[bytes], facts: Mapping[str, Any], code: bytes, state: Arra
         written = pool.submit(_write_at, file, start, flat)
         text = _facts_text(known, list(pool.map(_checksum, _chunks(flat))))
         written.result()
-    head = _HEAD.pack(MAGIC, VERSION, 0, len(text))
+    head = _HEAD.pack(SAVED_MAGIC, VERSION, 0, len(text))
     _write_at(file, 0, b"".join((head, _digest(head, text, code, held), text, code, held)))
 
 
@@ -143,7 +142,7 @@ def is_saved_name(path: str | os.PathLike[str]) -> bool:
 
 def is_saved(path: str | os.PathLike[str]) -> bool:
     """Whether a file is called as saved programs are, or begins like one."""
-    return is_saved_name(path) or first_bytes(path, len(MAGIC)) == MAGIC
+    return is_saved_name(path) or first_bytes(path, len(SAVED_MAGIC)) == SAVED_MAGIC
 
 
 class SavedFile:
@@ -177,7 +176,7 @@ class SavedFile:
     def _read(self, stream: IO[bytes]) -> tuple[Mapping[str, Any], bytes, bytes]:
         """Facts, code and state, which have the checksum that they should have."""
         head, digest = stream.read(_HEAD.size), stream.read(_DIGEST)
-        if len(head) < _HEAD.size or not head.startswith(MAGIC):
+        if len(head) < _HEAD.size or not head.startswith(SAVED_MAGIC):
             raise NetcError(f"{self.path} is no saved program", hint=_CURE)
         _, version, _, length = _HEAD.unpack(head)
         if version > VERSION:

@@ -257,8 +257,13 @@ def _edge(b: Emits, x: Value, axis: int, before: int, after: int) -> Value:
 
 def _circular(b: Emits, x: Value, axis: int, before: int, after: int) -> Value:
     size = x.type.shape[axis]
+    if not size:
+        raise ShapeError(f"pad: {x.type} can't be continued around a circle along axis {axis}")
     if max(before, after) > size:
-        raise ShapeError(f"pad: {size} elements can't be continued by {max(before, after)} around a circle")
+        turns = math.ceil(before / size)  # in front of the first element
+        count = turns + 1 + math.ceil(after / size)
+        x = b.emit("tile", x, multiples=tuple(count if d == axis else 1 for d in range(x.type.rank)))
+        return part(b, x, axis, turns * size - before, before + size + after)
     front = (part(b, x, axis, size - before, before),) if before else ()
     back = (part(b, x, axis, 0, after),) if after else ()
     return b.emit("concat", *front, x, *back, axis=axis)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,14 @@ COORDINATES = (
 ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 MODES = {"nearest": 0, "linear": 1, "cubic": 2, "area": 0}
 """How far a mode reaches to either side of a position, in elements."""
+
+
+class Positions(Protocol):
+    """Where the results of a dimension stand among its elements."""
+
+    def positions(self, count: int, dtype: Any) -> Array:
+        """Positions of the first `count` results."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ def affine(coordinates: str, size: int, target: int, scale: float, dtype: Any) -
             return Affine(0.5, ratio, -0.5)
 
 
-def nearest(rule: Affine, rounding: str, size: int, target: int) -> Array:
+def nearest(rule: Positions, rounding: str, size: int, target: int) -> Array:
     """The nearest element for each result; computed in f32, as PyTorch and TFLite do."""
     position = rule.positions(target, np.float32)
     if rounding.startswith("round"):
@@ -166,7 +174,7 @@ def _cubic(a: float) -> Callable[[Array], Array]:
 
 
 def interpolation_taps(
-    rule: Affine, mode: str, size: int, target: int, dtype: Any, *, coefficient: float, exclude_outside: bool
+    rule: Positions, mode: str, size: int, target: int, dtype: Any, *, coefficient: float, exclude_outside: bool
 ) -> Taps:
     """Linear or cubic interpolation; what lies outside is the border element, or isn't counted."""
     reach = MODES[mode]

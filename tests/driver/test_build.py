@@ -179,6 +179,14 @@ def test_contexts_that_are_stopped_do_not_run(netc: Call, tiny: Path, tmp_path: 
 
 
 @needs_ziglang
+def test_folders_may_be_called_anything(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / '100%s, 7%% "ü" @x'
+    build_library(tiny, out, prefix="net")
+    with netc.load_library(out / "net.so") as library:
+        library.selftest()
+
+
+@needs_ziglang
 @pytest.mark.parametrize("threads", [1, 2])
 def test_libraries_load_back(tiny: Path, tmp_path: Path, threads: int) -> None:
     build_library(tiny, tmp_path / "out", prefix="net", threads=threads)

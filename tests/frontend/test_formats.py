@@ -10,8 +10,10 @@ import pytest
 
 import netc
 from netc.cli import main
+from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
+from netc.compiler.image import SAVED_MAGIC
 from netc.compiler.types import DType, TensorType
 from netc.frontend import FORMATS, Choices, Format, format_of
 from netc.frontend.formats import HEAD
@@ -68,6 +70,13 @@ def test_what_nobody_recognises(tmp_path: Path) -> None:
     for source in ("resnet50", tmp_path, tmp_path / "none", tmp_path / "none.bin", "nul\0l", "/dev/null"):
         assert format_of(source) is FORMATS["net"]
     assert format_of(tmp_path / "none.tflite") is FORMATS["tflite"]
+
+
+def test_saved_programs_are_no_networks(tmp_path: Path) -> None:
+    for name in ("a.netc", "a.net", "a.onnx"):
+        (tmp_path / name).write_bytes(SAVED_MAGIC + bytes(100))
+        with pytest.raises(NetcError, match="is a saved program, which holds code and no network"):
+            format_of(tmp_path / name)
 
 
 def test_a_name_in_the_place_of_an_identifier(tmp_path: Path) -> None:

@@ -53,6 +53,43 @@ class Does(nn.Module):
         return self.function(x)
 
 
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_scattered_means(dtype: Any, include_self: bool) -> None:
+    """PyTorch's exporter makes a scatter of them that keeps the last element."""
+    places = torch.tensor([[0, 2, 2, 0, 2], [1, 1, 1, 1, 0]])
+
+    def means(x: Any) -> Any:
+        return x[:, :4].scatter_reduce(1, places, x, "mean", include_self=include_self)
+
+    def in_place(x: Any) -> Any:
+        y = x[:, :4].clone()
+        return y.scatter_reduce_(1, places, x, "mean", include_self=include_self)
+
+    x = (torch.arange(10).reshape(2, 5) ** 2 - 20).to(dtype)
+    for function in (means, in_place):
+        (result,) = evaluate(netc.from_torch(Does(function).eval(), x), [x.numpy()])
+        np.testing.assert_allclose(result, function(x).numpy(), 1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: nn.functional.avg_pool2d(x, 3, 2, 1, divisor_override=5),
+        lambda x: nn.functional.avg_pool2d(x, (2, 3), padding=1, ceil_mode=True, divisor_override=2),
+        lambda x: nn.functional.avg_pool3d(x, 2, ceil_mode=True, count_include_pad=False, divisor_override=3),
+        lambda x: nn.functional.interpolate(x, scale_factor=2.4, mode="bilinear", align_corners=True),
+        lambda x: nn.functional.interpolate(x, scale_factor=(0.7, 1.3), mode="bicubic", align_corners=True),
+        lambda x: nn.functional.interpolate(x, scale_factor=1.7, mode="bilinear"),
+        lambda x: (x * 9).to(torch.int64).mean((1, 2), dtype=torch.float32),
+    ],
+)
+def test_arguments_that_the_exporter_passes_over(function: Any) -> None:
+    x = torch.randn(1, 3, 7, 9, generator=torch.Generator().manual_seed(2))
+    (result,) = evaluate(netc.from_torch(Does(function).eval(), x), [x.numpy()])
+    np.testing.assert_allclose(result, function(x).numpy(), 1e-4, 1e-5)
+
+
 def refusal(function: Any, *, match: str) -> NetcError:
     with pytest.raises(NetcError, match=match) as caught:
         netc.from_torch(Does(function).eval(), X)

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 import netc
 from netc.compiler.errors import NetcError
+from netc.compiler.image import SAVED_MAGIC
 from netc.runtime import processor
 from netc.runtime import saved as saved_programs
-from netc.runtime.saved import MAGIC, SavedFile, load_program
+from netc.runtime.saved import SavedFile, load_program
 
 NETWORK = """
 net small(image: f32[N, 8, 8, 3], classes = 4) {
@@ -198,7 +199,7 @@ def test_a_file_appears_complete_or_not_at_all(saved: Path, tmp_path: Path) -> N
     with pytest.raises(NetcError, match="can't write"):
         netc.compile(saved.with_suffix(".net"), threads=1).save(tmp_path / "none" / "small.netc")
     assert sorted(os.listdir(saved.parent)) == before
-    assert saved.read_bytes().startswith(MAGIC)
+    assert saved.read_bytes().startswith(SAVED_MAGIC)
 
 
 def test_running_imports_nothing_of_the_compiler(saved: Path) -> None:

@@ -55,6 +55,30 @@ class Layer:
         self.units, columns = self.sizes()
         if int(c.attribute("hidden_size", self.units)) != self.units or columns != self.gates * self.units:
             c.unsupported(f"`hidden_size` doesn't fit the weight {c.type(2)}")
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        """Each input has the shape that ONNX says; a larger one would be cut."""
+        c, ways, units = self.c, len(self.directions), self.units
+        samples, features = self.x.type.shape[1:]
+        columns, state = self.gates * units, (ways, samples, units)
+        state = (samples, ways, units) if self.is_batchwise else state
+        wanted = {
+            1: self.weight_shape(ways, features, columns),
+            2: self.weight_shape(ways, units, columns),
+            3: (ways, 2 * columns),
+            4: (samples,),
+            5: state,
+            6: state,
+            7: (ways, 3 * units),
+        }
+        for place, shape in wanted.items():
+            if c.has(place) and c.shape(place) != shape:
+                c.unsupported(f"input {place} is {c.type(place)}, but {units} units take {list(shape)}")
+
+    def weight_shape(self, ways: int, inputs: int, columns: int) -> tuple[int, ...]:
+        """The shape of a weight for some inputs."""
+        return ways, columns, inputs
 
     def sizes(self) -> tuple[int, int]:
         """How many units there are, and how many results for all gates."""
@@ -68,6 +92,8 @@ class Layer:
         alphas, betas = list(c.attribute("activation_alpha", ())), list(c.attribute("activation_beta", ()))
         functions = [_activation(c, name, alphas, betas) for name in names]
         count = len(self.defaults)
+        if len(names) != count * len(self.directions):
+            c.unsupported(f"{len(names)} activations, not {count * len(self.directions)}")
         both = _of_direction(c, 3, d)
         half = self.gates * self.units
         return Part(
@@ -253,6 +279,10 @@ class QuantizedLayer(Layer):
     def sizes(self) -> tuple[int, int]:
         """How many units there are, and how many results for all gates."""
         return self.c.shape(2)[1], self.c.shape(2)[2]
+
+    def weight_shape(self, ways: int, inputs: int, columns: int) -> tuple[int, ...]:
+        """The shape of a weight for some inputs."""
+        return ways, inputs, columns
 
     def matrix(self, place: int, d: int) -> Value:
         """A weight of a direction [inputs, gates * units] as signed bytes, or floats where these are too small."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....compiler.graph.ir import Array, Value
 from ....compiler.ops.resample import resized
-from ....compiler.ops.sampling import Affine, Taps, affine, interpolation_taps
+from ....compiler.ops.sampling import Affine, Taps, affine, interpolation_taps, nearest
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx
@@ -193,6 +193,29 @@ def _cubic(far: Array, slope: float) -> Array:
 # ---- parts of pictures -----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Part:
+    """Positions of `target` results between two places of a dimension, which are shares of its size.
+
+    They are computed in ONNX's order: then the last one of a whole dimension is its last element, not beyond it.
+    """
+
+    first: float
+    last: float
+    size: int
+    target: int
+
+    def positions(self, count: int, dtype: Any) -> Array:
+        """Positions of the first `count` results."""
+        kind = np.dtype(dtype).type
+        first, last, end = kind(self.first), kind(self.last), kind(self.size - 1)
+        if self.target == 1:
+            return np.full(count, kind(0.5) * (first + last) * end)
+        along = np.arange(count, dtype=dtype) * (last - first) * end / kind(self.target - 1)
+        result: Array = first * end + along
+        return result
+
+
 def _cropped(c: Node, goal: Goal, rules: Mapping[str, Any], roi: tuple[float, ...], outside: float) -> Value:
     """Parts of axes, in shares of them; what lies outside is a number of its own."""
     x = c.value(0)
@@ -202,10 +225,10 @@ def _cropped(c: Node, goal: Goal, rules: Mapping[str, Any], roi: tuple[float, ..
     for i, axis in enumerate(goal.axes):
         size, target = x.type.shape[axis], goal.sizes[i]
         first, last = roi[i], roi[len(goal.axes) + i]
-        rule = _crop_rule(first, last, size, target)
+        rule = Part(first, last, size, target)
         if (size, first, last) == (target, 0.0, 1.0):
             continue
-        position = rule.positions(target, np.float64)
+        position = rule.positions(target, np.float32)
         inside = (position >= 0) & (position <= size - 1)
         x = _along(c, x, axis, rule, rules, target)
         shape = [-1 if d == axis else 1 for d in range(x.type.rank)]
@@ -214,19 +237,10 @@ def _cropped(c: Node, goal: Goal, rules: Mapping[str, Any], roi: tuple[float, ..
     return x if mask is None else c.emit("select", mask, x, c.scalar(outside, x))
 
 
-def _crop_rule(first: float, last: float, size: int, target: int) -> Affine:
-    if target == 1:
-        return Affine(0.0, 0.0, 0.5 * (first + last) * (size - 1))
-    return Affine(0.0, (last - first) * (size - 1) / (target - 1), first * (size - 1))
-
-
-def _along(c: Node, x: Value, axis: int, rule: Affine, rules: Mapping[str, Any], target: int) -> Value:
+def _along(c: Node, x: Value, axis: int, rule: Part, rules: Mapping[str, Any], target: int) -> Value:
     size = x.type.shape[axis]
     if rules["mode"] == "nearest":
-        position = rule.positions(target, np.float64)
-        rounded = np.floor(position + 0.5) if rules["rounding"] == "round_prefer_ceil" else np.ceil(position - 0.5)
-        places = np.clip(rounded, 0, size - 1).astype(np.int64)
-        return c.emit("gather", x, c.made(places), axis=axis)
+        return c.emit("gather", x, c.made(nearest(rule, str(rules["rounding"]), size, target)), axis=axis)
     coefficient, exclude = float(rules["coefficient"]), bool(rules["exclude_outside"])
     kind = x.type.dtype.numpy if x.type.dtype is DType.F64 else np.dtype(np.float32)
     mode = str(rules["mode"])

@@ -63,6 +63,12 @@ NUMPY: dict[str, Callable[[Any], Any]] = {
         )
         for mode, theirs in (("reflect", "reflect"), ("symmetric", "symmetric"), ("edge", "edge"), ("circular", "wrap"))
     },
+    **{
+        f'pad(x, [[0, 0], {list(sides)}, [0, 0], [0, 1]], mode = "circular")': lambda x, s=sides: np.pad(
+            x, ((0, 0), s, (0, 0), (0, 1)), mode="wrap"
+        )
+        for sides in ((9, 2), (0, 13), (8, 8), (5, 0))
+    },
     "tril(x)": np.tril,
     "triu(x, 2)": lambda x: np.triu(x, 2),
     "tril(x, -1)": lambda x: np.tril(x, -1),

@@ -1,0 +1,47 @@
+"""Resize that reads parts of pictures (`tf_crop_and_resize`); test_random_models.py draws all other rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from onnx import helper  # noqa: E402
+
+from .small_models import model  # noqa: E402
+from .test_reader import agrees  # noqa: E402
+
+ROUNDINGS = ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]
+
+
+def part(size: int, target: int, first: float, last: float, mode: str, rounding: str = "floor") -> None:
+    """One dimension that is cropped gives what ONNX Runtime gives."""
+    node = helper.make_node(
+        *("Resize", ["x", "roi", "", "sizes"], ["y"]),
+        coordinate_transformation_mode="tf_crop_and_resize",
+        extrapolation_value=7.0,
+        mode=mode,
+        nearest_mode=rounding,
+    )
+    weights = {
+        "roi": np.array([0, 0, 0, first, 1, 1, 1, last], np.float32),
+        "sizes": np.array([1, 2, 2, target], np.int64),
+    }
+    x = np.random.default_rng(0).standard_normal((1, 2, 2, size)).astype(np.float32)
+    agrees(model([node], {"x": x.shape}, ["y"], weights), x)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (0.1, 0.8), (-0.2, 1.3), (0.8, 0.1)])
+def test_nearest_elements_of_a_part(rounding: str, first: float, last: float) -> None:
+    part(9, 13, first, last, "nearest", rounding)
+    part(9, 1, first, last, "nearest", rounding)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize(("size", "target"), [(4, 188), (6, 148), (2, 50), (29, 11)])
+def test_the_last_element_lies_inside(mode: str, size: int, target: int) -> None:
+    """(target - 1) * ((size - 1) / (target - 1)) may be more than size - 1, or less."""
+    part(size, target, 0, 1, mode)
