@@ -37,6 +37,8 @@ KEPT_SHARE = 0.5
 AHEAD_BYTES = 4096
 """So far ahead weights are asked for that come from beyond the L2 cache: what Intel's cores foresee by themselves ends
 with a page of memory, and leaves them waiting. Twice and half of it do as well."""
+ASKING_PIXELS = range(8, 129)
+"""With so many pixels, other x86 cores wait, too: with fewer they do little else, with more they seldom do (Zen 4)."""
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
 LOAD_COST = 0.5
@@ -89,15 +91,25 @@ class ContractionEmitter:
         self.last_widths = vector_widths(rest, lanes)
         self.names = Names()
         self._declare()
-        comes_slowly = target.streams_slowly and self.packed and not self.copied
-        self.ahead = AHEAD_BYTES // self.w.dtype.itemsize if comes_slowly else 0
+        self.ahead = AHEAD_BYTES // self.w.dtype.itemsize if self._waits_for_weights(target) else 0
         """Elements of weights that steps of tiles ask for early."""
         panel = self.g.depth * self.tile.channels
         self.next_panel = panel if 2 * panel * self.w.dtype.itemsize <= target.l2_bytes * KEPT_SHARE else 0
         """The same where bands ask for the weights of the next channel tile; 0: these would displace those in use."""
 
+    @property
+    def _pixels(self) -> int:
+        return self.g.images * self.g.height * self.g.width
+
+    def _waits_for_weights(self, target: Target) -> bool:
+        """Does a core spend its time waiting for packed weights, unless it asks for them early?"""
+        if not self.packed or self.copied:
+            return False
+        is_measured = target.reads_operands and target.vector_lanes >= 8
+        return target.streams_slowly or (is_measured and self._pixels in ASKING_PIXELS)
+
     def _choose_tile(self, target: Target) -> Tile:
-        pixels = self.g.images * self.g.height * self.g.width
+        pixels = self._pixels
         self._count_reading(target)
         threads = self.threads if self.g.images % self.threads else 1
         shares = self._shares(Tile(1, 1, (self.filters,)))
@@ -133,8 +145,7 @@ class ContractionEmitter:
 
     def _kept_vectors(self, target: Target) -> float:
         """Vectors of channels whose weights stay in the L2 cache, where it matters."""
-        pixels = self.g.images * self.g.height * self.g.width
-        if not target.streams_slowly or pixels == 1 or not self.g.depth:
+        if not target.streams_slowly or self._pixels == 1 or not self.g.depth:
             return math.inf
         one = self.g.depth * target.vector_lanes * self.x_type.dtype.itemsize
         return target.l2_bytes * KEPT_SHARE / one
@@ -195,7 +206,7 @@ class ContractionEmitter:
         return self.tiles + bool(self.last_widths)
 
     def _declare_weight(self, weight: Value) -> None:
-        pixels = self.g.images * self.g.height * self.g.width
+        pixels = self._pixels
         known, wide = weight in self.group.static, self.tile.channels
         self.copied = self.copies is not None and not known and are_copied(weight, pixels, wide, self.filters)
         self.packed = known or self.copied
