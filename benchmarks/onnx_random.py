@@ -115,14 +115,15 @@ def resize(rng: random.Random) -> Drawn:
 def crop(rng: random.Random) -> Drawn:
     x = (1, rng.randint(1, 3), *sizes(rng, 2, 2, 16))
     mode = rng.choice(["nearest", "nearest", "linear", "cubic"])
-    attributes = {"mode": mode, "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 7.0}
+    attributes: dict[str, Any] = {"mode": mode, "extrapolation_value": 7.0}
+    attributes["coordinate_transformation_mode"] = "tf_crop_and_resize"
     attributes["nearest_mode"] = rng.choice(["floor", "ceil"])  # the others are often ties
     first, last = ([rng.choice(shares) for _ in range(2)] for shares in ([0, 0, 0.1, -0.2], [1, 1, 0.8, 1.3]))
-    new = [
-        n + (n == old) for n, old in zip(sizes(rng, 2, 1, 60), x[2:], strict=True)
-    ]  # equal: ONNX Runtime doesn't crop
+    # To a size of its own ONNX Runtime doesn't crop.
+    new = [n + (n == old) for n, old in zip(sizes(rng, 2, 1, 60), x[2:], strict=True)]
     roi = np.array([0, 0, *first, 1, 1, *last], np.float32)
-    known = {1: roi, 2: np.zeros(0, np.float32), 3: np.array([*x[:2], *new], np.int64)}
+    wanted = np.array([*x[:2], *new], np.int64)
+    known: dict[int, np.ndarray[Any, Any]] = {1: roi, 2: np.zeros(0, np.float32), 3: wanted}
     return "Resize", attributes, [x], known, 19
 
 
