@@ -39,6 +39,8 @@ AHEAD_BYTES = 4096
 with a page of memory, and leaves them waiting. Twice and half of it do as well."""
 ASKING_PIXELS = range(8, 129)
 """With so many pixels, other x86 cores wait, too: with fewer they do little else, with more they seldom do (Zen 4)."""
+ASKED_BYTES = 64 * 1024
+"""Of weights, at least: fewer stay in the caches, or come in less time than a kernel begins."""
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
 LOAD_COST = 0.5
@@ -105,8 +107,11 @@ class ContractionEmitter:
         """Does a core spend its time waiting for packed weights, unless it asks for them early?"""
         if not self.packed or self.copied:
             return False
+        if target.streams_slowly:
+            return True
         is_measured = target.reads_operands and target.vector_lanes >= 8
-        return target.streams_slowly or (is_measured and self._pixels in ASKING_PIXELS)
+        is_large = self.g.depth * self.filters * self.w.dtype.itemsize >= ASKED_BYTES
+        return is_measured and is_large and self._pixels in ASKING_PIXELS
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self._pixels
