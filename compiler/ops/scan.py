@@ -133,15 +133,7 @@ def scanned(
     first = len(states) + len(sequences)
     body = inner.finish((*next_states, *results))
     body, constants = hoisted(b, body, first, (*states, *sequences, *constants), _is_array)
-    attributes = {
-        "body": body,
-        "states": len(states),
-        "sequences": len(sequences),
-        "steps": sequences[0].type.shape[0],
-        "reverse": reverse,
-    }
-    op = b.operation(lookup("scan"), (*states, *sequences, *constants), attributes)
-    return Scanned(op.results[: len(states)], op.results[len(states) :])
+    return _scanned(b, body, (states, sequences, constants), reverse)
 
 
 def cut_out(
@@ -182,6 +174,14 @@ def cut_out(
     operations += [replace(op, operands=tuple(own.get(v, v) for v in op.operands)) for op in inside]
     constants = [own[v] for v in given]
     body = Graph("step", (*inputs, *constants), tuple(operations), tuple(own.get(v, v) for v in outputs), {})
+    return _scanned(b, body, (states, sequences, given), reverse)
+
+
+def _scanned(
+    b: Builder, body: Graph, given: tuple[Sequence[Value], Sequence[Value], Sequence[Value]], reverse: bool
+) -> Scanned:
+    """Add the scan of a body over states, sequences and constants."""
+    states, sequences, constants = given
     attributes = {
         "body": body,
         "states": len(states),
@@ -189,7 +189,7 @@ def cut_out(
         "steps": sequences[0].type.shape[0],
         "reverse": reverse,
     }
-    op = b.operation(lookup("scan"), (*states, *sequences, *given), attributes)
+    op = b.operation(lookup("scan"), (*states, *sequences, *constants), attributes)
     return Scanned(op.results[: len(states)], op.results[len(states) :])
 
 
