@@ -155,6 +155,14 @@ class Target:
         return self.vector_registers <= 16
 
     @property
+    def streams_quickly(self) -> bool:
+        """A core waits for weights from memory only where few pixels share them: x86 with FMA, as measured on Zen 4.
+
+        Of what streams neither slowly nor quickly nothing is known.
+        """
+        return self.reads_operands and self.has_fma and not self.streams_slowly
+
+    @property
     def has_pairs(self) -> bool:
         """Two products of the halves of words are added by an instruction, as with `PAIRS`."""
         return self.dot_product in (DotProduct.PAIRS, DotProduct.REDUCED)

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 TILE_PRODUCTS = 8
 """Products of bfloat16 by tile registers in the time of one of f32; of small layers less than half the machine's."""
 
-FEWEST_LANES_HALFWAY = 8
-"""Of processors that were measured with filters packed half the way to Winograd's points."""
-
 TILE_PITCH_BYTES = 256
 """Tile registers read 16 pixels of up to six rows together: with pixels a multiple of this apart, they fall onto a
 quarter of the sets of the L1 cache or less."""
@@ -76,7 +73,7 @@ class Cpu(Backend):
         tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "units": target.float_units}
         facts["streams_slowly"] = target.streams_slowly
-        facts["halfway"] = target.has_fma and target.vector_lanes >= FEWEST_LANES_HALFWAY
+        facts["streams_quickly"] = target.streams_quickly
         if not target.has_byte_tiles:
             facts["bytes_at_once"] = BYTES_AT_ONCE.get(target.dot_product, 0)
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2

@@ -45,7 +45,8 @@ class ChooseAlgorithms(Pass):
     - A convolution gets its tiles written beside it; assign-layouts, which comes next, makes margins for them. An input
       that is known when weights are loaded gets no margins, so it must do without.
     - Where weights come slowly from memory, filters come to their points in each run if the whole batch has few tiles:
-      part by part, or, for very few, in registers. Elsewhere, for very few, they are packed half the way to there.
+      part by part, or, for very few, in registers. Where they come quickly, very few get filters that are packed half
+      the way there.
     - A gradient goes by tiles if the convolutions beside it give its operands the margins that it needs.
 
     What was decided before is decided anew.
@@ -70,8 +71,8 @@ class ChooseAlgorithms(Pass):
     """Weights come slowly from memory: filters may come to their points in each run, and convolutions of three
     dimensions may be computed so, too."""
 
-    halfway: bool = False
-    """Filters for very few tiles may be packed half the way to their points."""
+    streams_quickly: bool = False
+    """They come quickly: filters for very few tiles are packed half the way to their points."""
 
     units: int = 1
     """Vectors that the core multiplies in a cycle."""
@@ -114,13 +115,13 @@ class ChooseAlgorithms(Pass):
 
     def _filters(self, anchor: Operation, *, known: bool) -> str:
         """The algorithm by how filters come to their points, for a weight that is known when it is loaded or isn't."""
-        if not (self.streams_slowly or self.halfway) or not known or isinstance(anchor.operator, Conv2DSum):
+        if not known or isinstance(anchor.operator, Conv2DSum):
             return PACKED
         *outer, height, width = anchor.result.type.shape[:-1]
         tiles = math.prod(outer) * tiles_of(height) * tiles_of(width)
-        if not self.streams_slowly:
-            return HALFWAY if tiles <= TILES else PACKED
-        return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
+        if self.streams_slowly:
+            return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
+        return HALFWAY if self.streams_quickly and tiles <= TILES else PACKED
 
     def choosing(self, group: Group) -> Group:
         """The group with what decides in place of the cycles."""

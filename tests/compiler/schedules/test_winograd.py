@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from netc.compiler.backends import lower, optimize
-from netc.compiler.backends.cpu.backend import FEWEST_LANES_HALFWAY
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.cycles import cycles_of
@@ -103,7 +102,7 @@ def test_filters_that_come_to_their_points_in_registers(size: tuple[int, ...], o
 def test_filters_that_are_packed_halfway(size: tuple[int, ...], op: str, registers: int) -> None:
     """Where tiles are few: chunks of channels, one for a number of them without divisors, and a last panel."""
     target = replace(host_target(), streams_slowly=False, vector_registers=registers)
-    if target.vector_lanes < FEWEST_LANES_HALFWAY:
+    if not target.streams_quickly:
         pytest.skip("these processors have not been measured")
     graph = convolution(op, size, static=True)
     assert "by winograd_halfway[" in print_graph(optimize(graph, pipelines.TRAINING, target))

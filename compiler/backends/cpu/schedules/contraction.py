@@ -38,7 +38,7 @@ AHEAD_BYTES = 4096
 """So far ahead weights are asked for that come from beyond the L2 cache: what Intel's cores foresee by themselves ends
 with a page of memory, and leaves them waiting. Twice and half of it do as well."""
 ASKING_PIXELS = range(8, 129)
-"""With so many pixels, other x86 cores wait, too: with fewer they do little else, with more they seldom do (Zen 4)."""
+"""With so many pixels cores wait that stream quickly, too: with fewer they do little else, with more they seldom do."""
 ASKED_BYTES = 64 * 1024
 """Of weights, at least: fewer stay in the caches, or come in less time than a kernel begins."""
 BLOCK_BYTES = 192 * 1024
@@ -109,9 +109,8 @@ class ContractionEmitter:
             return False
         if target.streams_slowly:
             return True
-        is_measured = target.reads_operands and target.vector_lanes >= 8
         is_large = self.g.depth * self.filters * self.w.dtype.itemsize >= ASKED_BYTES
-        return is_measured and is_large and self._pixels in ASKING_PIXELS
+        return target.streams_quickly and is_large and self._pixels in ASKING_PIXELS
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self._pixels
