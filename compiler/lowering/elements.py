@@ -255,7 +255,8 @@ class OperandView:
         table, lowest = self.operation.operands[operand], int(np.iinfo(str(x.type.dtype.numpy)).min)
         buffer = self.elements.buffers.get(table)
         are_vectors = self.elements.lane is not None and x.type.dtype.itemsize == 1
-        are_picked = table.type.dtype is DType.I32 or (self.elements.byte_tables and table.type.dtype.itemsize == 1)
+        is_bytes = table.type.dtype in (DType.I8, DType.U8)
+        are_picked = table.type.dtype is DType.I32 or (self.elements.byte_tables and is_bytes)
         if are_vectors and are_picked and buffer is not None:
             sign = Const(lowest, x.type.dtype, x.type.lanes)
             places = Bitcast(Binary("xor", x, sign), DType.U8) if lowest else x

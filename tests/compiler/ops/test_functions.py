@@ -226,3 +226,15 @@ def test_files_hold_the_functions(name: str) -> None:
     theirs = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     for found in (read, theirs):
         np.testing.assert_allclose(found, meant, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (64,)], ids=str)
+def test_truth_is_looked_up(shape: tuple[int, ...]) -> None:
+    """Instructions pick bytes from tables, but not truth values."""
+    table = np.arange(256) % 3 == 0
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.I8, shape))
+    graph = b.finish([b.emit("lookup", x, b.constant(table))])
+    values = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+    with netc.compile(graph, threads=1) as program:
+        np.testing.assert_array_equal(program(values), table[values.astype(np.int64) + 128])
