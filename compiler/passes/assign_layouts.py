@@ -11,6 +11,7 @@ from ..graph.in_place import overwritable
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
 from ..ops.bfloat16 import widens
+from ..ops.convolution_gradients import Conv2DWeightGradient
 from ..ops.window import with_whole_tiles
 from ..types import Layout, TensorType
 from .base import Pass
@@ -32,8 +33,8 @@ class AssignLayouts(Pass):
     The rule, for a value of shape [N, H, W, C], or one of one or three spatial dimensions, that is the first operand of
     convolutions and their like (operators with `input_margins`), inside fused bodies or not:
 
-    - H and W get margins of zeros: before and after, as far as any of these convolutions reaches; one whose result is
-      computed in tiles (`by winograd[4,4]`) reaches as far as the last of them.
+    - H and W get margins of zeros: before and after, as far as any of these convolutions reaches; one whose result, or
+      the gradient of whose weight, is computed in tiles (`by winograd[4,4]`) reaches as far as the last of them.
     - With `pitch`, C gets a margin of 64 bytes after it if C elements take a multiple of 2048 bytes and one of the
       convolutions has a 1x1 window. Otherwise the rows that such a kernel reads together would displace each other
       from the L1 cache. With `window_pitch`, it also gets one if C elements of at most two bytes take a multiple of so
@@ -142,7 +143,8 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
         if margins is None or value is None or len(margins) not in SERVED_RANKS:
             continue
         if member.algorithm is not None and member.algorithm.tile:
-            margins = with_whole_tiles(margins, member.result.type.shape[1:-1], member.algorithm.tile)
+            tiled = member.operands[1] if isinstance(member.operator, Conv2DWeightGradient) else member.result
+            margins = with_whole_tiles(margins, tiled.type.shape[1:-1], member.algorithm.tile)
         if value.type.size:  # nothing writes values without elements, and thus their margins
             yield member, value, margins
 

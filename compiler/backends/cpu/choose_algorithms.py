@@ -23,15 +23,15 @@ from .cycles import Cycles, cycles_of
 from .schedules.integer_winograd import parts_of
 from .schedules.winograd import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd_emitter import STREAMED_TILES
-from .schedules.winograd_gradient import chunks_of, margins_of_gradient
+from .schedules.winograd_gradient import margins_of_gradient, partial_sums_of
 from .schedules.winograd_rows import TILES
 
 Choice = Callable[[Group], Algorithm | None]
 
 DIRECT = "direct"
 """What a convolution is without."""
-SUMMED = Algorithm(PACKED)
-"""Of a gradient of weights, where its operands have margins for whole tiles anyway."""
+SUMMED = Algorithm(PACKED, (TILE, TILE))
+"""Of a gradient of weights."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class ChooseAlgorithms(Pass):
     - Where weights come slowly from memory, filters come to their points in each run if the whole batch has few tiles:
       part by part, or, for very few, in registers. Where they come quickly, very few get filters that are packed half
       the way there.
-    - A gradient goes by tiles if the convolutions beside it give its operands the margins that it needs.
+    - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
+      or can get them.
 
     What was decided before is decided anew.
 
@@ -96,7 +97,7 @@ class ChooseAlgorithms(Pass):
         )
         tiled = _decided(graph, kinds, choose)
         plan = cache(lambda: LayoutPlan(tiled))
-        return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
+        return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, self.lanes, plan))
 
     def _saves_time(self, cycles: Cycles, changing: Cycles, anchor: Operation, known: bool) -> bool:
         """Is Winograd's filtering estimated to be faster, for a weight that is known when it is loaded or isn't?"""
@@ -209,7 +210,7 @@ def _for_convolution(
     return Algorithm(filters(anchor, known=known), tile) if chosen == PACKED else None
 
 
-def _for_gradient(group: Group, cycles: Cycles, plan: Callable[[], LayoutPlan]) -> Algorithm | None:
+def _for_gradient(group: Group, cycles: Cycles, lanes: int, plan: Callable[[], LayoutPlan]) -> Algorithm | None:
     anchor = group.anchor
     if len(group.members) != 1 or anchor.attributes["groups"] != 1:
         return None
@@ -217,9 +218,12 @@ def _for_gradient(group: Group, cycles: Cycles, plan: Callable[[], LayoutPlan]) 
     window = window_of(anchor.name, x.shape[1:-1], group.result.type.shape[:2], anchor.attributes)
     if not is_served(x.dtype, window.kernel, window.strides, window.dilations):
         return None
-    chunks = chunks_of(x.shape[-1], dy.shape[-1])
-    if chunks is None or not cycles.is_gradient_faster(x.shape[0], window.output, x.shape[-1], dy.shape[-1], chunks):
+    sizes = x.shape[-1], dy.shape[-1]
+    partial_sums = partial_sums_of(x.shape[0] * math.prod(map(tiles_of, window.output)), *sizes, lanes)
+    if partial_sums is None or not cycles.is_gradient_faster(x.shape[0], window.output, *sizes, partial_sums):
         return None
-    read = (plan().operand_type(group.operation, group.outer[v]) for v in anchor.operands)
-    fits = all(t.has_margins(m) for t, m in zip(read, margins_of_gradient(window), strict=True))
-    return SUMMED if fits and plan().type_of(group.operation.results[0]).layout is None else None
+    values = [group.outer[v] for v in anchor.operands]
+    read = (plan().operand_type(group.operation, v) for v in values)
+    fits = [t.has_margins(m) for t, m in zip(read, margins_of_gradient(window), strict=True)]
+    fits[0] |= plan().carries(values[0])  # what is written beside the gradient enlarges them
+    return SUMMED if all(fits) and plan().type_of(group.operation.results[0]).layout is None else None

@@ -12,6 +12,7 @@ from netc.compiler.backends import lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.cycles import cycles_of
+from netc.compiler.backends.cpu.schedules.winograd_gradient import partial_sums_of
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
@@ -193,7 +194,15 @@ def check(graph: Graph, target: Target, threads: int) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "size", [(8, 16, 16, 16, 16), (6, 12, 20, 40, 24), (16, 8, 8, 64, 37)], ids=lambda s: "x".join(map(str, s))
+    "size",
+    [
+        (8, 16, 16, 16, 16),
+        (6, 12, 20, 40, 24),
+        (16, 8, 8, 64, 37),
+        pytest.param((4, 12, 8, 160, 144), id="in panels"),
+        pytest.param((1, 44, 52, 144, 160), id="in panels, tiles in two blocks of which the last is shorter"),
+    ],
+    ids=lambda s: "x".join(map(str, s)),
 )
 def test_gradient_of_weights(size: tuple[int, ...]) -> None:
     """Compiled for one and for three threads: the same bits, near the meaning."""
@@ -215,6 +224,36 @@ def test_gradient_of_weights(size: tuple[int, ...]) -> None:
             results.append(program(*inputs))
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_allclose(results[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
+
+
+def test_an_input_gets_margins_for_the_gradient_of_a_weight() -> None:
+    """Those of 7x7 pixels, which no convolution beside it is computed in tiles of; dy has what it needs."""
+    b = GraphBuilder("net")
+    x = b.emit("tanh", b.input("x", TensorType(DType.F32, (2, 7, 7, 160))))
+    narrow, wide = (b.input(n, TensorType(DType.F32, s)) for n, s in (("y", (2, 7, 7, 8)), ("v", (1, 1, 8, 144))))
+    w = b.emit("tanh", b.input("w", TensorType(DType.F32, (3, 3, 144, 160))))
+    window: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1)}
+    dy = b.emit("conv2d", narrow, wide, **window, padding="same")
+    dw = b.emit("conv2d_weight_gradient", x, dy, **window, padding="same", kernel=(3, 3))
+    dx = b.emit("transpose_conv2d", dy, w, **window, size=(7, 7), padding=((1, 1), (1, 1)))
+    graph = optimize(b.finish([dw, dx]), pipelines.TRAINING, host_target())
+    text = print_graph(graph)
+    assert "tanh(%x) : f32[2,7,7,160]{0:0,1:2,1:2,0:0}" in text
+    assert text.count("by winograd[4,4]") == 1
+    module = lower(graph, host_target(), 2)
+    inputs = list(values(graph).values())
+    expected = evaluate(graph, inputs)
+    code = object_code(emit_module(module, host_target()), host_target())
+    with Program(module, code, host_target(), 2, {}) as program:
+        for found, meant in zip(program(*inputs), expected, strict=True):
+            np.testing.assert_allclose(found, meant, atol=2e-5 * float(np.abs(meant).max()), rtol=0)
+
+
+def test_a_gradient_of_very_many_tiles_is_computed_directly() -> None:
+    """At their points they would take more memory than is worth it."""
+    assert partial_sums_of(1000, 512, 512, 8) == 1
+    assert partial_sums_of(10000, 512, 512, 8) is None
+    assert partial_sums_of(10000, 64, 64, 8) == 4
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 1e38], ids=str)

@@ -9,37 +9,23 @@ that sums don't depend on it. Each chunk, block by block, adds to a partial sum 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import reduce
+from operator import add
 
 from ....errors import InternalError
 from ....graph.ir import Value
-from ....loops.ir import (
-    Allocate,
-    Broadcast,
-    Buffer,
-    Const,
-    Expr,
-    Fma,
-    For,
-    Load,
-    LoopKind,
-    Space,
-    Stmt,
-    Store,
-    Var,
-    VectorType,
-    const,
-)
+from ....loops.ir import Buffer, Const, Expr, For, Load, LoopKind, Space, Stmt, Store, Var, VectorType, const
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Parameters, Scheduled, let
-from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
+from ....lowering.kernel import Names, Parameters, Scheduled
+from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
 from ....ops import winograd as f43
 from ....ops.window import Window, window_of, with_whole_tiles
 from ....targets.target import Target
 from ....types import DType, TensorType
-from .linear import square
-from .tiling import BROADCAST_CYCLES, Tiling, split
-from .winograd_tiles import PRODUCTS, Blocks, Points, Source, pitch_of, workspace
+from .tiling import BROADCAST_CYCLES, Tiling
+from .winograd_gradient_panels import PanelEmitter, panels_of
+from .winograd_gradient_sums import PointSums, filters_from_points, gradient_source, input_source
+from .winograd_tiles import PRODUCTS, SPREAD, Blocks, Points, pitch_of, workspace
 
 Margins = tuple[tuple[int, int], ...]
 
@@ -49,6 +35,8 @@ PARTIAL_BYTES = 2_500_000
 """Most that all partial sums should take, as they are read once more in the end ..."""
 FEWEST_BYTES = 12_000_000
 """... and most that the fewest of them may take: beyond it they come from memory each time."""
+MOST_BYTES = 256_000_000
+"""Most memory for all tiles at their points."""
 BLOCK_SHARE = 0.4
 """Part of the L2 cache that a block's tiles at their points may fill ..."""
 BLOCK_TILES = 64
@@ -62,12 +50,18 @@ def schedule_winograd_gradient(group: Group, target: Target, threads: int) -> tu
         return ()
     x, dy = (v.type for v in anchor.operands)
     window = window_of(anchor.name, x.shape[1:-1], group.result.type.shape[:2], anchor.attributes)
-    chunks = chunks_of(x.shape[-1], dy.shape[-1])
-    if chunks is None or not f43.is_served(x.dtype, window.kernel, window.strides, window.dilations):
+    sizes = x.shape[-1], dy.shape[-1]
+    chunks, panels = chunks_of(*sizes), panels_of(*sizes, target.vector_lanes, target.l2_bytes)
+    if (chunks is None and panels is None) or not f43.is_served(
+        x.dtype, window.kernel, window.strides, window.dilations
+    ):
         raise InternalError(f"{anchor.name} of {x} and {dy} can't be computed by {anchor.algorithm}")
     fits = all(t.has_margins(m) for t, m in zip((x, dy), margins_of_gradient(window), strict=True))
     if not fits or group.result.type.layout is not None:
         raise InternalError(f"{anchor.name} by {anchor.algorithm} reaches beyond the margins of {x} or {dy}")
+    if chunks is None:
+        assert panels is not None
+        return PanelEmitter(group, window, panels, target).schedule()
     return _Emitter(group, window, chunks, target).schedule()
 
 
@@ -83,6 +77,14 @@ def chunks_of(channels: int, filters: int) -> int | None:
     size = PRODUCTS * channels * filters * DType.F32.itemsize
     fitting = next((c for c in CHUNKS if c * size <= PARTIAL_BYTES), None)
     return fitting if fitting is not None or CHUNKS[-1] * size > FEWEST_BYTES else CHUNKS[-1]
+
+
+def partial_sums_of(tiles: int, channels: int, filters: int, lanes: int) -> int | None:
+    """Number of sums that are made of each product at the points, 1 in panels; None where neither way serves."""
+    if chunks := chunks_of(channels, filters):
+        return chunks
+    at_points = PRODUCTS * tiles * (channels + filters) * DType.F32.itemsize
+    return 1 if at_points <= MOST_BYTES and panels_of(channels, filters, lanes, 0) is not None else None
 
 
 class _Emitter:
@@ -106,14 +108,13 @@ class _Emitter:
             pixel_cost=BROADCAST_CYCLES,
         ).best()
         self.parameters = Parameters()
-        origin = [m[0] - p[0] for m, p in zip(x.margins[1:-1], window.padding, strict=True)]
-        self.x = self._source("x", 0, (origin[0], origin[1]))
-        self.dy = self._source("dy", 1, (dy.margins[1][0], dy.margins[2][0]))
+        self.x = input_source(group, window, self.parameters)
+        self.dy = gradient_source(group, self.parameters)
         self.v, self.d = (
             workspace(self.parameters, name, DType.F32, self.chunks, self.blocks.size * pitch)
             for name, pitch in zip("vd", self.pitches, strict=True)
         )
-        shape = (self.chunks * PRODUCTS, self.channels, self.filters)
+        shape = (self.chunks * PRODUCTS, 1, self.channels * self.filters + SPREAD)
         self.partial = Value(TensorType(self.dtype, shape))
         self.sums = self.parameters.add(Buffer("sums", self.dtype, shape, Space.OUT), self.partial)
 
@@ -121,13 +122,6 @@ class _Emitter:
         share = ceil_div(math.prod(tiles), chunks)
         fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * sum(self.pitches) * self.dtype.itemsize))
         return Blocks(tiles, ceil_div(share, ceil_div(share, max(fitting, BLOCK_TILES))))
-
-    def _source(self, name: str, operand: int, origin: tuple[int, int]) -> Source:
-        value = self.group.anchor.operands[operand]
-        images, rows, columns, pitch = value.type.buffer_shape
-        buffer = Buffer(name, self.dtype, (images, rows, columns * pitch))
-        self.parameters.add(buffer, self.group.outer[value])
-        return Source(buffer, origin, pitch, value.type.shape[-1])
 
     def schedule(self) -> tuple[Scheduled, ...]:
         """The kernel that sums over the tiles of each chunk, and the one that gathers."""
@@ -145,14 +139,16 @@ class _Emitter:
         spread = tuple(zip(*f43.OUTPUT, strict=True))
         dy = self.dy.to_points(spread, self.blocks, b, gradients, self.names, self.lanes)
         tiles = self.blocks.count_in(b)
-        sums = loop("q", PRODUCTS, lambda q: self._point(first + q, tiles))
+        totals = Points(self.sums, first, self.filters, self.channels)
+        points = PointSums(inputs, gradients, totals, self.tile, self.names, self.lanes)
+        sums = loop("q", PRODUCTS, lambda q: points.of_point(q, Const(0), tiles, begins=False))
         count = self.blocks.count
         blocks = For("b", p * count // self.chunks, (p + 1) * count // self.chunks, (*x, *dy, *sums))
         return [*loop("q", PRODUCTS, lambda q: self._clear(first + q)), blocks]
 
     def _clear(self, row: Expr) -> list[Stmt]:
         def store(c: Expr, f: Var, width: int) -> list[Stmt]:
-            return [Store(self.sums, (row, c, f), const(0, VectorType(self.dtype, width)))]
+            return [Store(self.sums, (row, Const(0), c * self.filters + f), const(0, VectorType(self.dtype, width)))]
 
         return loop(
             "channel",
@@ -160,97 +156,18 @@ class _Emitter:
             lambda c: vector_loop(self.names, self.filters, self.lanes, lambda f, width: store(c, f, width)),
         )
 
-    def _point(self, row: Expr, tiles: Expr) -> list[Stmt]:
-        """Add the products of all tiles of a block at one point to the chunk's sum."""
-        statements: list[Stmt] = []
-        for first_channel, rows, channels in split(self.channels, self.tile.columns):
-            for first_filter, panels, filters in split(self.filters, self.tile.channels):
-                widths = vector_widths(filters, self.lanes)
-                i, j = self.names.fresh("i"), self.names.fresh("j")
-                place = Var(i) * channels + first_channel, Var(j) * filters + first_filter
-                body = self._register_tile(row, tiles, *place, channels, widths)
-                inner = For(j, Const(0), Const(panels), tuple(body))
-                statements.append(For(i, Const(0), Const(rows), (inner,)))
-        return statements
-
-    def _register_tile(
-        self, row: Expr, tiles: Expr, c: Expr, f: Expr, channels: int, widths: tuple[int, ...]
-    ) -> list[Stmt]:
-        """`channels` x vectors of sums: products of a block are summed up apart, which keeps rounding small."""
-        block: list[Stmt] = []
-        sums = [Buffer(self.names.fresh("acc"), self.dtype, (channels,), Space.REGISTER, lanes=w) for w in widths]
-        places = [let(block, self.names.fresh("f"), f + sum(widths[:v])) for v in range(len(widths))]
-        channel = let(block, self.names.fresh("c"), c)
-        block += [Allocate(a) for a in sums]
-
-        def each(body: Callable[[Expr, Buffer, Expr, int], Stmt]) -> list[Stmt]:
-            def row_of(r: Expr) -> list[Stmt]:
-                return [body(r, a, place, w) for a, place, w in zip(sums, places, widths, strict=True)]
-
-            return loop("r", channels, row_of, LoopKind.UNROLL)
-
-        block += each(lambda r, a, place, w: Store(a, (r,), const(0, VectorType(self.dtype, w))))
-        block.append(For("tile", Const(0), tiles, tuple(self._multiply(row, channel, sums, places, widths, channels))))
-
-        def add(r: Expr, a: Buffer, place: Expr, width: int) -> Stmt:
-            at = (row, channel + r, place)
-            return Store(self.sums, at, Load(self.sums, at, width) + Load(a, (r,)))
-
-        return [*block, *each(add)]
-
-    def _multiply(
-        self, row: Expr, channel: Expr, sums: list[Buffer], places: list[Var], widths: tuple[int, ...], channels: int
-    ) -> list[Stmt]:
-        """One multiply-add for every sum: those of one tile."""
-        block: list[Stmt] = []
-        t = Var("tile")
-        gradients = [
-            let(block, self.names.fresh("g"), Load(self.d, (row, Const(0), t * self.pitches[1] + place), width))
-            for place, width in zip(places, widths, strict=True)
-        ]
-
-        def element(r: Expr) -> list[Stmt]:
-            inside: list[Stmt] = []
-            a = let(inside, "a", Load(self.v, (row, Const(0), t * self.pitches[0] + channel + r)))
-            for total, gradient, width in zip(sums, gradients, widths, strict=True):
-                spread = Broadcast(a, width) if width > 1 else a
-                inside.append(Store(total, (r,), Fma(spread, gradient, Load(total, (r,)))))
-            return inside
-
-        return [*block, *loop("r", channels, element, LoopKind.UNROLL)]
-
     def _gather(self, kind: LoopKind) -> Scheduled:
         """Add up the chunks' sums and bring them back to filter elements."""
         names, parameters = Names(), Parameters()
         sums = parameters.add(Buffer("sums", self.dtype, self.sums.shape), self.partial)
         result = self.group.result.type
         dw = parameters.add(Buffer("dw", self.dtype, result.buffer_shape, Space.OUT), self.group.operation.result)
-        back = tuple(zip(*f43.FILTER, strict=True))
-        side = range(f43.POINTS)
-
-        def vector(c: Expr, f: Var, width: int) -> list[Stmt]:
-            block: list[Stmt] = []
-
-            def name(e: Expr) -> Expr:
-                return let(block, names.fresh("t"), e)
-
-            def total(q: int) -> Expr:
-                rows = range(q, self.chunks * PRODUCTS, PRODUCTS)
-                first, *others = (Load(sums, (Const(row), c, f), width) for row in rows)
-                result: Expr = first
-                for other in others:
-                    result = name(result + other)
-                return result
-
-            points = [[name(total(i * f43.POINTS + k)) for k in side] for i in side]
-            elements = square(back, points, name)
-            return block + [
-                Store(dw, (Const(y), Const(x), c, f), value)
-                for y, line in enumerate(elements)
-                for x, value in enumerate(line)
-            ]
 
         def channel(c: Expr) -> list[Stmt]:
-            return vector_loop(names, self.filters, self.lanes, lambda f, width: vector(c, f, width))
+            def total(q: int, f: Expr, width: int) -> Expr:
+                rows = range(q, self.chunks * PRODUCTS, PRODUCTS)
+                return reduce(add, (Load(sums, (Const(row), Const(0), c * self.filters + f), width) for row in rows))
+
+            return filters_from_points(dw, total, names, self.lanes, c, (Const(0), self.filters))
 
         return parameters.scheduled(loop("channel", self.channels, channel, kind), multiplies=0)

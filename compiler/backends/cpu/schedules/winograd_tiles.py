@@ -99,6 +99,8 @@ class Source:
     channels: int
     planes: Planes = PLANE
     """Those of a third dimension, one below the other; at the points, what a result sums over lies side by side."""
+    first: Expr | int = 0
+    """The first of its channels in a pixel."""
 
     def to_points(
         self, matrix: Matrix, blocks: Blocks, block: Expr, points: Points, names: Names, lanes: int
@@ -132,7 +134,7 @@ class Source:
             n = let(body, names.fresh("n"), image)
             first = (z * planes.stride + planes.origin) * planes.rows
             y = let(body, names.fresh("iy"), first + row * TILE + top)
-            x = let(body, names.fresh("ix"), (column * TILE + left) * self.pitch)
+            x = let(body, names.fresh("ix"), (column * TILE + left) * self.pitch + self.first)
 
             def plane(kz: Expr) -> list[Stmt]:
                 return vector_loop(names, self.channels, lanes, lambda c, width: vector((t, n, y, x), kz, c, width))
