@@ -49,7 +49,9 @@ LEAST_USES = 16
 PANEL_SHARE = 0.75
 """Part of the L1 cache that a panel of the input and one of dy may fill ..."""
 SPILLED_SHARE = 2.5
-"""... and that of a processor that reads slowly from beyond the L2 cache, where the result lies there."""
+"""... and where the result, which is read and written once more with each block, lies far away: ..."""
+SPILLED_BYTES = 3_000_000
+"""... so large a one, or, on a processor that reads slowly from beyond the L2 cache, one that exceeds it."""
 BLOCK_SHARE = 0.4
 """Part of the L2 cache that the input's panels may fill."""
 
@@ -109,8 +111,8 @@ class _PackedGradient:
         rows, columns = self.axes
         width = columns.extent(columns.size)
         line = columns.size * self.filters.width + rows.step * width * self.channels.width
-        is_spilled = self.group.result.type.bytes > target.l2_bytes
-        share = SPILLED_SHARE if is_spilled and target.streams_slowly else PANEL_SHARE
+        most = target.l2_bytes if target.streams_slowly else SPILLED_BYTES
+        share = SPILLED_SHARE if self.group.result.type.bytes > most else PANEL_SHARE
         fitting = max(1, int(target.l1_bytes * share) // (line * self.dtype.itemsize))
         self.block_rows = ceil_div(rows.size, ceil_div(rows.size, fitting))
         self.block_images = max(1, min(self.images, fitting // rows.size))
