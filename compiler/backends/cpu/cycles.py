@@ -115,9 +115,13 @@ MEASURED: Mapping[int, Cycles] = {16: Cycles(16, transform=330, result=480, sum=
 MEASURED_WITH_PAIRS = Cycles(16, transform=330, result=480, sum=8, bytes=14)
 """Of a core that multiplies pairs of bfloat16 (Zen 4): its caches and its memory serve weights faster."""
 
-MEASURED_CHANGING = Cycles(16, transform=660, result=960, sum=16, bytes=0.5)
-"""Of a core that multiplies two vectors in a cycle (Emerald Rapids), in multiplications, where weights change with each
-run: they are brought to their points, written and read from beyond the L2 cache."""
+MEASURED_CHANGING: Mapping[int, Cycles] = {
+    16: Cycles(16, transform=660, result=960, sum=16, bytes=0.5),
+    8: Cycles(16, transform=660, result=960, sum=16, bytes=2.5),
+}
+"""Of cores that multiply two vectors in a cycle (Emerald Rapids, Zen 3), by their lanes, in multiplications of 16
+elements, where weights change with each run: they are brought to their points, written and read from beyond the L2
+cache."""
 
 
 def cycles_of(lanes: int, *, pairs: bool = False, changing: bool = False) -> Cycles:
@@ -126,5 +130,5 @@ def cycles_of(lanes: int, *, pairs: bool = False, changing: bool = False) -> Cyc
     `changing`: for weights that change with each run, on a core that multiplies two vectors in a cycle.
     """
     if changing:
-        return MEASURED_CHANGING
+        return MEASURED_CHANGING.get(lanes, MEASURED_CHANGING[16])
     return MEASURED_WITH_PAIRS if pairs else MEASURED.get(lanes, MEASURED[16])

@@ -301,6 +301,9 @@ def test_double_precision_and_small_convolutions_are_computed_directly() -> None
     changing = cycles_of(16, changing=True)
     assert not changing.is_faster(8, (7, 7), 512, 512), "weights at their points are written and read in each run"
     assert changing.is_faster(8, (14, 14), 256, 256)
+    shorter = cycles_of(8, changing=True)
+    assert shorter.is_faster(8, (7, 7), 512, 512), "with shorter vectors products take longer beside that"
+    assert not shorter.is_faster(2, (7, 7), 512, 512)
 
 
 CHOSEN = """
