@@ -19,7 +19,7 @@ from ...ops.window import window_of, with_whole_tiles
 from ...ops.winograd import FEW_TILES, TILE, is_served, tiles_of
 from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
-from .cycles import Cycles, cycles_of
+from .cycles import CHANGING_IN_PARTS, Cycles, cycles_of
 from .schedules.integer_winograd import parts_of
 from .schedules.winograd import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd_emitter import STREAMED_TILES
@@ -46,7 +46,7 @@ class ChooseAlgorithms(Pass):
       that is known when weights are loaded gets no margins, so it must do without.
     - Where weights come slowly from memory, filters come to their points in each run if the whole batch has few tiles:
       part by part, or, for very few, in registers. Where they come quickly, very few get filters that are packed half
-      the way there.
+      the way there; filters that change with each run come there part by part if there are few tiles.
     - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
       or can get them.
 
@@ -109,17 +109,21 @@ class ChooseAlgorithms(Pass):
             parts = parts_of(channels, x.dtype, weight.dtype, anchor.attributes["weight_zero"])
             return cycles.is_faster_in_words(*sizes, parts, self.bytes_at_once)
         if not known:
-            return changing.is_faster(*sizes)
+            in_parts = self._filters(anchor, known=False) == IN_PARTS
+            return (CHANGING_IN_PARTS if in_parts else changing).is_faster(*sizes)
         ways = {IN_REGISTERS: cycles.is_faster_in_registers, HALFWAY: cycles.is_faster_halfway}
         is_faster = ways.get(self._filters(anchor, known=known), cycles.is_faster)
         return is_faster(*sizes, products_at_once=self.at_once if self.pairs else 1)
 
     def _filters(self, anchor: Operation, *, known: bool) -> str:
         """The algorithm by how filters come to their points, for a weight that is known when it is loaded or isn't."""
-        if not known or isinstance(anchor.operator, Conv2DSum):
+        if isinstance(anchor.operator, Conv2DSum):
             return PACKED
-        *outer, height, width = anchor.result.type.shape[:-1]
+        *outer, height, width, filters = anchor.result.type.shape
         tiles = math.prod(outer) * tiles_of(height) * tiles_of(width)
+        if not known:
+            few = self.streams_quickly and self.units > 1 and tiles <= STREAMED_TILES
+            return IN_PARTS if few and filters % self.lanes == 0 else PACKED
         if self.streams_slowly:
             return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
         return HALFWAY if self.streams_quickly and tiles <= TILES else PACKED

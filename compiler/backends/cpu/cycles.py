@@ -123,6 +123,9 @@ MEASURED_CHANGING: Mapping[int, Cycles] = {
 elements, where weights change with each run: they are brought to their points, written and read from beyond the L2
 cache."""
 
+CHANGING_IN_PARTS = Cycles(16, transform=660, result=960, sum=16, bytes=5)
+"""The same where they come to their points part by part, in the L2 cache (Zen 3)."""
+
 
 def cycles_of(lanes: int, *, pairs: bool = False, changing: bool = False) -> Cycles:
     """The cycles of a core with vectors of so many f32; where nobody measured, those of one with 16.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.backends import lower, optimize
+from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.cycles import cycles_of
@@ -224,6 +224,43 @@ def test_gradient_of_weights(size: tuple[int, ...]) -> None:
             results.append(program(*inputs))
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_allclose(results[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
+
+
+CHANGING = """
+graph @g(%x: f32[2,7,7,96], %w: f32[3,3,96,{F}]) -> (f32[2,7,7,{F}]) {
+  %0 = relu(%x) : f32[2,7,7,96]{0:0,1:2,1:2,0:0}
+  %1 = conv2d(%0, %w) {strides = [1,1], padding = "same", dilations = [1,1]} by winograd_in_parts[4,4] : f32[2,7,7,{F}]
+  return %1
+}
+"""
+
+
+@pytest.mark.parametrize(("filters", "by_parts"), [(240, True), (176, True), (150, False)])
+def test_filters_that_change_come_to_their_points_part_by_part(filters: int, by_parts: bool) -> None:
+    """The last panel may have fewer vectors; where the last vector isn't whole, a kernel of their own does it."""
+    target = host_target()
+    graph = parse_graph(CHANGING.replace("{F}", str(filters)))
+    arrays = list(values(graph).values())
+    (expected,) = evaluate(graph, arrays)
+    found = []
+    for threads in (1, 2):
+        module = lower(graph, target, threads)
+        assert any(p.name == "u" for k in module.kernels for p in k.params) != by_parts
+        with Program(module, object_code(emit_module(module, target), target), target, threads, {}) as program:
+            found.append(program(*arrays))
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_allclose(found[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
+
+
+def test_filters_that_change_come_to_their_points_part_by_part_where_weights_come_quickly() -> None:
+    """For few tiles, and whole vectors of filters."""
+    target = find_target("haswell")
+    for images, filters, algorithm in ((2, 256, "winograd_in_parts"), (8, 256, "winograd"), (2, 252, "winograd")):
+        b = GraphBuilder("net")
+        x = b.emit("tanh", b.input("x", TensorType(DType.F32, (images, 14, 14, 256))))
+        w = b.input("w", TensorType(DType.F32, (3, 3, 256, filters)))
+        y = b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))
+        assert f" by {algorithm}[4,4] : " in print_graph(optimize(b.finish([y]), pipelines.TRAINING, target))
 
 
 def test_an_input_gets_margins_for_the_gradient_of_a_weight() -> None:

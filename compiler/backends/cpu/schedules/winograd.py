@@ -1,8 +1,8 @@
 """Schedule for 3x3 convolutions of stride 1 in single precision by Winograd's filtering; see `ops.winograd`.
 
 Weights known at load time are packed at their points, [panel][36][channel][filter], or brought there in each run (see
-`winograd_filters` and, for very few tiles, `winograd_rows`); others are brought there by a kernel of their own. The
-loops are those of `winograd_emitter`.
+`winograd_filters` and, for very few tiles, `winograd_rows`); others are brought there by a kernel of their own, or, for
+few tiles, part by part. The loops are those of `winograd_emitter`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ PACKED = "winograd"
 """The algorithm whose filters come to their points when they are loaded, or, unless they are known then, in a kernel of
 their own."""
 IN_PARTS = "winograd_in_parts"
-"""The one whose filters come there in each run, chunk by chunk, unless they stay in the L2 cache at their points."""
+"""The one whose filters come there in each run, chunk by chunk, unless they stay in the L2 cache at their points, or
+change with each run and are not a number of whole vectors."""
 IN_REGISTERS = "winograd_in_registers"
 """The one whose filters come there in registers."""
 HALFWAY = "winograd_halfway"
@@ -67,6 +68,11 @@ class _Emitter(WinogradEmitter):
         return chosen.name
 
     @property
+    def is_known(self) -> bool:
+        """Are filters known when they are loaded?"""
+        return self.group.outer[self.group.anchor.operands[1]] in self.group.static
+
+    @property
     def in_registers(self) -> bool:
         """Do filters come to their points in registers?"""
         return self.algorithm == IN_REGISTERS
@@ -74,6 +80,8 @@ class _Emitter(WinogradEmitter):
     def _transforms(self) -> bool:
         if self.algorithm != IN_PARTS:
             return self.in_registers
+        if not self.is_known and self.filters % self.target.vector_lanes:
+            return False
         widest = min(MOST_VECTORS * self.target.vector_lanes, self.filters)
         if chunk_of(self.channels, widest, self.target) is None:
             return False
@@ -89,7 +97,7 @@ class _Emitter(WinogradEmitter):
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
         shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
         argument: Value | Packed
-        if weight in self.group.static:
+        if self.is_known:
             argument = packed_at_points(weight, shape, self.filters, flip=self.flip)
         else:
             argument = Value(TensorType(self.dtype, shape))
@@ -105,10 +113,16 @@ class _Emitter(WinogradEmitter):
             return
         channels = chunk_of(self.channels, width, self.target)
         assert channels is not None, "narrower panels have longer chunks"
-        source = Buffer("f", self.dtype, (self.panels, self.channels, f43.TAPS**2, width))
-        self.parameters.add(source, Chunks.packed(weight, self.panels, width))
+        shape: tuple[int, ...] = weight.type.shape
+        argument: Value | Packed = weight
+        if self.is_known:
+            shape, argument = (
+                (self.panels, self.channels, f43.TAPS**2, width),
+                Chunks.packed(weight, self.panels, width),
+            )
+        source = self.parameters.add(Buffer("f", self.dtype, shape), argument)
         self.w = workspace(self.parameters, "w", self.points, self.shares, channels * width)
-        self.chunks = Chunks(channels, source, self.w, width, self.flip)
+        self.chunks = Chunks(channels, source, self.w, width, self.flip, in_panels=self.is_known)
 
     def _decided_tile(self, tiling: Tiling) -> Tile:
         return Tile(1, TILES, (self.target.vector_lanes,)) if self.in_registers else super()._decided_tile(tiling)

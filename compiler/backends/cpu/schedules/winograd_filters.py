@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ....graph.ir import Value
-from ....loops.ir import Buffer, Const, Expr, Load, Space, Stmt, Store
+from ....loops.ir import Binary, Buffer, Const, Expr, If, Load, Space, Stmt, Store
 from ....lowering.kernel import Names, Packed, PackingStep, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import kind_for, loop, vector_loop
 from ....ops import winograd as f43
@@ -82,7 +82,7 @@ class Chunks:
     channels: int
     """Of a chunk."""
     source: Buffer
-    """Filters in panels, [panel][channel][9][filter]."""
+    """Filters in panels, [panel][channel][9][filter], or as they are, [3][3][channel][filter]."""
     points: Buffer
     """A chunk at its points for each thread, [36 of each thread][1][channel, filter]."""
     width: int
@@ -90,6 +90,8 @@ class Chunks:
     flip: bool
     matrix: f43.Matrix = f43.FILTER
     """From filter elements to points."""
+    in_panels: bool = True
+    """If they are not, their number is one of whole vectors."""
 
     @staticmethod
     def packed(weight: Value, panels: int, width: int) -> Packed:
@@ -115,17 +117,19 @@ class Chunks:
                 return let(block, names.fresh("t"), e)
 
             def tap(y: int, x: int) -> Expr:
-                number = y * f43.TAPS + x
-                place = f43.TAPS**2 - 1 - number if self.flip else number
-                element = Load(self.source, (j, chunk * self.channels + c, Const(place), start), width)
-                return name(widened(element, self.points.dtype))
+                y, x = (f43.TAPS - 1 - y, f43.TAPS - 1 - x) if self.flip else (y, x)
+                channel, number = chunk * self.channels + c, Const(y * f43.TAPS + x)
+                there = (j, channel, number, start), (Const(y), Const(x), channel, j * self.width + start)
+                return name(widened(Load(self.source, there[not self.in_panels], width), self.points.dtype))
 
             taps = range(f43.TAPS)
             points = square(self.matrix, [[tap(y, x) for x in taps] for y in taps], name)
             at = name(c * self.width + start)
             for q, value in enumerate(v for line in points for v in line):
                 block.append(Store(self.points, (first + q, Const(0), at), value))
-            return block
+            if self.in_panels or self.source.shape[-1] % self.width == 0:
+                return block
+            return [If(Binary("le", j * self.width + start, Const(self.source.shape[-1] - width)), tuple(block))]
 
         def channel(c: Expr) -> list[Stmt]:
             return vector_loop(names, self.width, lanes, lambda start, width: vector(c, start, width))
