@@ -19,13 +19,12 @@ from pathlib import Path
 
 from common import parser, setting, table
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from random_networks import EXCLUDED
-from random_networks.campaign import Record, explore
-from random_networks.layered import draw_layered
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from netc.compiler.graph.registry import operators
+from tests.random_networks import EXCLUDED
+from tests.random_networks.campaign import Record, explore
+from tests.random_networks.layered import draw_layered
 
 BATCH = 100
 """Trials in a batch."""

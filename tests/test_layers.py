@@ -7,7 +7,8 @@ import sys
 
 import networkx as nx
 import pytest
-from test_packaging import ROOT, imports, sources
+
+from tests.test_packaging import ROOT, imports, sources
 
 LEAVES = {
     "archives",

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from surroundings import files_of_at_most
 
 from netc.compiler.errors import NetcError
 from netc.compiler.files import replacing, write_bytes
+from tests.surroundings import files_of_at_most
 
 
 def test_files_are_written_in_one_step(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from random_networks.children import DiedError, in_child, isolated
-from random_networks.guarded import PAGE, Guarded
-from random_networks.layered import Layered, layered, layered_integers
-from random_networks.layers import draw_layers
-from random_networks.source import Seeded, Source
-from random_networks.trials import Trial
+
+from tests.random_networks.children import DiedError, in_child, isolated
+from tests.random_networks.guarded import PAGE, Guarded
+from tests.random_networks.layered import Layered, layered, layered_integers
+from tests.random_networks.layers import draw_layers
+from tests.random_networks.source import Seeded, Source
+from tests.random_networks.trials import Trial
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from random_networks import EXCLUDED, RECIPES, Seeded, draw_network
-from random_networks.checks import Judge, WrongError
-from random_networks.maker import Network, UnfitError
-from random_networks.meaning import tolerances
-from random_networks.references import REFERENCES, TORCH
-from random_networks.refusals import altered, check_refusal
-from random_networks.source import Shrinking, Source
-from random_networks.trials import Trial, compiled, compiled_gradients, gradients, quantized, references
 
 from netc.compiler.graph import GraphBuilder, evaluate
 from netc.compiler.graph.registry import operators
 from netc.compiler.types import DType, TensorType
+from tests.random_networks import EXCLUDED, RECIPES, Seeded, draw_network
+from tests.random_networks.checks import Judge, WrongError
+from tests.random_networks.maker import Network, UnfitError
+from tests.random_networks.meaning import tolerances
+from tests.random_networks.references import REFERENCES, TORCH
+from tests.random_networks.refusals import altered, check_refusal
+from tests.random_networks.source import Shrinking, Source
+from tests.random_networks.trials import Trial, compiled, compiled_gradients, gradients, quantized, references
 
 COUNTS: dict[Callable[[Source], Trial], int] = {
     compiled: 250,

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulators.processes import PROCESSES, missing, run_library
-from quantized_nets import PICTURE, Net, integers, quantized
 
 import netc
 from netc.compiler.errors import NetcError
@@ -30,6 +28,8 @@ from netc.runtime.data.images import Preprocess
 from netc.runtime.data.layout import as_input
 from netc.runtime.weights import initial_weights
 from netc.toolchain import has_ziglang
+from tests.emulators.processes import PROCESSES, missing, run_library
+from tests.quantized_nets import PICTURE, Net, integers, quantized
 
 from .conftest import Call
 

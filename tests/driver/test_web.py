@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_nets import Net, quantized
 
 import netc
 from netc.compiler.backends import find_target
@@ -22,6 +21,7 @@ from netc.compiler.graph.parser import parse_graph
 from netc.compiler.library.wasm import link
 from netc.library import build_library
 from netc.runtime.data.images import Preprocess
+from tests.quantized_nets import Net, quantized
 
 NODE, CHROMIUM = shutil.which("node"), shutil.which("chromium")
 needs_node = pytest.mark.skipif(NODE is None, reason="Node isn't installed")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quantized_nets import PICTURE, Net, integers, quantized
 
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Value
 from netc.compiler.library.elf import Elf
 from netc.library import build_library
+from tests.quantized_nets import PICTURE, Net, integers, quantized
 
 from .boards import BOARDS, MICROBIT, emulate, missing
 

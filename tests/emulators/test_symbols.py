@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quantized_nets import PICTURE, Net, quantized
 
 import netc
 from netc.compiler.backends import find_target, target_names
@@ -16,6 +15,7 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.library.elf import Elf
 from netc.compiler.targets.target import Environment
 from netc.library import build_library
+from tests.quantized_nets import PICTURE, Net, quantized
 
 from .test_boards import network
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from derivatives import Point, check_derivatives, in_f64, with_loss
 
 import netc
 from netc.compiler.errors import NetcError
@@ -14,6 +13,7 @@ from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend import check_text, load_text
 from netc.runtime.weights import initial_weights
+from tests.derivatives import Point, check_derivatives, in_f64, with_loss
 
 SIAMESE = """
 block tower(x) { return x |> conv@c(2, 3) |> batch_norm@b |> relu |> global_avg_pool |> dense@d(3) }

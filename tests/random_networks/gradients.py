@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from derivatives import STEP, Point, with_loss
 
 from netc.compiler.graph import Array, Graph
 from netc.compiler.graph.registry import operators
 from netc.compiler.passes import differentiate, jvp
+from tests.derivatives import STEP, Point, with_loss
 
 from .checks import WrongError
 from .maker import Network

@@ -7,12 +7,12 @@ import importlib.util
 from typing import Any
 
 import numpy as np
-from quantized_nets import integers
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Array, evaluate
 from netc.compiler.quantization import Calibration, observation_graph, prepare, quantize
 from netc.compiler.tflite import to_tflite
+from tests.quantized_nets import integers
 
 from .checks import WrongError
 from .children import DiedError, in_child

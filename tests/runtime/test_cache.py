@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from surroundings import files_of_at_most
 
 from netc.compiler.backends import find_target
 from netc.compiler.backends.cpu.codegen import machine
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError, NetcError
 from netc.runtime.cache import CacheWarning, CompiledObject, ObjectCache, cache_key, compile_object, default_folder
+from tests.surroundings import files_of_at_most
 
 TEXT = "define i32 @answer() {\n  ret i32 42\n}\n"
 

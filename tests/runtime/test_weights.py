@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from surroundings import files_of_at_most
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.runtime.weights import MAX_HEADER, check_weights, initial_weights, read_metadata, read_weights, write_weights
+from tests.surroundings import files_of_at_most
 
 RNG = np.random.default_rng(0)
 

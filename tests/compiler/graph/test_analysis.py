@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import networkx as nx
 import pytest
-from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.graph import Graph, Operation, layer_table, parse_graph, static_values, totals
 from netc.compiler.graph.analysis import is_convex, post_dominators
 from netc.compiler.graph.digraph import to_networkx
+from tests.random_networks import random_case
 
 NET = parse_graph("""\
 graph @net(%x: f32[1,8,8,3]) -> (f32[1,5]) {

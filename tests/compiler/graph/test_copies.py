@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import Diagnostic, Location, NetcError, ShapeError
@@ -19,6 +18,7 @@ from netc.compiler.graph.ir import walk
 from netc.compiler.types import parse_type
 from netc.frontend import load_text
 from netc.frontend.diagnostics import SourceError, render
+from tests.random_networks import random_case
 
 COPIES = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "copy": copy.copy, "deepcopy": copy.deepcopy}
 copies = pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)

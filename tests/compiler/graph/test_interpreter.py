@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
-from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.graph import Array, GraphBuilder, evaluate, evaluate_outputs, parse_graph
 from netc.compiler.graph.interpreter import evaluate_operation
 from netc.compiler.types import DType, TensorType
+from tests.random_networks import random_case
 
 GRAPH = parse_graph("""\
 graph @g(%x: f32[2], %y: f32[2]) -> (f32[2], f32[2]) {

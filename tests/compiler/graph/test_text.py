@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import Golden
 from hypothesis import given
 from hypothesis import strategies as st
-from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph import Array, GraphBuilder, evaluate, parse_graph, print_graph, verify
 from netc.compiler.graph.ir import Algorithm
 from netc.compiler.types import Quantization, parse_type
+from tests.conftest import Golden
+from tests.random_networks import random_case
 
 
 def header(body: str, result: str = "f32[2]") -> str:

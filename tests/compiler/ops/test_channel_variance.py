@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from derivatives import Point, check_derivatives, with_loss
 
 from netc.compiler.graph import Graph, GraphBuilder, evaluate, verify
 from netc.compiler.passes import differentiate
 from netc.compiler.types import DType, TensorType
+from tests.derivatives import Point, check_derivatives, with_loss
 
 
 def normalised(shape: tuple[int, ...]) -> Graph:

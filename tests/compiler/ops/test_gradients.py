@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from derivatives import Point, check_derivatives, with_loss
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import GraphBuilder, evaluate, parse_graph, verify
@@ -13,6 +12,7 @@ from netc.compiler.graph.registry import lookup, operators
 from netc.compiler.ops.quantized.base import Part, QuantizedOperator
 from netc.compiler.passes import differentiate
 from netc.compiler.types import DType, TensorType
+from tests.derivatives import Point, check_derivatives, with_loss
 
 from ..cases import CASES, OpCase
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from derivatives import Point, check_derivatives, with_loss
 
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.passes import differentiate
+from tests.derivatives import Point, check_derivatives, with_loss
 
 RNG = np.random.default_rng(5)
 WAYS = [

@@ -7,7 +7,6 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from random_networks import RECIPES, Seeded, draw_network
 
 from netc.compiler.graph import Array, GraphBuilder, Operation
 from netc.compiler.graph.interpreter import evaluate, evaluate_operation
@@ -17,6 +16,7 @@ from netc.compiler.ops.elementwise import UnaryOperator
 from netc.compiler.ops.facets import PERMUTED, Permuted
 from netc.compiler.ops.permutation import leads
 from netc.compiler.types import DType, Quantization, TensorType
+from tests.random_networks import RECIPES, Seeded, draw_network
 
 from ..cases import CASES, OpCase
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from derivatives import Point, check_derivatives, in_f64, with_loss
 
 import netc
 from netc.compiler.errors import NetcError
@@ -14,6 +13,7 @@ from netc.compiler.graph import evaluate
 from netc.compiler.passes import differentiate
 from netc.frontend import load_text
 from netc.runtime.weights import initial_weights
+from tests.derivatives import Point, check_derivatives, in_f64, with_loss
 
 BATCH, STEPS, FEATURES, UNITS = 2, 4, 3, 5
 

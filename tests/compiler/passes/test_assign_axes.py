@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import Seeded, draw_network
-from random_networks.maker import Network
 
 from netc.compiler import passes
 from netc.compiler.graph import Graph, evaluate, parse_graph
@@ -16,6 +14,8 @@ from netc.compiler.ops.facets import PERMUTED
 from netc.compiler.passes.axis_cuts import cost
 from netc.compiler.passes.axis_orders import Roots, transposes_left
 from netc.compiler.passes.later_merges import with_later_merges
+from tests.random_networks import Seeded, draw_network
+from tests.random_networks.maker import Network
 
 COMMUTING = tuple(name for name, operator in operators().items() if PERMUTED.of(operator))
 OTHERS = ("reshape", "conv2d", "max_pool", "gather_nd", "random_uniform")

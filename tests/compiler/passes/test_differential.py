@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.backends import known_passes, parse_pipeline
 from netc.compiler.graph import evaluate, parse_graph
+from tests.random_networks import random_case
 
 EXACT = (
     "verify",

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from derivatives import Point, check_derivatives, in_f64, with_loss
-from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.backends import lower, optimize
@@ -21,6 +19,8 @@ from netc.compiler.ops.exponential import Exp
 from netc.compiler.passes import differentiate, jvp
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
+from tests.derivatives import Point, check_derivatives, in_f64, with_loss
+from tests.random_networks import random_case
 
 SMOOTH_SEEDS = pytest.mark.parametrize("seed", range(40))
 

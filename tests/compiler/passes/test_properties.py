@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.graph import Operation, Value, static_values
 from netc.compiler.ops.convolution import Conv2D
+from tests.random_networks import random_case
 
 SEEDS = pytest.mark.parametrize("seed", range(15))
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from quantized_nets import NETS, PICTURE, Net, calibrated, integers
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
@@ -15,6 +14,7 @@ from netc.compiler.quantization import Scheme, quantize
 from netc.compiler.quantization.adaround import AdaRound, decided, initial_state, learn, squared_error, step_graph
 from netc.compiler.quantization.bias_correction import corrected_bias
 from netc.compiler.quantization.layers import IntegerLayer, Rows, layers
+from tests.quantized_nets import NETS, PICTURE, Net, calibrated, integers
 
 SETTINGS = AdaRound(steps=200, batch=32)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_nets import NETS, calibrated, integers
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
@@ -14,6 +13,7 @@ from netc.compiler.graph.ir import Graph, Operation
 from netc.compiler.quantization import Ranges, quantize
 from netc.compiler.quantization.bias_correction import shift_of_rounding
 from netc.compiler.types import DType, TensorType
+from tests.quantized_nets import NETS, calibrated, integers
 
 WINDOWS: list[dict[str, Any]] = [
     {"padding": "same"},

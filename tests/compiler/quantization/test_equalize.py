@@ -2,13 +2,13 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from quantized_nets import calibrated, integers
 
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.quantization import Noise, Scheme, comparable, equalize, measure, quantize
 from netc.compiler.types import DType, TensorType
+from tests.quantized_nets import calibrated, integers
 
 WINDOW = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
 

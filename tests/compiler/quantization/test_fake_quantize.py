@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from quantized_nets import NETS, PICTURE, Net, calibrated
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
@@ -18,6 +17,7 @@ from netc.compiler.quantization import FakeQuantized, Ranges, Scheme, fake_quant
 from netc.compiler.quantization.calibration import Calibration, observation_graph
 from netc.compiler.training import training_step
 from netc.compiler.types import DType, TensorType
+from tests.quantized_nets import NETS, PICTURE, Net, calibrated
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from quantized_nets import NETS, PICTURE, Net, calibrated, integers
 
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.verifier import verify
 from netc.compiler.quantization import Scheme, quantize
 from netc.compiler.quantization.layers import IntegerLayer, Rows, layers, with_biases, with_constants
+from tests.quantized_nets import NETS, PICTURE, Net, calibrated, integers
 
 CONTRACTIONS = [name for name in NETS if name.startswith(("conv", "depthwise", "dense"))]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_nets import NETS, PICTURE, Net, calibrated, integers, quantized
 
 from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph.interpreter import evaluate
@@ -19,6 +18,7 @@ from netc.compiler.tflite.names import ACTIVATIONS
 from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization
 from netc.frontend.tflite.reader import graph_of
+from tests.quantized_nets import NETS, PICTURE, Net, calibrated, integers, quantized
 
 NOT_IN_16_BITS = ("layer norm", "instance norm", "group norm", "log_softmax", "squared_difference")
 """Networks with operators of which TFLite has kernels for 8 bits alone."""

@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from quantized_nets import NETS, calibrated
 
 from netc.compiler.quantization import Noise, quantize
 from netc.compiler.quantization.charts import histogram, noise_chart
@@ -15,6 +14,7 @@ from netc.compiler.quantization.methods import Range
 from netc.compiler.quantization.page import to_html
 from netc.compiler.quantization.report import Accuracy, Activation, Bars, Report, Weight, report_on, to_data
 from netc.compiler.types import Quantization
+from tests.quantized_nets import NETS, calibrated
 
 VOID = {"meta", "br"}
 

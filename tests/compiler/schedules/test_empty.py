@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_networks.checks import Machine, check_network
-from random_networks.maker import Network
 
 from netc.compiler.graph import GraphBuilder
 from netc.compiler.passes import pipelines
 from netc.compiler.types import Quantization, parse_type
+from tests.random_networks.checks import Machine, check_network
+from tests.random_networks.maker import Network
 
 X, Y = Quantization.of(0.5, -5), Quantization.of(1.0, 3)
 SCALES = {"x": X, "weight": Quantization.of(0.1), "y": Y}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulators.processes import missing, run_library
 
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
@@ -25,6 +24,7 @@ from netc.compiler.types import DType, Quantization, TensorType
 from netc.library import build_library
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program
+from tests.emulators.processes import missing, run_library
 
 SHAPES = [
     # (height, width, channels, filters, kernel, stride); kernel 0 is a dense layer

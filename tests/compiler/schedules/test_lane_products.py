@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulators.processes import missing, run_library
 from numpy.typing import NDArray
 
 from netc.compiler.backends import find_target, lower, optimize
@@ -20,6 +19,7 @@ from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
 from netc.library import build_library
+from tests.emulators.processes import missing, run_library
 
 Array = NDArray[Any]
 CONVOLUTIONS: Sequence[tuple[tuple[int, ...], tuple[int, ...], dict[str, tuple[int, ...]]]] = [

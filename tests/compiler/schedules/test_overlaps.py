@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quantized_nets import PICTURE, Net, integers, quantized
 
 import netc
 from netc.compiler.errors import InternalError, NetcError
@@ -30,6 +29,7 @@ from netc.compiler.modules.verifier import verify_module
 from netc.compiler.types import DType, TensorType
 from netc.library import build_library
 from netc.pipeline import Request, build
+from tests.quantized_nets import PICTURE, Net, integers, quantized
 
 KERNELS = {
     "copy": "%x: i8[24], %y: out i8[24]) { for %i = 0 to 24 { %y[%i] = load i8 %x[%i] } }",

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_nets import NETS, quantized
 
 from netc.compiler.edgetpu import model_facts, predict, read_tflite
 from netc.compiler.errors import NetcError
@@ -23,6 +22,7 @@ from netc.compiler.tflite.emitter import Emitter
 from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.frontend.tflite import graph_of
+from tests.quantized_nets import NETS, quantized
 
 from ...frontend.tflite.hybrid_models import CASES as HYBRID_CASES
 from ...frontend.tflite.litert import LiteRT, RefusedError

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from random_networks import Seeded, draw_network
-from random_networks.maker import UnfitError
-
 from netc.frontend.writing import written
 from netc.frontend.writing.literals import UnsayableError
+from tests.random_networks import Seeded, draw_network
+from tests.random_networks.maker import UnfitError
 
 
 def test_random_graphs_become_texts_that_give_them_again() -> None:

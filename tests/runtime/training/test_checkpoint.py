@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from surroundings import files_of_at_most
 
 from netc.compiler.errors import NetcError
 from netc.runtime.training.checkpoint import CheckpointFolder, read_checkpoint
 from netc.runtime.training.files import replace_file
+from tests.surroundings import files_of_at_most
 
 STATE = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from surroundings import files_of_at_most
 
 from netc.compiler.errors import NetcError
 from netc.runtime.training.run import Run, new_run_path, read_records
+from tests.surroundings import files_of_at_most
 
 
 def test_a_run_describes_itself(tmp_path: Path) -> None:
