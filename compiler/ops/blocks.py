@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operation, Operator, Scales, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Value
 from ..graph.registry import register
 from ..types import DType, TensorType
 from .axes import Permutation
+from .movement import Margins, Movement, padded_shape
 
 
 class Steps(NamedTuple):
@@ -32,20 +33,15 @@ def rearranged(b: Emits, x: Value, steps: Steps) -> Value:
     return b.emit("reshape", b.emit("transpose", apart, permutation=steps.permutation), shape=steps.together)
 
 
-class Rearrangement(Operator):
+class Rearrangement(Movement):
     """Base of the operators whose elements go through `Steps`."""
-
-    operands = ("x",)
-    keeps_quantization = True
-    moves = True
-    scales = Scales.OPERAND
 
     @abstractmethod
     def steps(self, x: TensorType, attributes: Attributes) -> Steps:
         """The steps for an operand; raises `ShapeError` where the blocks don't fit."""
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        return (TensorType(operands[0].dtype, self.steps(operands[0], attributes).together),)
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
+        return self.steps(x, attributes).together
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -85,8 +81,8 @@ class SpaceToDepth(Rearrangement):
         apart = (n, h // block, block, w // block, block, channels)
         return Steps(apart, (0, 1, 3, 2, 4, 5), (n, h // block, w // block, block * block * channels))
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        return (b.emit("depth_to_space", cotangents[0], **op.attributes),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        return b.emit("depth_to_space", dy, **attributes)
 
 
 @register
@@ -104,12 +100,11 @@ class DepthToSpace(Rearrangement):
         apart = (n, h, w, block, block, channels // (block * block))
         return Steps(apart, (0, 1, 3, 2, 4, 5), (n, h * block, w * block, channels // (block * block)))
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        return (b.emit("space_to_depth", cotangents[0], **op.attributes),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        return b.emit("space_to_depth", dy, **attributes)
 
 
 _BLOCK_SHAPE = AttributeSpec(tuple, "size of a block along each spatial dimension: those after the first one")
-Margins = tuple[tuple[int, int], ...]
 
 
 def _blocks(name: str, x: TensorType, block: tuple[int, ...], margins: Margins) -> None:
@@ -148,12 +143,12 @@ class BatchToSpaceND(Rearrangement):
             (*block, n, *spatial, *rest), order, (n, *(s * b for s, b in zip(spatial, block, strict=True)), *rest)
         )
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (whole,) = super().infer(operands, attributes)
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
+        whole = TensorType(x.dtype, super().shape(x, attributes))
         _, size = _uncropped(whole, attributes["crops"])
         if min(size) < 0:
             raise ShapeError(f"batch_to_space_nd: {list(attributes['crops'])} crops more than there is of {whole}")
-        return (TensorType(whole.dtype, size),)
+        return size
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (whole,) = super().evaluate(operands, attributes)
@@ -165,9 +160,9 @@ class BatchToSpaceND(Rearrangement):
         begin, size = _uncropped(whole.type, attributes["crops"])
         return whole if size == whole.type.shape else b.emit("slice", whole, begin=begin, size=size)
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        given = {"block_shape": op.attributes["block_shape"], "padding": op.attributes["crops"]}
-        return (b.emit("space_to_batch_nd", cotangents[0], **given),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        block, crops = attributes["block_shape"], attributes["crops"]
+        return b.emit("space_to_batch_nd", dy, block_shape=block, padding=crops)
 
 
 def _uncropped(whole: TensorType, crops: Margins) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -210,11 +205,9 @@ class SpaceToBatchND(Rearrangement):
         padding: Margins = attributes["padding"]
         return ((0, 0), *padding, *((0, 0),) * (x.rank - len(padding) - 1))
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,) = operands
-        padding = self._padding(x, attributes)
-        padded = tuple(s + before + after for s, (before, after) in zip(x.shape, padding, strict=True))
-        return super().infer((TensorType(x.dtype, padded),), attributes)
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
+        padded = padded_shape(x, self._padding(x, attributes))
+        return super().shape(TensorType(x.dtype, padded), attributes)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -229,6 +222,6 @@ class SpaceToBatchND(Rearrangement):
             x = b.emit("pad", x, padding=padding, value=attributes["value"])
         return super().decompose(b, (x,), attributes)
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        given = {"block_shape": op.attributes["block_shape"], "crops": op.attributes["padding"]}
-        return (b.emit("batch_to_space_nd", cotangents[0], **given),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        block, padding = attributes["block_shape"], attributes["padding"]
+        return b.emit("batch_to_space_nd", dy, block_shape=block, crops=padding)

@@ -20,25 +20,22 @@ from ..types import DType, TensorType
 from .axes import inverse
 from .elementwise import broadcast_shapes
 from .gradients import reshaped
+from .movement import Movement
 from .reduction import normalize_axis
 
 
 @register
-class Tile(Operator):
+class Tile(Movement):
     """x repeated `multiples` times along each dimension."""
 
     name = "tile"
-    scales = Scales.OPERAND
-    operands = ("x",)
     attributes = {"multiples": AttributeSpec(tuple, "number of repetitions along each dimension")}
-    keeps_quantization = True
-    moves = True
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,), multiples = operands, attributes["multiples"]
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
+        multiples = attributes["multiples"]
         if len(multiples) != x.rank or any(m < 0 for m in multiples):
             raise ShapeError(f"tile: {list(multiples)} doesn't give a number for each dimension of {x}")
-        return (TensorType(x.dtype, tuple(s * m for s, m in zip(x.shape, multiples, strict=True))),)
+        return tuple(s * m for s, m in zip(x.shape, multiples, strict=True))
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return (np.tile(operands[0], attributes["multiples"]),)
@@ -51,11 +48,10 @@ class Tile(Operator):
         wide = b.emit("broadcast_to", reshaped(b, x, apart), shape=repeated)
         return reshaped(b, wide, together)
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        shape = op.operands[0].type.shape
-        pairs = [n for m, s in zip(op.attributes["multiples"], shape, strict=True) for n in (m, s)]
-        split = reshaped(b, cotangents[0], tuple(pairs))
-        return (reshaped(b, b.emit("reduce_sum", split, axes=tuple(range(0, len(pairs), 2))), shape),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        pairs = [n for m, s in zip(attributes["multiples"], x.shape, strict=True) for n in (m, s)]
+        split = reshaped(b, dy, tuple(pairs))
+        return reshaped(b, b.emit("reduce_sum", split, axes=tuple(range(0, len(pairs), 2))), x.shape)
 
 
 def _split(multiple: int, size: int, copies: bool) -> tuple[int, ...]:

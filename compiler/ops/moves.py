@@ -10,6 +10,7 @@ from ..graph.ir import Emits, Value
 from .blocks import Steps, picture, rearranged
 from .gradients import reshaped
 from .layer import LayerBuilder, layer
+from .movement import check_padding
 from .reduction import normalize_axis
 from .striding import MIRRORS, part
 
@@ -233,8 +234,7 @@ def pad(
         raise ShapeError(f'pad: the mode "{mode}" takes no value')
     if mode in MIRRORS:
         return b.emit("mirror_pad", x, padding=padding, mode=mode)
-    if len(padding) != x.type.rank or any(min(sides) < 0 for sides in padding):
-        raise ShapeError(f"pad: {list(padding)} doesn't give (before, after) for each dimension of {x.type}")
+    check_padding("pad", x.type, padding)
     for axis, (before, after) in enumerate(padding):
         if before or after:
             x = (_edge if mode == "edge" else _circular)(b, x, axis, before, after)

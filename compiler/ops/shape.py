@@ -18,6 +18,7 @@ from .axes import inverse
 from .core import PassThrough
 from .gradients import sum_to
 from .layer import LayerBuilder, layer
+from .movement import PADDING, Movement, Padding
 from .reduction import normalize_axis
 
 
@@ -33,21 +34,16 @@ class Identity(PassThrough):
 
 
 @register
-class Reshape(Operator):
+class Reshape(Movement):
     """The same elements, in row-major order, under another shape; one size may be -1."""
 
     name = "reshape"
-    keeps_quantization = True
-    moves = True
     view = True
     memory_bound = True
     work = 0
-    scales = Scales.OPERAND
-    operands = ("x",)
     attributes = {"shape": AttributeSpec(tuple, "new sizes; -1 stands for what is left")}
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,) = operands
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
         shape = list(attributes["shape"])
         if any(not isinstance(s, int) or s < -1 for s in shape) or shape.count(-1) > 1:
             raise ShapeError(f"reshape: {shape} is not a shape")
@@ -56,23 +52,22 @@ class Reshape(Operator):
             shape[shape.index(-1)] = x.size // known if known else 0
         if math.prod(shape) != x.size:
             raise ShapeError(f"reshape can't bring {x} ({x.size} elements) to {list(attributes['shape'])}")
-        return (TensorType(x.dtype, tuple(shape)),)
+        return tuple(shape)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
-        (result,) = self.infer((TensorType(DType.of(x.dtype), x.shape),), attributes)
-        return (x.reshape(result.shape),)
+        return (x.reshape(self.shape(TensorType(DType.of(x.dtype), x.shape), attributes)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x = c.type(0)
-        (result,) = self.infer((x,), attributes)
-        if result.shape[-1:] == x.shape[-1:]:
+        shape = self.shape(x, attributes)
+        if shape[-1:] == x.shape[-1:]:
             # Keep the last index as it is, so that vectors stay vectors.
-            return c.load(0, (*_unravel(_ravel(index[:-1], result.shape[:-1]), x.shape[:-1]), index[-1]))
-        return c.load(0, _unravel(_ravel(index, result.shape), x.shape))
+            return c.load(0, (*_unravel(_ravel(index[:-1], shape[:-1]), x.shape[:-1]), index[-1]))
+        return c.load(0, _unravel(_ravel(index, shape), x.shape))
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        return (b.emit("reshape", cotangents[0], shape=op.operands[0].type.shape),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        return b.emit("reshape", dy, shape=x.shape)
 
 
 def _ravel(index: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
@@ -91,22 +86,17 @@ def _unravel(position: Expr, shape: tuple[int, ...]) -> tuple[Expr, ...]:
 
 
 @register
-class Transpose(Operator):
+class Transpose(Movement):
     """Dimensions in another order: result dimension d is dimension permutation[d] of x."""
 
     name = "transpose"
-    keeps_quantization = True
-    moves = True
-    scales = Scales.OPERAND
-    operands = ("x",)
     attributes = {"permutation": AttributeSpec(tuple, "old dimension for each new one")}
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,) = operands
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
         permutation = attributes["permutation"]
         if sorted(permutation) != list(range(x.rank)):
             raise ShapeError(f"transpose: {list(permutation)} is not an order of the {x.rank} dimensions of {x}")
-        return (TensorType(x.dtype, tuple(x.shape[p] for p in permutation)),)
+        return tuple(x.shape[p] for p in permutation)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return (operands[0].transpose(attributes["permutation"]),)
@@ -114,8 +104,8 @@ class Transpose(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load(0, tuple(index[d] for d in inverse(attributes["permutation"])))
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        return (b.emit("transpose", cotangents[0], permutation=inverse(op.attributes["permutation"])),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        return b.emit("transpose", dy, permutation=inverse(attributes["permutation"]))
 
 
 @register
@@ -147,27 +137,20 @@ class BroadcastTo(Operator):
 
 
 @register
-class Pad(Operator):
+class Pad(Padding):
     """x surrounded by `value`: padding holds (before, after) for each dimension."""
 
     name = "pad"
-    keeps_quantization = True
-    moves = True
-    scales = Scales.OPERAND
-    operands = ("x",)
     attributes = {
-        "padding": AttributeSpec(tuple, "(before, after) for each dimension"),
+        "padding": PADDING,
         "value": AttributeSpec((int, float), "the new elements", 0.0),
     }
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,) = operands
-        padding = attributes["padding"]
-        if len(padding) != x.rank or any(len(p) != 2 or min(p) < 0 for p in padding):
-            raise ShapeError(f"pad: {list(padding)} doesn't give (before, after) for each dimension of {x}")
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
+        shape = super().shape(x, attributes)
         if not x.dtype.holds(attributes["value"]):
             raise ShapeError(f"pad: {x} can't hold {attributes['value']}")
-        return (TensorType(x.dtype, tuple(s + b + a for s, (b, a) in zip(x.shape, padding, strict=True))),)
+        return shape
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -179,13 +162,9 @@ class Pad(Operator):
         place = tuple(i - before for i, (before, _) in zip(index, attributes["padding"], strict=True))
         return c.load_padded(0, place, attributes["value"])
 
-    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> Seams:
-        before = attributes["padding"][-1][0] if attributes["padding"] else 0
-        return Seams(-1, (before, before + operands[0].shape[-1])) if operands[0].shape else Seams()
-
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        begin = tuple(before for before, _ in op.attributes["padding"])
-        return (b.emit("slice", cotangents[0], begin=begin, size=op.operands[0].type.shape),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        begin = tuple(before for before, _ in attributes["padding"])
+        return b.emit("slice", dy, begin=begin, size=x.shape)
 
 
 @register
@@ -248,27 +227,22 @@ class Concat(Operator):
 
 
 @register
-class Slice(Operator):
+class Slice(Movement):
     """The elements from `begin` on, `size` of them in each dimension."""
 
     name = "slice"
-    keeps_quantization = True
-    moves = True
-    scales = Scales.OPERAND
-    operands = ("x",)
     attributes = {
         "begin": AttributeSpec(tuple, "first index in each dimension"),
         "size": AttributeSpec(tuple, "number of elements in each dimension"),
     }
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,) = operands
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
         begin, size = attributes["begin"], attributes["size"]
         if len(begin) != x.rank or len(size) != x.rank:
             raise ShapeError(f"slice: begin {list(begin)} and size {list(size)} don't fit the rank of {x}")
         if any(b < 0 or n < 0 or b + n > s for b, n, s in zip(begin, size, x.shape, strict=True)):
             raise ShapeError(f"slice: {list(size)} elements from {list(begin)} on don't lie inside {x}")
-        return (TensorType(x.dtype, tuple(size)),)
+        return tuple(size)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         places = tuple(slice(b, b + n) for b, n in zip(attributes["begin"], attributes["size"], strict=True))
@@ -277,11 +251,9 @@ class Slice(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load(0, tuple(i + b for i, b in zip(index, attributes["begin"], strict=True)))
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        begin, size = op.attributes["begin"], op.attributes["size"]
-        shape = op.operands[0].type.shape
-        padding = tuple((first, s - first - n) for first, n, s in zip(begin, size, shape, strict=True))
-        return (b.emit("pad", cotangents[0], padding=padding),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        places = zip(attributes["begin"], attributes["size"], x.shape, strict=True)
+        return b.emit("pad", dy, padding=tuple((first, size - first - count) for first, count, size in places))
 
 
 @layer("flatten")

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operation, Operator, Scales, Seams, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operation, Operator, Seams, Value
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select, const, maximum, minimum
 from ..types import TensorType
+from .movement import PADDING, Movement, Padding
 
 STRIDES = AttributeSpec(tuple, "step in each dimension, not 0; negative ones walk backward")
 BEGIN = AttributeSpec(tuple, "first index in each dimension")
@@ -36,20 +37,16 @@ def _check_places(
 
 
 @register
-class StridedSlice(Operator):
+class StridedSlice(Movement):
     """The elements begin + i * strides, `size` of them in each dimension."""
 
     name = "strided_slice"
-    keeps_quantization = True
-    moves = True
-    scales = Scales.OPERAND
-    operands = ("x",)
     attributes = {"begin": BEGIN, "size": AttributeSpec(tuple, "number of elements"), "strides": STRIDES}
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,), size = operands, attributes["size"]
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
+        size: tuple[int, ...] = attributes["size"]
         _check_places(self.name, x.shape, attributes["begin"], size, attributes["strides"])
-        return (TensorType(x.dtype, size),)
+        return size
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return (operands[0][_places(attributes["begin"], attributes["size"], attributes["strides"])],)
@@ -58,9 +55,9 @@ class StridedSlice(Operator):
         ranges = zip(index, attributes["begin"], attributes["strides"], strict=True)
         return c.load(0, tuple(i * step + first for i, first, step in ranges))
 
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        given = {key: op.attributes[key] for key in ("begin", "strides")}
-        return (b.emit("strided_slice_gradient", cotangents[0], shape=op.operands[0].type.shape, **given),)
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        begin, strides = attributes["begin"], attributes["strides"]
+        return b.emit("strided_slice_gradient", dy, shape=x.shape, begin=begin, strides=strides)
 
 
 def _places(begin: tuple[int, ...], size: tuple[int, ...], strides: tuple[int, ...]) -> tuple[slice, ...]:
@@ -119,31 +116,24 @@ MIRRORS = ("reflect", "symmetric")
 
 
 @register
-class MirrorPad(Operator):
+class MirrorPad(Padding):
     """x surrounded by its own mirror image: "reflect" leaves the border element out of it, "symmetric" repeats it."""
 
     name = "mirror_pad"
-    keeps_quantization = True
-    moves = True
-    scales = Scales.OPERAND
-    operands = ("x",)
     attributes = {
-        "padding": AttributeSpec(tuple, "(before, after) for each dimension"),
+        "padding": PADDING,
         "mode": AttributeSpec(str, "reflect or symmetric", "reflect"),
     }
 
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,), padding, mode = operands, attributes["padding"], attributes["mode"]
+    def shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
+        mode = attributes["mode"]
         if mode not in MIRRORS:
             raise ShapeError(f'mirror_pad: the mode can\'t be "{mode}"', hint=f"use {' or '.join(MIRRORS)}")
-        if len(padding) != x.rank or any(len(p) != 2 or min(p) < 0 for p in padding):
-            raise ShapeError(f"mirror_pad: {list(padding)} doesn't give (before, after) for each dimension of {x}")
-        for size, sides in zip(x.shape, padding, strict=True):
+        shape = super().shape(x, attributes)
+        for size, sides in zip(x.shape, attributes["padding"], strict=True):
             if max(sides) > max(size - (mode == "reflect"), 0):
                 raise ShapeError(f"mirror_pad: {size} elements can't be mirrored to {max(sides)} by {mode}")
-        return (
-            TensorType(x.dtype, tuple(s + before + after for s, (before, after) in zip(x.shape, padding, strict=True))),
-        )
+        return shape
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -166,17 +156,12 @@ class MirrorPad(Operator):
             place.append(maximum(minimum(mirrored, size - 1), 0))
         return c.load(0, tuple(place))
 
-    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> Seams:
-        before = attributes["padding"][-1][0] if attributes["padding"] else 0
-        return Seams(-1, (before, before + operands[0].shape[-1])) if operands[0].shape else Seams()
-
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        dy = cotangents[0]
-        edge = int(op.attributes["mode"] == "symmetric")
-        for axis, (before, after) in enumerate(op.attributes["padding"]):
+    def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
+        edge = int(attributes["mode"] == "symmetric")
+        for axis, (before, after) in enumerate(attributes["padding"]):
             if before or after:
                 dy = _folded(b, dy, axis, before, after, 1 - edge)
-        return (dy,)
+        return dy
 
 
 def _folded(b: Builder, dy: Value, axis: int, before: int, after: int, gap: int) -> Value:

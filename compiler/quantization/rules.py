@@ -12,7 +12,7 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Attribute, Graph, Operation, Value
 from ..ops.activations import activation_of
 from ..ops.arithmetic import Abs, Add, Maximum, Minimum, Mul, Sub
-from ..ops.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
+from ..ops.blocks import SpaceToBatchND
 from ..ops.clipping import Clamp, LeakyRelu, Relu, Relu6
 from ..ops.conversion import ArgExtremum
 from ..ops.convolution import Conv2D
@@ -20,16 +20,16 @@ from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
 from ..ops.exponential import Exp
 from ..ops.facets import INTEGER, IntegerForm
-from ..ops.indexing import Gather, GatherND, TakeAlongAxis, Tile
+from ..ops.indexing import Gather, GatherND, TakeAlongAxis
 from ..ops.matmul import MatMul
+from ..ops.movement import Movement
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.quantized.base import activation_range, integer_of, integer_range
 from ..ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ..ops.resize import ResizeBilinear, ResizeNearest
 from ..ops.rules import integer_table
-from ..ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
+from ..ops.shape import BroadcastTo, Concat, Identity, Pad
 from ..ops.sigmoid import Sigmoid, Tanh
-from ..ops.striding import MirrorPad, StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import reads_elements, window_of
 from ..types import DType, Quantization
@@ -269,8 +269,7 @@ INTEGER.add(integer_table("q_abs"), Abs)
 INTEGER.add(integer_table("q_exp"), Exp)
 INTEGER.add(IntegerForm(mean), ReduceMean)
 INTEGER.add(IntegerForm(mean, prepare=total), ReduceSum)
-INTEGER.add(IntegerForm(moving), BroadcastTo, ReduceMax, ReduceMin, Reshape, Slice, Tile, Transpose)
-INTEGER.add(IntegerForm(moving), BatchToSpaceND, DepthToSpace, MirrorPad, SpaceToDepth, StridedSlice)
+INTEGER.add(IntegerForm(moving), BroadcastTo, Movement, ReduceMax, ReduceMin)
 INTEGER.add(IntegerForm(picking), Gather, GatherND, TakeAlongAxis)
 INTEGER.add(IntegerForm(space_to_batch), SpaceToBatchND)
 INTEGER.add(IntegerForm(moving), ResizeBilinear, ResizeNearest)

@@ -37,6 +37,7 @@ from ...loops.ir import (
 )
 from ...numerics import convert
 from ...types import DType, TensorType
+from ..movement import Margins, check_padding, padded_shape
 from ..procedures import each
 from ..rounding import Let, rounded, rounded_expr
 from .base import Part
@@ -212,9 +213,7 @@ class DynamicQuantize(Part):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x = operands[0]
         _check_parameters(self, x, operands[1])
-        padding = self._padding(x.rank, attributes)
-        if len(padding) != x.rank or any(len(p) != 2 or min(p) < 0 for p in padding):
-            raise ShapeError(f"{self.name}: {list(padding)} doesn't give (before, after) for each dimension of {x}")
+        check_padding(self.name, x, self._padding(x.rank, attributes))
         shape = self._shape(x, attributes)
         if not _fits(operands[1].shape[:-1], shape[:-1]):
             raise ShapeError(f"{self.name}: rows around those of {operands[1]} have no parameters")
@@ -222,11 +221,10 @@ class DynamicQuantize(Part):
 
     def _shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
         """The shape of the result."""
-        padding = self._padding(x.rank, attributes)
-        return tuple(s + sum(p) for s, p in zip(x.shape, padding, strict=True))
+        return padded_shape(x, self._padding(x.rank, attributes))
 
-    def _padding(self, rank: int, attributes: Attributes) -> tuple[tuple[int, int], ...]:
-        given: tuple[tuple[int, int], ...] | None = attributes["padding"]
+    def _padding(self, rank: int, attributes: Attributes) -> Margins:
+        given: Margins | None = attributes["padding"]
         return ((0, 0),) * rank if given is None else given
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
