@@ -1,27 +1,20 @@
-"""From operations to calls: each operation becomes a layer, an infix sign, or a call of the operator.
-
-A rule proposes a call of a layer. The layer is run, and the proposal holds if it emits just the operations that stand
-in the graph. So no rule needs to be exact.
-"""
+"""From operations to calls: each becomes a layer (see `fitting`), an infix sign, or a call of the operator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...compiler.errors import Location, NetcError
-from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph, Operation, Value
 from ...compiler.ops.layer import layers
 from ...compiler.types import DType
 from ..quantized import default as said_by_operands
 from ..quantized import range_of
-from ..tensors import take
+from .fitting import Fit, fitting, is_path, slots_of
 from .items import Body, Call, Choice, Item, Loop, Slot, Var, split_label
 from .literals import SMALL, UnsayableError, constant_call, nested, plain, sayable
-from .matching import KNOWN, DifferentError, matched
-from .proposals import PROPOSALS, RANGE, SLICE, Proposal
+from .matching import KNOWN
 
 SIGNS = {
     "add": "+",
@@ -38,35 +31,6 @@ SIGNS = {
     "pow": "**",
 }
 """Operators that have a sign in the language."""
-_ENDS = ("weight", "bias", "running_mean", "running_var", "gamma", "beta", "weight_bias", "kernel")
-"""What the last part of a parameter's name may be without saying more than what the parameter is for."""
-
-
-class _Scratch(GraphBuilder):
-    """Where a layer is run to see what it emits."""
-
-    def __init__(self) -> None:
-        super().__init__("scratch")
-        self.made: list[Operation] = []
-
-    def param(
-        self, name: str, shape: Sequence[int], *, init: str, trainable: bool = True, checkpoint: str | None = None
-    ) -> Value:
-        """A parameter of the layer."""
-        settings: dict[str, Any] = {"init": init, "trainable": trainable, "checkpoint": checkpoint}
-        value = self.emit("param", name=name, shape=tuple(shape), **settings)
-        self.made.append(self.operations[-1])
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """A proposal that holds: the operations that it covers, and the path of its parameters."""
-
-    proposal: Proposal
-    covered: frozenset[Operation]
-    label: str | None
-    has_parameters: bool
 
 
 @dataclass(eq=False)
@@ -77,7 +41,7 @@ class Raising:
     is_named: bool
     vars: dict[Value, Var] = field(default_factory=dict)
     covered: set[Operation] = field(default_factory=set)
-    fits: dict[Operation, _Fit] = field(default_factory=dict)
+    fits: dict[Operation, Fit] = field(default_factory=dict)
     shown: dict[Value, int] = field(default_factory=dict)
     """Parameters that stand on their own, and their numbers."""
     states: int = 0
@@ -90,7 +54,7 @@ class Raising:
         """All of the graph, in its order."""
         for op in reversed(self.graph.operations):
             if op not in self.covered and op.name not in KNOWN:
-                fit = self._fit(op)
+                fit = fitting(self.graph, op, self.covered, self.is_named)
                 if fit is not None:
                     self.fits[op] = fit
                     self.covered |= fit.covered
@@ -124,52 +88,10 @@ class Raising:
 
     # ---- layers
 
-    def _fit(self, op: Operation) -> _Fit | None:
-        for rule in PROPOSALS.get(op.name, ()):
-            for proposal in rule(self.graph, op):
-                fit = self._checked(op, proposal)
-                if fit is not None:
-                    return fit
-        return None
-
-    def _checked(self, op: Operation, proposal: Proposal) -> _Fit | None:
-        """The proposal, if the layer emits what stands in the graph, and nobody else reads what is inside it."""
-        b = _Scratch()
-        inputs = [b.input(str(i), v.type) for i, v in enumerate(proposal.operands)]
-        try:
-            result = _run(b, proposal, inputs)
-        except (NetcError, TypeError, ValueError):
-            return None
-        if not isinstance(result, Value) or result in inputs:
-            return None
-        made = {r: o for o in b.operations for r in o.results}
-        known: dict[Value, Value] = {}
-        for new, old in zip(inputs, proposal.operands, strict=True):
-            known.setdefault(new, old)
-        try:
-            found = matched(made, self.graph.producers, [(result, op.result)], known, _may_be)
-        except DifferentError:
-            return None
-        covered = {self.graph.producers[found[r]] for o in b.operations for r in o.results if r in found}
-        if any(o in self.covered for o in covered) or not self._closed(op, covered):
-            return None
-        parameters = {o.result.name or "": found[o.result] for o in b.made}
-        if len(set(parameters.values())) != len(parameters):
-            return None
-        label = _label(parameters) if self.is_named and parameters else None
-        if self.is_named and parameters and label is None:
-            return None
-        return _Fit(proposal, frozenset(covered), label, bool(parameters))
-
-    def _closed(self, op: Operation, covered: set[Operation]) -> bool:
-        outputs = set(self.graph.outputs)
-        inner = [r for o in covered if o is not op for r in o.results]
-        return all(r not in outputs and all(user in covered for user in self.graph.users[r]) for r in inner)
-
-    def _layer(self, op: Operation, fit: _Fit, items: list[Item]) -> Call:
+    def _layer(self, op: Operation, fit: Fit, items: list[Item]) -> Call:
         operands = tuple(self._operand(v, items) for v in fit.proposal.operands)
         label = split_label(fit.label) if fit.label is not None else () if fit.has_parameters else None
-        slots = tuple(_slots(fit.proposal))
+        slots = tuple(slots_of(fit.proposal))
         return Call(fit.proposal.layer, operands, (self.var(op.result),), slots, label)
 
     # ---- conditions and loops
@@ -279,7 +201,7 @@ class Raising:
         number = len(self.shown)
         self.shown[value] = number
         if op.name == "constant":
-            given = value.name if self.is_named and value.name and _is_path(value.name) else f"constant_{number}"
+            given = value.name if self.is_named and value.name and is_path(value.name) else f"constant_{number}"
             settings = [Slot("trainable", value.type.dtype.is_float, value.type.dtype.is_float)]
         else:
             given = value.name if self.is_named and value.name else f"parameter_{number}"
@@ -310,7 +232,7 @@ class Raising:
             raise UnsayableError(f"the language has no state that begins with NaN or infinity, such as `{value.name}`")
         first = numbers[0] if is_same else nested(iter(numbers), array.shape)
         shape = Slot("shape", value.type.shape, named=False)
-        named = value.name if self.is_named and value.name and _is_path(value.name) else None
+        named = value.name if self.is_named and value.name and is_path(value.name) else None
         label = split_label(named or f"state_{self.count_of_states()}")
         return Call(
             "state", (), (self.var(value),), (shape, Slot("value", first, 0), Slot("dtype", kind, "f32")), label
@@ -335,61 +257,6 @@ WITH_TENSORS = {"dense": "linear", "batch_norm": "batch_normalize", "prelu": "pa
 def _stays_pow(number: Any, op: Operation) -> bool:
     """Whether `x ** number` is the operator pow."""
     return not (isinstance(number, int) and 1 <= number <= 16) and number != 0.5
-
-
-def _may_be(one: Operation, other: Operation) -> bool:
-    """Whether a parameter or constant that a layer makes may be one of the graph."""
-    if one.name == "param" and other.name == "constant":
-        return True
-    if one.name != other.name:
-        return False
-    if one.name == "param":
-        return all(one.attributes[k] == other.attributes[k] for k in one.attributes)
-    a, b = one.attributes["value"], other.attributes["value"]
-    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
-
-
-def _label(parameters: Mapping[str, Value]) -> str | None:
-    """The path of a layer whose parameters stand for these; None if their names don't say."""
-    for inner, value in parameters.items():
-        name = value.name
-        if not name or not _is_path(name):
-            continue
-        if name == inner:
-            return ""
-        if name.endswith("." + inner):
-            return name[: -len(inner) - 1]
-        if name.rpartition(".")[2] in _ENDS:
-            return name.rpartition(".")[0]
-        return name
-    return None
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name can be the path of a parameter."""
-    return all(c.isalnum() or c in "._-" for c in name) and name.isascii() and not name.isdigit()
-
-
-def _run(b: _Scratch, proposal: Proposal, inputs: Sequence[Value]) -> Any:
-    """What the layer of a proposal gives."""
-    if proposal.layer == SLICE:
-        places = [p if isinstance(p, int) else slice(*p) for p in proposal.settings["places"]]
-        return take(inputs[0], places, b, Location("", 1, 1))
-    return layers()[proposal.layer].function(b, *inputs, **proposal.settings)
-
-
-def _slots(proposal: Proposal) -> Iterator[Slot]:
-    if proposal.layer == SLICE:
-        for place in proposal.settings["places"]:
-            if isinstance(place, int):
-                yield Slot("index", place)
-            else:
-                yield from map(Slot, RANGE, place)
-        return
-    signature = layers()[proposal.layer].signature.parameters
-    for name, value in proposal.settings.items():
-        default = signature[name].default
-        yield Slot(name, value, default, default is not signature[name].empty)
 
 
 def _shown(op: Operation) -> str:
