@@ -17,6 +17,7 @@ from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
 from ..modules.module import Turns
 from ..types import DType, TensorType
+from .places import Places, Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +31,15 @@ class OpenBlock:
     repeats: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """A value among turns that lies in a part of another one: so many bytes farther in each turn."""
-
-    whole: Value
-    step: int
-
-
 class Lowering(Protocol):
     """What lowers the operations inside (see `lower`)."""
 
-    aliases: dict[Value, Value]
-    """Values that show the memory of others."""
-    slices: dict[Value, Slice]
+    places: Places
     threads: int
 
     @property
     def count(self) -> int:
         """How many calls there are so far."""
-        ...
-
-    def root(self, value: Value) -> Value:
-        """The value whose memory another one shows."""
         ...
 
     def operations(self, operations: Sequence[Operation]) -> None:
@@ -65,10 +52,6 @@ class Lowering(Protocol):
 
     def multiply(self, first: int, turns: int) -> None:
         """The calls from `first` on are made so many times."""
-        ...
-
-    def is_static(self, value: Value) -> bool:
-        """True for what is known when weights are loaded."""
         ...
 
 
@@ -100,7 +83,7 @@ class ControlFlow:
             for value, position in extended.items():
                 if first[value] < block.first <= position < block.end:
                     extended[value] = block.end - 1
-        asked = {self._lowering.root(block.when): self._lowering.count for block in self.blocks}
+        asked = {self._lowering.places.root(block.when): self._lowering.count for block in self.blocks}
         return extended | asked
 
     # ---- conditions ----
@@ -118,7 +101,7 @@ class ControlFlow:
             for output, result in zip(outputs, results, strict=True):
                 self._copy(output, result)
             self._end(place, first, first, when, repeats=False)
-        self._lowering.aliases.update(zip(op.results, results, strict=True))
+        self._lowering.places.aliases.update(zip(op.results, results, strict=True))
 
     # ---- loops ----
 
@@ -134,11 +117,11 @@ class ControlFlow:
         middle = self._lowering.count
         self._carry(self._inline(body, values), carried)
         self._end(place, first, middle, when, repeats=True)
-        self._lowering.aliases.update(zip(op.results, carried, strict=True))
+        self._lowering.places.aliases.update(zip(op.results, carried, strict=True))
 
     def _carry(self, outputs: Sequence[Value], carried: Sequence[Value]) -> None:
         """Give carried values what the body returns: first that which others of them hold, which are overwritten."""
-        root = self._lowering.root
+        root = self._lowering.places.root
         moved = [(o, c) for o, c in zip(outputs, carried, strict=True) if root(o) is not c]
         saved = [(self._copy(o, Value(o.type.dense())) if root(o) in carried else o, c) for o, c in moved]
         for output, value in saved or zip(outputs[:1], [Value(v.type.dense()) for v in outputs[:1]], strict=True):
@@ -152,19 +135,20 @@ class ControlFlow:
         What is cut and the results are slices of values around it; all other values have memory for each share.
         """
         lowering, body, mapped = self._lowering, op.attributes["body"], op.attributes["mapped"]
+        places = lowering.places
         values = dict(zip(body.inputs, op.operands, strict=True))
         for value, whole in list(values.items())[:mapped]:
-            lowering.slices[value] = Slice(lowering.root(whole), value.type.bytes)
+            places.slices[value] = Slice(places.root(whole), value.type.bytes)
             values[value] = value
         first, self.are_shared = lowering.count, True
         for inner in body.operations:
             lowering.operations([replace(inner, operands=tuple(values.get(v, v) for v in inner.operands))])
         for output, result in zip(body.outputs, op.results, strict=True):
             value = values.get(output, output)
-            made = lowering.root(value)
-            if output in values or made in lowering.slices or lowering.is_static(made):
+            made = places.root(value)
+            if output in values or made in places.slices or places.is_static(made):
                 made = self._copy(value, Value(output.type))
-            lowering.slices[made] = Slice(result, output.type.bytes)
+            places.slices[made] = Slice(result, output.type.bytes)
         self.are_shared = False
         turns = op.results[0].type.shape[0] // body.outputs[0].type.shape[0]
         if lowering.count > first:
@@ -184,8 +168,8 @@ class ControlFlow:
 
     def _inline(self, graph: Graph, values: Sequence[Value]) -> tuple[Value, ...]:
         """Lower a graph on values of the one around it; its outputs."""
-        root = self._lowering.root
-        self._lowering.aliases.update({v: root(given) for v, given in zip(graph.inputs, values, strict=True)})
+        root = self._lowering.places.root
+        self._lowering.places.aliases.update({v: root(given) for v, given in zip(graph.inputs, values, strict=True)})
         self._lowering.operations(graph.operations)
         return graph.outputs
 

@@ -8,8 +8,8 @@ region (see `state`); everything else that is neither input nor output shares th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..errors import InternalError
 from ..graph.builder import GraphBuilder
@@ -21,18 +21,19 @@ from ..modules.module import Block, Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
 from ..signature import output_names
 from ..targets.target import Target
-from ..types import DType, TensorType
-from .arrangement import Overlaps, arrange
+from ..types import TensorType
+from .arena import Arena
 from .barriers import Placed, with_barriers
 from .buckets import BUCKET, announcing
+from .calls import OpenCall
 from .choices import NetworkChoices, label_of, problem_of
-from .control import ControlFlow, Slice
+from .control import ControlFlow
 from .group import Group, group_of
 from .guards import guards_of
-from .kernel import Argument, Packed, Scheduled
+from .kernel import Scheduled
 from .margins import clear_margins, has_filled_margins
-from .memory import Lifetime, Lives, Plan, plan_arena
-from .overlapping import overlaps_of, serial
+from .overlapping import serial
+from .places import Places
 from .reuse import ReusedKernels
 from .schedule import Schedules
 from .sharing import shared_kernels
@@ -64,22 +65,6 @@ def lower(
     return module
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A call before its arguments have places; it is skipped unless the boolean `guard` holds."""
-
-    call: Call
-    arguments: tuple[Argument, ...]
-    guard: Value | None
-    results: tuple[Value, ...]
-    fills: bool = False
-    """It fills margins of the results; all other calls leave these alone."""
-
-    def part(self, argument: Argument) -> tuple[Value, bool] | None:
-        """The part of a tensor that is touched: margins of a result, or what lies between them."""
-        return (argument, self.fills) if isinstance(argument, Value) and argument in self.results else None
-
-
 class _Lowering:
     def __init__(
         self,
@@ -104,24 +89,19 @@ class _Lowering:
         self.least_overwriting = (0 if target.is_scarce else target.l1_bytes) if plain else math.inf
         """Bytes of a result from which on it is written in the memory of what is read for the last time."""
         self.region = WeightRegion(graph, target.alignment)
-        self.weights = self.region.static
         self.producers = self.region.producers
         self.kernels: dict[Kernel, str] = {}
         self.clears: dict[TensorType, Kernel] = {}
         """Kernels that clear margins, by the type of what has them."""
         self.control = ControlFlow(self)
-        self.calls: list[_Call] = []
-        self.aliases: dict[Value, Value] = {}
-        self.slices: dict[Value, Slice] = {}
-        """Values among turns that lie in a part of others."""
-        self.shared: dict[Value, Value] = {}
-        """Results that are written in the memory of others."""
+        self.calls: list[OpenCall] = []
         self.done: set[Operation] = set()
         """Operations that have been lowered: updates come in another order than the graph's."""
         self.inputs_in_arena = inputs_in_arena
         inputs = () if inputs_in_arena else graph.inputs
-        self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(inputs)}
-        self.places |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
+        given = {v: Slot(Memory.INPUT, i) for i, v in enumerate(inputs)}
+        given |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
+        self.places = Places(self.region, given)
 
     def module(self) -> Module:
         """Lower the whole graph."""
@@ -129,16 +109,17 @@ class _Lowering:
         self._write_outputs()
         self._write_updates()
         self._share_kernels()
-        arena_bytes = self._plan_arena()
+        named = {name: kernel for kernel, name in self.kernels.items()}
+        arena_bytes = self._arena(named).plan()
         placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
-        blocks = tuple(Block(b.first, b.body, b.end, self._slot(b.when), b.repeats) for b in self.control.blocks)
+        blocks = tuple(Block(b.first, b.body, b.end, self.places.slot(b.when), b.repeats) for b in self.control.blocks)
         turns = tuple(self.control.turns)
-        calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()}, blocks, turns)
+        calls = with_barriers(placed, named, blocks, turns)
         if (least := self.graph.attributes.get(BUCKET)) is not None:
             calls = announcing(calls, [v.type.dense().bytes for v in self.state.results], blocks, least)
         return Module(
             name=self.graph.name,
-            kernels=tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),
+            kernels=tuple(replace(kernel, name=name) for name, kernel in named.items()),
             calls=calls,
             inputs=tuple((v.name or f"input{i}", v.type) for i, v in enumerate(self.graph.inputs)),
             outputs=tuple(zip(self._output_names(), (v.type.dense() for v in self.state.results), strict=True)),
@@ -150,7 +131,7 @@ class _Lowering:
             state_bytes=self.state.bytes,
             blocks=blocks,
             turns=turns,
-            input_offsets=tuple(self.places[v].offset for v in self.graph.inputs) if self.inputs_in_arena else (),
+            input_offsets=tuple(self.places.slots[v].offset for v in self.graph.inputs) if self.inputs_in_arena else (),
         )
 
     def _output_names(self) -> Sequence[str]:
@@ -169,10 +150,10 @@ class _Lowering:
     def operations(self, operations: Sequence[Operation]) -> None:
         """Lower operations of the graph, or of one inside it."""
         for op in operations:
-            if op.results[0] in self.weights or op.name == "param":
+            if self.places.is_static(op.results[0]) or op.name == "param":
                 continue
             if self._is_view(op):
-                self.aliases[op.result] = self.root(op.operands[0])
+                self.places.aliases[op.result] = self.places.root(op.operands[0])
             elif op.operator.regions:
                 self.control.lower(op)
             elif any(result.type.size for result in op.results):  # there is nothing to do for no elements
@@ -181,23 +162,15 @@ class _Lowering:
     def _is_view(self, op: Operation) -> bool:
         return op.operator.view and op.operands[0].type.layout is None and op.result.type.layout is None
 
-    def root(self, value: Value) -> Value:
-        """The value whose memory another one shows."""
-        return self.aliases.get(value, value)
-
     def multiply(self, first: int, turns: int) -> None:
         """The calls from `first` on are made so many times."""
         repeated = (replace(c, call=replace(c.call, macs=c.call.macs * turns)) for c in self.calls[first:])
         self.calls[first:] = list(repeated)
 
-    def is_static(self, value: Value) -> bool:
-        """True for what is known when weights are loaded."""
-        return value in self.weights
-
     def call(self, op: Operation) -> None:
         """Schedule an operation, and the clearing of its results' margins beside it."""
         guard = self.guards.get(op.results[0])
-        group = group_of(op, self.producers, self.weights)
+        group = group_of(op, self.producers, self.region.static)
         group = replace(group, in_place=self._in_place(group))
         problem = problem_of(group) if self.choices is not None else ""
         if self.choices is not None:
@@ -205,7 +178,7 @@ class _Lowering:
         first = len(self.calls)
         kernels = () if group.in_place else self._overwriting(group)
         kernels = kernels or self._scheduled(group)
-        late = self.may_overwrite or op.results[0] in self.shared  # until then an operand may lie there
+        late = self.may_overwrite or op.results[0] in self.places.shared  # until then an operand may lie there
         if not late:
             self._clear_margins(op, guard)
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
@@ -215,7 +188,7 @@ class _Lowering:
             macs = group.macs * scheduled.multiplies // max(1, multiplying)
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
             call = Call(name, (), False, label, macs, op.location)
-            self.calls.append(_Call(call, scheduled.arguments, guard, op.results))
+            self.calls.append(OpenCall(call, scheduled.arguments, guard, op.results))
         if late:
             self._clear_margins(op, guard)
         self.done.add(op)
@@ -230,7 +203,7 @@ class _Lowering:
                 if clear is None:
                     clear = self.clears[result.type] = clear_margins(result.type, self.target)
                 call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
-                self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
+                self.calls.append(OpenCall(call, (result,) * len(clear.params), guard, (result,), fills=True))
 
     def _name(self, kernel: Kernel, stem: str) -> str:
         name = self.kernels.get(kernel)  # hashing a kernel takes a while
@@ -258,11 +231,11 @@ class _Lowering:
         in_place: dict[Value, Value] = {}
         for inner, result in zip(group.results, group.operation.results, strict=True):
             for param, update in self.state.updates.items():
-                if self.root(update) is not result or not self._is_last_reader(group.operation, param):
+                if self.places.root(update) is not result or not self._is_last_reader(group.operation, param):
                     continue
                 if not reads_in_place(group.operation, param):
                     continue
-                self.places[result] = self.places[param]
+                self.places.slots[result] = self.places.slots[param]
                 old = next((v for v, outer in group.outer.items() if outer is param), None)
                 if old is not None:
                     in_place[inner] = old
@@ -276,26 +249,27 @@ class _Lowering:
 
         That spares memory, and, beyond the caches, the reading of what is about to be overwritten.
         """
-        result = group.operation.results[0]
+        result, aliases = group.operation.results[0], self.places.aliases
         small = result.type.bytes < self.least_overwriting
         if small or result in self.state.results or self.control.are_shared:
             return ()
-        for old in overwritable(group.operation, self.graph, self.weights):
-            free = all(v not in self.aliases and v not in self.aliases.values() for v in (result, old))
+        for old in overwritable(group.operation, self.graph, self.region.static):
+            free = all(v not in aliases and v not in aliases.values() for v in (result, old))
             viewed = any(op.operator.view for op in self.graph.users[result])
             read = all(user in self.done or user is group.operation for user in self.graph.users[old])
-            if free and read and not viewed and old.type.margins == result.type.margins and old not in self.places:
+            fits = old.type.margins == result.type.margins and old not in self.places.slots
+            if free and read and fits and not viewed:
                 inner = next(v for v, outer in group.outer.items() if outer is old)
                 kernels = self._scheduled(replace(group, in_place={group.result: inner}))
                 if any(old in scheduled.arguments for scheduled in kernels):  # its schedule reads it apart
                     continue
-                self.shared[result] = self.shared.get(old, old)
+                self.places.shared[result] = self.places.shared.get(old, old)
                 return kernels
         return ()
 
     def _is_last_reader(self, op: Operation, param: Value) -> bool:
         """True if all other operations that read `param` have been lowered, and no output is its old value."""
-        if param.type != op.results[0].type or param in self.aliases.values() or param in self.graph.outputs:
+        if param.type != op.results[0].type or param in self.places.aliases.values() or param in self.graph.outputs:
             return False
         lowered = {argument for c in self.calls for argument in c.arguments}
         return all(other is op or any(r in lowered for r in other.results) for other in self.graph.users[param])
@@ -309,19 +283,20 @@ class _Lowering:
 
     def _write_updates(self) -> None:
         """Copy the new values of parameters that could not be written in place."""
-        moved = {p: u for p, u in self.state.updates.items() if self.places.get(self.root(u)) != self.places[p]}
+        slots, root = self.places.slots, self.places.root
+        moved = {p: u for p, u in self.state.updates.items() if slots.get(root(u)) != slots[p]}
         # A value that lies in the state region may be overwritten before its turn comes.
-        safe = {p: self._copy(u) if self.root(u) in self.places else u for p, u in moved.items()}
+        safe = {p: self._copy(u) if root(u) in slots else u for p, u in moved.items()}
         for param, update in safe.items():
-            self.places[self._copy(update)] = self.places[param]
+            slots[self._copy(update)] = slots[param]
 
     def _deliver(self, value: Value, slot: Slot) -> None:
-        root = self.root(value)
-        produced = root in self.graph.producers and root not in self.weights
-        if produced and root not in self.places and root.type.layout is None:
-            self.places[root] = slot
+        root, slots = self.places.root(value), self.places.slots
+        produced = root in self.graph.producers and not self.places.is_static(root)
+        if produced and root not in slots and root.type.layout is None:
+            slots[root] = slot
         else:
-            self.places[self._copy(value)] = slot
+            slots[self._copy(value)] = slot
 
     def _copy(self, value: Value) -> Value:
         """A copy of a value, made by a call of its own, which is skipped where the value's was."""
@@ -332,80 +307,14 @@ class _Lowering:
         self.call(builder.operations[0])
         return copied
 
-    # ---- values to memory ----
+    def _arena(self, kernels: Mapping[str, Kernel]) -> Arena:
+        inputs = self.graph.inputs if self.inputs_in_arena else ()
+        given = self.calls, kernels, self.places, self.control, self.target
+        return Arena(*given, overlapping=self.may_overwrite, inputs=inputs)
 
-    def _plan_arena(self) -> int:
-        lives = self._lives()
-        parts = {turns: self._planned(list(own.values())) for turns, own in lives.own.items()}
-        memory = {turns: Value(TensorType(DType.U8, (turns.shares, plan.size))) for turns, plan in parts.items()}
-        lifetimes = [each for each in lives.lifetimes() if each.value not in self.places]
-        lifetimes += [Lifetime(v, v.type.bytes, turns.first, turns.end - 1) for turns, v in memory.items()]
-        whole = self._planned(lifetimes)
-        for turns, plan in parts.items():
-            start, share = whole.offsets[memory[turns]], plan.size if turns.shares > 1 else 0
-            self.places |= {v: Slot(Memory.ARENA, start + at, share=share) for v, at in plan.offsets.items()}
-        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in whole.offsets.items()}
-        self.places |= {v: self.places[old] for v, old in self.shared.items()}
-        return whole.size
-
-    def _lives(self) -> Lives:
-        """How long values are live."""
-        lives = Lives(self.control.turns)
-        for position, value in self._touched():
-            if value in self.slices:
-                lives.touch(position, self._owner(self.slices[value].whole), apart=False)
-            else:
-                lives.touch(position, value, apart=value not in self.places)
-        if self.inputs_in_arena:
-            lives.last |= {v: lives.last.get(v, -1) for v in self.graph.inputs}
-            lives.first |= dict.fromkeys(self.graph.inputs, -1)
-        lives.last = self.control.extended(lives.first, lives.last)
-        # A thread may ask late whether it has to make a call.
-        lives.last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
-        return lives
-
-    def _owner(self, value: Value) -> Value:
-        """The value in whose memory another one lies."""
-        root = self.root(value)
-        return self.shared.get(root, root)
-
-    def _planned(self, lifetimes: Sequence[Lifetime]) -> Plan:
-        """Where values lie: where memory is scarce, in that of others which a call reads for the last time."""
-        if not self.target.is_scarce:
-            return plan_arena(lifetimes, self.target.alignment)
-        in_turns = bool(self.control.turns)
-        return arrange(
-            lifetimes, self.target.alignment, self._overlaps(lifetimes) if self.may_overwrite and not in_turns else {}
-        )
-
-    def _touched(self) -> Iterator[tuple[int, Value]]:
-        """The values in whose memory calls read or write, weights aside, each with the call's number."""
-        for position, c in enumerate(self.calls):
-            owners = (self._owner(argument) for argument in c.arguments if isinstance(argument, Value))
-            yield from ((position, owner) for owner in owners if owner not in self.weights)
-
-    def _overlaps(self, lifetimes: Sequence[Lifetime]) -> Overlaps:
-        """How values may lie to each other that calls read last and write first."""
-        named = {name: kernel for kernel, name in self.kernels.items()}
-        calls = [
-            (named[c.call.kernel], [self._owner(a) if isinstance(a, Value) else None for a in c.arguments])
-            for c in self.calls
-        ]
-        return overlaps_of(calls, lifetimes)
-
-    def _placed(self, call: _Call) -> Call:
-        when = self._slot(call.guard) if call.guard is not None else None
-        return replace(call.call, arguments=tuple(map(self._slot, call.arguments)), when=when)
-
-    def _slot(self, argument: Argument) -> Slot:
-        if isinstance(argument, Value):
-            argument = self.root(argument)
-        if isinstance(argument, Packed) or argument in self.weights:
-            return Slot(Memory.WEIGHTS, self.region.place(argument))
-        if argument in self.slices:
-            part = self.slices[argument]
-            return replace(self._slot(part.whole), turn=part.step)
-        return self.places[argument]
+    def _placed(self, call: OpenCall) -> Call:
+        when = self.places.slot(call.guard) if call.guard is not None else None
+        return replace(call.call, arguments=tuple(map(self.places.slot, call.arguments)), when=when)
 
 
 def _check_views(scheduled: Scheduled) -> None:
