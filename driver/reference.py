@@ -18,7 +18,8 @@ import numpy as np
 
 from .compiler import quantization  # noqa: F401 (which registers rules, as `tflite` does)
 from .compiler.edgetpu.support import SUPPORT
-from .compiler.graph.ir import REQUIRED, AttributeSpec, Graph, Operator, Value
+from .compiler.graph.declarations import REQUIRED
+from .compiler.graph.ir import AttributeSpec, Graph, Operator, Value
 from .compiler.graph.registry import operators
 from .compiler.ops.facets import INTEGER, PERMUTED, TFLITE, Facet, readers
 from .compiler.ops.layer import Layer, layers

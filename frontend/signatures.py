@@ -13,7 +13,8 @@ from functools import cache
 from typing import Any, Union
 
 from ..compiler.errors import Location, near_miss
-from ..compiler.graph.ir import REQUIRED, Operator
+from ..compiler.graph.declarations import REQUIRED
+from ..compiler.graph.ir import Operator
 from ..compiler.ops.layer import Layer
 from ..compiler.types import Quantization
 from .budget import Budget

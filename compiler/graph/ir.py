@@ -7,7 +7,6 @@ pickled.
 
 from __future__ import annotations
 
-import enum
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,22 +15,30 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, Self, cast
 
-from numpy.typing import NDArray
-
-from ..errors import InternalError, Location, NetcError, ShapeError, near_miss
+from ..errors import InternalError, Location, NetcError, ShapeError
 from ..loops.compute import Compute, Element, Procedure
 from ..loops.ir import Expr, Stmt
 from ..types import DType, Quantization, TensorType
+from .algorithm import Algorithm
+from .declarations import Array, Attribute, Attributes, AttributeSpec, Scales, Seams, completed, plain
 from .element_types import check_floats, check_one_type
 
-Array = NDArray[Any]
-Attribute = Any
-"""bool, int, float, str, None, ndarray, Graph, or a tuple or mapping of attributes; each operator declares its own."""
-Attributes = Mapping[str, Attribute]
-
-
-REQUIRED = object()
-"""Default of an attribute that must be given."""
+__all__ = [
+    "Array",
+    "Attribute",
+    "AttributeSpec",
+    "Attributes",
+    "Builder",
+    "Emits",
+    "Graph",
+    "Operation",
+    "Operator",
+    "Results",
+    "Scales",
+    "Seams",
+    "Value",
+    "walk",
+]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,44 +51,6 @@ class Value:
 
 Results = Value | tuple[Value, ...]
 """The only result of an operation, or all of several."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeSpec:
-    """Declared attribute of an operator; `kind` is a class, or a tuple of classes, that its values belong to."""
-
-    kind: type | tuple[type, ...]
-    doc: str
-    default: Any = REQUIRED
-    items: type | None = None
-    """The class of a tuple's items, where these aren't whole numbers."""
-
-    @property
-    def is_quantization(self) -> bool:
-        """Whether values say what integers stand for, or a tuple of values does."""
-        kinds = self.kind if isinstance(self.kind, tuple) else (self.kind,)
-        return Quantization in (*kinds, self.items)
-
-
-class Scales(enum.Enum):
-    """Which scale the result of an operator has, where it works on quantized numbers."""
-
-    OWN = "own"
-    """One that fits its own range, or `fixed_scale`."""
-    OPERAND = "operand"
-    """That of operand 0."""
-    COMMON = "common"
-    """One of its own, to which the operands are brought."""
-    JOINT = "joint"
-    """One for the result and the operands that only this operator reads; other operands are brought to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seams:
-    """Where the elements of a result come from elsewhere: from these places on, along a dimension (-1: the last)."""
-
-    dimension: int = -1
-    places: tuple[int, ...] = ()
 
 
 class Operator(ABC):
@@ -249,20 +218,7 @@ class Operator(ABC):
 
     def complete(self, given: Attributes) -> Attributes:
         """Fill in defaults and check names and kinds of attributes."""
-        for key in given:
-            if key not in self.attributes:
-                raise NetcError(f"{self.name} has no attribute `{key}`", hint=near_miss(key, self.attributes))
-        complete: dict[str, Attribute] = {}
-        for key, spec in self.attributes.items():
-            value = given.get(key, spec.default)
-            if value is REQUIRED:
-                raise NetcError(f"{self.name} needs the attribute `{key}`: {spec.doc}")
-            if isinstance(value, list):
-                value = tuple(value)
-            if value is not spec.default and not isinstance(value, spec.kind):
-                raise NetcError(f"attribute `{key}` of {self.name} can't be {value!r}: {spec.doc}")
-            complete[key] = value
-        return MappingProxyType(complete)
+        return completed(self.name, self.attributes, given)
 
     def check_arity(self, count: int) -> None:
         """Raise `ShapeError` unless `count` operands fit the declaration."""
@@ -270,33 +226,6 @@ class Operator(ABC):
         unlimited = any(n.startswith("*") for n in self.operands)
         if count < required or (count > len(self.operands) and not unlimited):
             raise ShapeError(f"{self.name} takes {', '.join(self.operands)}, not {count} operands")
-
-
-MAX_TILE = 64
-"""Results along one side of a tile, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Algorithm:
-    """How an operation is computed where a backend has a choice: its decision, made once, which its schedules obey.
-
-    It changes nothing of what the operation means, but rounding.
-    """
-
-    name: str
-    tile: tuple[int, ...] = ()
-    """The result is computed in whole tiles: so many places in each spatial dimension. Empty: place by place."""
-
-    def problem(self, result: TensorType) -> str | None:
-        """Why a result of this type can't be computed so; None if it can."""
-        if self.tile and len(self.tile) != result.rank - 2:
-            return f"tiles of {len(self.tile)} dimensions don't cover {result}"
-        if any(not 1 <= size <= MAX_TILE for size in self.tile):
-            return f"a tile has 1 to {MAX_TILE} places along each side"
-        return None
-
-    def __str__(self) -> str:
-        return f"{self.name}[{','.join(map(str, self.tile))}]" if self.tile else self.name
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -313,7 +242,7 @@ class Operation:
     """What a backend decided; None: nothing but how it computes such operations as a rule."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        attributes = _plain(self.attributes)
+        attributes = plain(self.attributes)
         rest = (self.results, self.location, self.body, self.algorithm)
         return _operation, (self.operator, self.operands, attributes, *rest)
 
@@ -343,7 +272,7 @@ class Graph:
     attributes: Attributes = field(default_factory=lambda: MappingProxyType({}))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _graph, (self.name, self.inputs, self.operations, self.outputs, _plain(self.attributes))
+        return _graph, (self.name, self.inputs, self.operations, self.outputs, plain(self.attributes))
 
     @cached_property
     def producers(self) -> Mapping[Value, Operation]:
@@ -451,13 +380,6 @@ class Builder(Emits, Protocol):
     def inline(self, graph: Graph, arguments: Sequence[Value]) -> tuple[Value, ...]:
         """Add the operations of another graph, its inputs standing for `arguments`, and return its outputs."""
         ...
-
-
-def _plain(attribute: Attribute) -> Attribute:
-    """An attribute with dictionaries for mappings, which can be pickled."""
-    if isinstance(attribute, Mapping):
-        return {key: _plain(value) for key, value in attribute.items()}
-    return tuple(map(_plain, attribute)) if type(attribute) is tuple else attribute
 
 
 def _operation(operator: Operator, operands: tuple[Value, ...], attributes: dict[str, Any], *rest: Any) -> Operation:

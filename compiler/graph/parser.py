@@ -13,8 +13,9 @@ from typing import Any
 
 from ..errors import NetcError, near_miss
 from ..types import TensorType
+from .algorithm import Algorithm
 from .attribute_parser import AttributeParser, DenseLiteral
-from .ir import Algorithm, Attribute, Graph, Operation, Operator, Value
+from .ir import Attribute, Graph, Operation, Operator, Value
 from .lexer import Source, Token
 from .registry import lookup
 from .syntax import BARE, FROM_TYPE

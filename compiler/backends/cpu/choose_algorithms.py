@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
+from ...graph.algorithm import Algorithm
 from ...graph.analysis import static_values
-from ...graph.ir import Algorithm, Graph, Operation, Operator, Value
+from ...graph.ir import Graph, Operation, Operator, Value
 from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
 from ...ops.convolution import Conv2D, Conv3D

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ...graph.algorithm import Algorithm
 from ...graph.analysis import static_values
-from ...graph.ir import Algorithm, Graph, Operation
+from ...graph.ir import Graph, Operation
 from ...lowering.group import group_of
 from ...passes import Pass
 from ...targets.cpus import CPUS

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netc.compiler import passes
 from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph import Array, GraphBuilder, evaluate, parse_graph, print_graph, verify
-from netc.compiler.graph.ir import Algorithm
+from netc.compiler.graph.algorithm import Algorithm
 from netc.compiler.types import Quantization, parse_type
 from tests.conftest import Golden
 from tests.random_networks import random_case

@@ -9,7 +9,7 @@ import pytest
 
 from netc.compiler.errors import InternalError
 from netc.compiler.graph import Graph, Operation, Value, parse_graph, verify
-from netc.compiler.graph.ir import Algorithm
+from netc.compiler.graph.algorithm import Algorithm
 from netc.compiler.graph.registry import lookup
 from netc.compiler.graph.verifier import Sound
 from netc.compiler.types import parse_type
