@@ -11,7 +11,7 @@ import pytest
 from netc.compiler.library.folder import Sheet
 
 from .conftest import Call
-from .test_build import CC, WARNINGS, needs_cc
+from .libraries import CC, WARNINGS, needs_cc
 
 NETS = """
 net first(x: f32[1, 3]) { return relu(x) }

@@ -18,7 +18,7 @@ import netc
 from netc.compiler.graph.ir import Graph
 from netc.library import build_library
 
-from .test_build import STATE
+from .libraries import STATE
 from .test_web import CHROMIUM, in_node, integers, needs_chromium, needs_node
 
 RUN = """
