@@ -215,22 +215,6 @@ def _in_turn(emitter: Emission, sums: Value) -> Value:
     return Value(sums.type, emitter.out.emit(f'call {t} asm sideeffect "", "=w,0"({t} {sums.name})'))
 
 
-def two_words(emitter: Emission, kind: LLVMType, pointer: str) -> Value:
-    """Eight bytes at a multiple of four by one instruction, which LLVM makes of volatile loads alone."""
-    emit = emitter.out.emit
-    both = emit(f"load volatile i64, ptr {pointer}, align 4")
-    half = llvm_type(kind.dtype, kind.lanes // 2)
-    parts = []
-    for word in (both, emit(f"lshr i64 {both}, 32")):
-        low = emit(f"trunc i64 {word} to i32")
-        parts.append(low if half.text == "i32" else emit(f"bitcast i32 {low} to {half.text}"))
-    if half.lanes == 1:
-        first = emit(f"insertelement {kind.text} poison, {half.text} {parts[0]}, i64 0")
-        return Value(kind, emit(f"insertelement {kind.text} {first}, {half.text} {parts[1]}, i64 1"))
-    lower, upper = (f"{half.text} {part}" for part in parts)
-    return Value(kind, emit(f"shufflevector {lower}, {upper}, {mask(range(kind.lanes))}"))
-
-
 def halves(emitter: Emission, value: Value, start: int) -> Value:
     """The node `Halves`; made once for all that multiply it."""
     pure, depth, kind = emitter.out.pure, emitter.out.depth, llvm_type(DType.I32)

@@ -18,7 +18,6 @@ from ....loops.ir import (
     Binary,
     Bitcast,
     Broadcast,
-    Buffer,
     Cast,
     Const,
     Dot2,
@@ -40,7 +39,6 @@ from ....loops.ir import (
     RealMul,
     Reduce,
     Select,
-    Space,
     Spread,
     ToBfloat16,
     Unary,
@@ -48,21 +46,21 @@ from ....loops.ir import (
     Var,
 )
 from ....loops.operations import COMPARISONS
-from ....targets.target import DotProduct, Target
+from ....targets.target import Target
 from ....types import DType
 from . import text
 from .bfloat16 import dot2_bfloat16, from_bfloat16, to_bfloat16
 from .byte_tables import pick
 from .conversion import all_of, convert, convert_index, narrowest
 from .division import divide
-from .dot_product import add_pairs, dot2, dot2_words, dot4, dot_all, halves, quad_of, takes_quads, two_words
+from .dot_product import add_pairs, dot2, dot2_words, dot4, dot_all, halves, quad_of, takes_quads
 from .extremum import extremum
 from .fixed_point import fixed_mul, high_product, real_mul, upper_product
 from .functions import METHODS
-from .index import Atom, Linear, in_order
-from .index_expressions import IndexEmitter
+from .index import Linear
 from .lanes import interleave, join, pair_sums, reduce, spread
 from .math import exp_beside_one, expand
+from .memory import MemoryEmitter
 from .narrowing import can_narrow, clamped, narrowed, taken_apart
 from .reach import Reach
 from .singles import expand_function
@@ -73,18 +71,13 @@ _INDEX = llvm_type(DType.I64)
 _BOOL = llvm_type(DType.BOOL)
 
 
-class ExpressionEmitter(IndexEmitter):
+class ExpressionEmitter(MemoryEmitter):
     """Emits expressions into a function; `KernelEmitter` adds statements."""
 
     def __init__(self, target: Target) -> None:
-        super().__init__(target.pointer_bits)
-        self.target = target
-        self.registers: dict[str, list[str]] = {}
-        """Current value of each element of each register buffer."""
+        super().__init__(target)
         self.reach = Reach()
         self.flipped: dict[str, tuple[str, int]] = {}
-        self.pointers: dict[str, str] = {}
-        self._strides: dict[str, tuple[int, ...]] = {}
         self.stored: Expr | None = None
         """What the statement stores, or names for the next one to store."""
         self._emitted: dict[int, tuple[Expr, Value]] | None = None
@@ -116,7 +109,7 @@ class ExpressionEmitter(IndexEmitter):
             Cast: self._cast,
             Bitcast: self._bitcast,
             Broadcast: self._broadcast,
-            Load: self._load,
+            Load: self.load,
             Reduce: partial(reduce, self),
             Spread: partial(spread, self),
         }
@@ -172,62 +165,6 @@ class ExpressionEmitter(IndexEmitter):
         name = self.out.fresh("")
         self.variables[name] = self.index(expr) if expr.type == INDEX else self.value(expr)
         return Var(name, expr.type)
-
-    def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
-        """Pointer to an element: variable terms outermost first, then the constant as displacement."""
-        strides = self._strides.get(buffer.name)
-        if strides is None:
-            strides = self._strides[buffer.name] = byte_strides(buffer)
-        terms: dict[Atom, int] = {}
-        constant = sum([self.add_to(terms, i, stride) for i, stride in zip(indices, strides, strict=True)])
-        pointer, depth, pure, bits = self.pointers[buffer.name], 0, self.out.pure, self.pointer_bits
-        for atom, coefficient in in_order(terms):
-            step = self.resized(atom, bits)
-            if coefficient != 1:
-                step = pure(atom.depth, f"mul i{bits} {step}, {coefficient}")
-            depth = max(depth, atom.depth)
-            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {step}")
-        if constant:
-            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {constant}")
-        return pointer
-
-    def register(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
-        """Number of a register buffer's element; its indices must be constant by now."""
-        flat = 0
-        for i, size in zip(indices, buffer.places, strict=True):
-            place = self.index(i)
-            if place.terms or not 0 <= place.constant < size:
-                raise InternalError(f"index of register buffer %{buffer.name} is not a constant within {buffer.shape}")
-            flat = flat * size + place.constant
-        return flat
-
-    def is_word(self, buffer: Buffer, lanes: int) -> bool:
-        """Four bytes, which LLVM would move one by one where there are no vectors."""
-        return self.target.vector_lanes == 1 and lanes == 4 and buffer.dtype.itemsize == 1
-
-    def _load(self, expr: Load) -> Value:
-        buffer = expr.buffer
-        if buffer.space is Space.REGISTER:
-            kind = llvm_type(buffer.dtype, buffer.lanes)
-            return Value(kind, self.registers[buffer.name][self.register(buffer, expr.indices)])
-        kind = llvm_type(buffer.dtype, expr.lanes)
-        stored = text.memory_type(kind)
-        pointer = self.address(buffer, expr.indices)
-        if self.is_word(buffer, expr.lanes) and stored is kind:
-            # LLVM would load the bytes one by one where there are no vectors.
-            word = self.out.emit(f"load i32, ptr {pointer}, align 1")
-            return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
-        is_four = expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind
-        if is_four and self.target.dot_product is DotProduct.NEON:
-            # LLVM would make a vector of four, which is none of the machine's.
-            word = self._opaque(self.out.emit(f"load float, ptr {pointer}, align 1"))
-            return Value(kind, self.out.emit(f"bitcast float {word} to {kind.text}"))
-        if self.target.has_pairs and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
-            return two_words(self, kind, pointer)
-        loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
-        if stored is not kind:  # booleans are bytes in memory
-            loaded = self.out.emit(f"icmp ne {stored.text} {loaded}, {text.constant(0, stored)}")
-        return Value(kind, loaded)
 
     # ---- operations -------------------------------------------------------------------------------------------------
 
@@ -380,17 +317,13 @@ class ExpressionEmitter(IndexEmitter):
         depth, t = self.out.depth, kind.text
         if self.target.multiplies_by_lane and kind.dtype is DType.F32:
             # LLVM would fill a vector from memory, which costs an address, where instructions take the one lane.
-            scalar = Value(scalar.type, self._opaque(scalar.name))
+            scalar = Value(scalar.type, self.opaque(scalar.name))
         first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
         zeros = f"<{lanes} x i32> zeroinitializer"
         every = self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}")
         if kind.dtype.is_float:
             self.reach.record(every, self.reach.of(scalar.name), kind.dtype)
         return Value(kind, every)
-
-    def _opaque(self, single: str) -> str:
-        """A number of single precision of which LLVM doesn't know where it comes from."""
-        return self.out.pure(self.out.depth, f'call float asm "", "=w,0"(float {single})')
 
     # ---- conversions ------------------------------------------------------------------------------------------------
 
@@ -431,12 +364,3 @@ def _is_one(expr: Expr) -> bool:
 
 def _is_exp(expr: Expr) -> bool:
     return isinstance(expr, Unary) and expr.op == "exp"
-
-
-def byte_strides(buffer: Buffer) -> tuple[int, ...]:
-    """Bytes from one index to the next, for each dimension of a buffer in memory."""
-    strides, step = [], buffer.dtype.itemsize
-    for size in reversed(buffer.shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))

@@ -24,7 +24,7 @@ _SIGNS = {"add": 1, "sub": -1}
 
 
 class IndexEmitter(ABC):
-    """Emits index arithmetic into a function; `ExpressionEmitter` adds everything else."""
+    """Emits index arithmetic into a function; `MemoryEmitter` and `ExpressionEmitter` add everything else."""
 
     def __init__(self, pointer_bits: int) -> None:
         self.out = FunctionWriter()

@@ -36,7 +36,6 @@ from ....loops.ir import (
     statements,
 )
 from ....targets.target import Target
-from ....types import DType
 from . import text, tiles
 from .expressions import ExpressionEmitter
 from .index import Linear
@@ -169,13 +168,7 @@ class KernelEmitter(ExpressionEmitter):
         if buffer.space is Space.REGISTER:
             self.registers[buffer.name][self.register(buffer, stmt.indices)] = value.name
             return
-        stored = text.memory_type(value.type)
-        if stored is not value.type:
-            value = Value(stored, self.out.emit(f"zext {value} to {stored.text}"))
-        pointer = self.address(buffer, stmt.indices)
-        if self.is_word(buffer, value.type.lanes):
-            value = Value(llvm_type(DType.I32), self.out.emit(f"bitcast {value} to i32"))
-        self.out.line(f"store {value}, ptr {pointer}, align {buffer.dtype.itemsize}")
+        self.store(buffer, stmt.indices, value)
 
     def _prefetch(self, stmt: Prefetch) -> None:
         pointer = self.address(stmt.buffer, stmt.indices)
