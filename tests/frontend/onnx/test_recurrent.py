@@ -12,8 +12,8 @@ pytest.importorskip("onnxruntime")
 
 from onnx import helper  # noqa: E402
 
+from .agreement import agrees, problems  # noqa: E402
 from .small_models import model  # noqa: E402
-from .test_reader import agrees, problems  # noqa: E402
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 STEPS, SAMPLES, FEATURES, UNITS = 3, 2, 5, 4

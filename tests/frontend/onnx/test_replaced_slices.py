@@ -12,8 +12,8 @@ pytest.importorskip("onnxruntime")
 
 from onnx import helper  # noqa: E402
 
+from .agreement import agrees  # noqa: E402
 from .small_models import model  # noqa: E402
-from .test_reader import agrees  # noqa: E402
 
 
 def scattered(shape: tuple[int, ...], places: np.ndarray[Any, Any]) -> list[str]:

@@ -10,8 +10,8 @@ pytest.importorskip("onnxruntime")
 
 from onnx import helper  # noqa: E402
 
+from .agreement import agrees  # noqa: E402
 from .small_models import model  # noqa: E402
-from .test_reader import agrees  # noqa: E402
 
 ROUNDINGS = ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]
 
