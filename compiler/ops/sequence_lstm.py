@@ -14,23 +14,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operator, Value
+from ..graph.ir import Attributes, AttributeSpec, Builder, Emits, Operator, Value
 from ..graph.registry import register
 from ..types import TensorType
 from .facets import INTEGER, PERMUTED
-from .scan import evaluated, scanned, time_first, time_second
+from .scan import scanned, time_first, time_second
+from .sequence_layer import Product, SequenceLayer
 
 GATES = ("input", "forget", "cell", "output")
 """In the order of TFLite's tensors."""
 SEEING = ("input", "forget", "output")
 """Gates that may see the cell (peepholes)."""
-ACTIVATIONS = ("", "relu", "relu_n1_to_1", "relu6", "tanh", "sigmoid")
-"""What may stand in place of tanh; the first is none."""
 _VARIANCE = 1e-8
 """Is added to the variance of a normalised gate."""
-
-Product = Callable[..., Value]
-"""Emits a product of vectors with a weight, and the sum with a bias: builder, kind of weight, vectors, weight, bias."""
 
 LSTM_ATTRIBUTES: Mapping[str, AttributeSpec] = {
     "roles": AttributeSpec(
@@ -106,7 +102,7 @@ def gate_weights(b: Builder, roles: Sequence[str], weights: Sequence[Value]) -> 
 
 
 @register
-class SequenceLstm(Operator):
+class SequenceLstm(SequenceLayer):
     """LSTM of x [N, T, I] from the state h [N, O], c [N, C] to [N, T, O] and the last h and c; TFLite's kernel.
 
     Weights by role: for each gate (input, forget, cell, output; input may be absent) `_weight` [I, C], `_recurrent`
@@ -116,7 +112,6 @@ class SequenceLstm(Operator):
 
     name = "sequence_lstm"
     operands = ("x", "h", "c", "*weights")
-    floats_only = True
     attributes = {
         **LSTM_ATTRIBUTES,
         "activation": AttributeSpec(
@@ -129,21 +124,9 @@ class SequenceLstm(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         check_lstm(self, operands, attributes)
-        if attributes["activation"] not in ACTIVATIONS:
-            raise ShapeError(f"sequence_lstm has no activation `{attributes['activation']}`")
+        self.check_activation(attributes)
         x, h, c, *_ = operands
         return (TensorType(x.dtype, (*x.shape[:2], h.shape[1])), h.dense(), c.dense())
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return evaluated(self, operands, attributes)
-
-    def product(self, attributes: Attributes) -> Product:
-        """Multiplies vectors by weights."""
-        return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
-
-    def activate(self, b: Emits, x: Value, activation: str) -> Value:
-        """One of `ACTIVATIONS`."""
-        return activated(b, x, activation)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, h, c, *weights = operands
@@ -207,13 +190,6 @@ class _Step:
             value = b.emit("mul", _normalized(b, value), known[f"{gate}_norm"])
             value = b.emit("add", value, known[f"{gate}_bias"])
         return self.activate(b, value, self.attributes["activation"] if gate == "cell" else "sigmoid")
-
-
-def activated(b: Emits, x: Value, activation: str) -> Value:
-    """One of `ACTIVATIONS`."""
-    if activation == "relu_n1_to_1":
-        return b.emit("clamp", x, low=-1.0, high=1.0)
-    return b.emit(activation, x) if activation else x
 
 
 def _normalized(b: Emits, x: Value) -> Value:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operator, Value
+from ..graph.ir import Attributes, AttributeSpec, Builder, Emits, Operator, Value
 from ..graph.registry import register
 from ..types import TensorType
 from .facets import INTEGER, PERMUTED
-from .scan import evaluated, scanned, time_first, time_second
-from .sequence_lstm import ACTIVATIONS, Product, activated
+from .scan import scanned, time_first, time_second
+from .sequence_layer import SequenceLayer
 
 
 @register
-class SequenceRnn(Operator):
+class SequenceRnn(SequenceLayer):
     """h' = activation(W x + U h + b) over x [N, T, I], from the state h [N, C] to [N, T, C] and the last state.
 
     Weights [I, C], recurrent weights [C, C], bias [C]. Elman, "Finding structure in time", 1990.
@@ -22,7 +22,6 @@ class SequenceRnn(Operator):
 
     name = "sequence_rnn"
     operands = ("x", "h", "weight", "recurrent", "bias")
-    floats_only = True
     attributes = {
         "activation": AttributeSpec(str, "of the new state", "tanh"),
         "time_major": AttributeSpec(bool, "x is [T, N, I], and so is the result", False),
@@ -36,20 +35,8 @@ class SequenceRnn(Operator):
             raise ShapeError(f"sequence_rnn can't begin with the state {h} on {x}")
         if weight.shape != (x.shape[2], cells) or recurrent.shape != (cells, cells):
             raise ShapeError(f"sequence_rnn can't apply {weight}, {recurrent} and {bias} to {x}")
-        if attributes["activation"] not in ACTIVATIONS:
-            raise ShapeError(f"sequence_rnn has no activation `{attributes['activation']}`")
+        self.check_activation(attributes)
         return (TensorType(x.dtype, (*x.shape[:2], cells)), h.dense())
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return evaluated(self, operands, attributes)
-
-    def product(self, attributes: Attributes) -> Product:
-        """Multiplies vectors by weights."""
-        return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
-
-    def activate(self, b: Emits, x: Value, activation: str) -> Value:
-        """One of `ACTIVATIONS`."""
-        return activated(b, x, activation)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, h, weight, recurrent, bias = operands
@@ -72,7 +59,7 @@ class SequenceRnn(Operator):
 
 
 @register
-class Svdf(Operator):
+class Svdf(SequenceLayer):
     """A layer that remembers the last M results of each of F filters: x [N, I] to [N, F / rank] and the next memory.
 
     Operands: x, the memory [N, F * M], filters over the features [I, F], filters over time [F, M], bias [F / rank].
@@ -82,7 +69,6 @@ class Svdf(Operator):
 
     name = "svdf"
     operands = ("x", "memory", "features", "time", "bias?")
-    floats_only = True
     attributes = {
         "rank": AttributeSpec(int, "filters that make up a unit"),
         "activation": AttributeSpec(str, "of the result", ""),
@@ -95,20 +81,8 @@ class Svdf(Operator):
         units = features.shape[1] // attributes["rank"]
         if bias and bias[0].shape != (units,):
             raise ShapeError(f"svdf: the bias {bias[0]} doesn't fit {units} units")
-        if attributes["activation"] not in ACTIVATIONS:
-            raise ShapeError(f"svdf has no activation `{attributes['activation']}`")
+        self.check_activation(attributes)
         return (TensorType(x.dtype, (x.shape[0], units)), memory.dense())
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return evaluated(self, operands, attributes)
-
-    def product(self, attributes: Attributes) -> Product:
-        """Multiplies vectors by weights."""
-        return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
-
-    def activate(self, b: Emits, x: Value, activation: str) -> Value:
-        """One of `ACTIVATIONS`."""
-        return activated(b, x, activation)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, memory, features, time, *bias = operands

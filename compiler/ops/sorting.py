@@ -97,8 +97,6 @@ class Ordered(Operator):
     operands = ("x",)
     positions: ClassVar[bool]
     """Results are positions (i32) in place of elements."""
-    finds: ClassVar[str] = ""
-    """The operator that gives the positions of its results."""
 
     def descending(self, attributes: Attributes) -> bool:
         """Whether the largest comes first."""
@@ -139,6 +137,19 @@ class Ordered(Operator):
         y = b.emit("reduce_sum", b.emit("select", chosen, column, zero), axes=(len(outer),))
         return b.emit("transpose", y, permutation=back) if back else y
 
+
+class OrderedElements(Ordered):
+    """Base of what takes elements."""
+
+    positions = False
+    keeps_quantization = True
+    scales = Scales.OPERAND
+    finds: ClassVar[str]
+    """The operator that gives the positions of its results."""
+
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return (self._scatter(b, op, cotangents[0]),)
+
     def _scatter(self, b: Builder, op: Operation, dy: Value) -> Value:
         """Cotangents of the results, brought to the elements that they were taken from."""
         (x,), attributes = op.operands, op.attributes
@@ -157,6 +168,13 @@ class Ordered(Operator):
         )
         dx = b.emit("reduce_sum", spread, axes=(len(outer),))
         return b.emit("transpose", dx, permutation=back) if back else dx
+
+
+class OrderedPositions(Ordered):
+    """Base of what says where elements stand."""
+
+    positions = True
+    non_differentiable = "its results are positions, which are whole numbers"
 
 
 def _axis_last(b: Builder, x: Value, axis: int) -> tuple[Value, tuple[int, ...]]:
@@ -183,28 +201,20 @@ def _first(b: Builder, x: Value, count: int, descending: bool) -> Value:
 
 
 @register
-class Sort(Ordered):
+class Sort(OrderedElements):
     """Elements along an axis in order; NaN counts as larger than all numbers, as in NumPy and PyTorch."""
 
     name = "sort"
     finds = "argsort"
     attributes = {**_AXIS, **_DESCENDING}
-    positions = False
-    keeps_quantization = True
-    scales = Scales.OPERAND
-
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        return (self._scatter(b, op, cotangents[0]),)
 
 
 @register
-class ArgSort(Ordered):
+class ArgSort(OrderedPositions):
     """Positions (i32) of the elements along an axis in order; of equal elements the first comes first."""
 
     name = "argsort"
     attributes = {**_AXIS, **_DESCENDING}
-    positions = True
-    non_differentiable = "its results are positions, which are whole numbers"
 
 
 class TopK(Ordered):
@@ -226,26 +236,18 @@ class TopK(Ordered):
 
 
 @register
-class TopKValues(TopK):
+class TopKValues(TopK, OrderedElements):
     """The k largest (or smallest) elements along an axis, in order; NaN counts as larger than all numbers."""
 
     name = "top_k_values"
     finds = "top_k_indices"
-    positions = False
-    keeps_quantization = True
-    scales = Scales.OPERAND
-
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        return (self._scatter(b, op, cotangents[0]),)
 
 
 @register
-class TopKIndices(TopK):
+class TopKIndices(TopK, OrderedPositions):
     """Positions (i32) of the k largest (or smallest) elements along an axis; of equal ones the first comes first."""
 
     name = "top_k_indices"
-    positions = True
-    non_differentiable = "its results are positions, which are whole numbers"
 
 
 @layer("top_k")

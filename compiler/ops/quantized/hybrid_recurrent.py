@@ -16,7 +16,8 @@ from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operat
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
 from ..scan import evaluated
-from ..sequence_lstm import Product, SequenceLstm, activated, present_gates
+from ..sequence_layer import Product, activated
+from ..sequence_lstm import SequenceLstm, present_gates
 from ..sequence_rnn import SequenceRnn, Svdf
 from .base import QuantizedOperator
 from .dynamic import SYMMETRIC
