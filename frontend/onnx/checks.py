@@ -9,7 +9,7 @@ from typing import Any
 
 from ...compiler.errors import NetcError, near_miss
 from ...compiler.types import DType
-from .node import Tensor, UnsupportedError
+from .values import Tensor, UnsupportedError
 
 _WORDS: Mapping[DType, str] = MappingProxyType(
     {

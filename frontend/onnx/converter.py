@@ -16,10 +16,12 @@ from .attributes import decoded
 from .checks import check_attributes, check_counts, check_types
 from .functions import body_of, defaults_of, resolved
 from .library import NEWEST, OLDEST, schema_of
-from .node import Constants, Node, ReportedError, Tensor, UnknownInputError, UnsupportedError
+from .node import Node
 from .order import in_order
 from .registry import EXPERIMENTAL, Rule, known_operators, rule_of
+from .scope import Scope
 from .tensors import array_of
+from .values import Constants, ReportedError, Tensor, UnknownInputError, UnsupportedError
 from .wire import Place
 
 MAX_NODES = 1 << 17
@@ -30,33 +32,6 @@ LARGEST = 1 << 20
 """Most elements of a tensor (and multiplications) that are computed at once; what is larger stays in the graph."""
 MAX_WORK = 1 << 27
 """Most elements that are computed at once in all."""
-
-
-@dataclass(eq=False)
-class Scope:
-    """What names stand for in a graph, or in the body of a function or node."""
-
-    opsets: Mapping[str, int]
-    parent: Scope | None = None
-    names: dict[str, Tensor | None] = field(default_factory=dict[str, "Tensor | None"])
-    """None where a problem was reported."""
-    bound: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Attributes of the function whose body this is."""
-    place: str = ""
-    """Where in the file this is, for messages."""
-    depth: int = 0
-
-    def find(self, name: str) -> Tensor | None:
-        """What a name stands for. Raises `KeyError` where it isn't defined."""
-        if name in self.names:
-            return self.names[name]
-        if self.parent is None:
-            raise KeyError(name)
-        return self.parent.find(name)
-
-    def inner(self) -> Scope:
-        """A scope of a graph in a node, which sees this one's names."""
-        return Scope(self.opsets, self, {}, self.bound, self.place, self.depth + 1)
 
 
 @dataclass(eq=False)

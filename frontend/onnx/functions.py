@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .library import library, schema_of
-from .node import Tensor, UnsupportedError
+from .values import Tensor, UnsupportedError
 
 
 def resolved(proto: Any, bound: Mapping[str, Any]) -> list[Any]:

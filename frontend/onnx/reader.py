@@ -18,13 +18,14 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph
 from ...compiler.reading import read_bytes, reading
 from .checks import check_text
-from .converter import Converter, Scope
+from .converter import Converter
 from .layout import arranged
 from .library import library
 from .metadata import preprocess_of
-from .node import Tensor
+from .scope import Scope
 from .sizes import Sizes, sizes_of
 from .tensors import FOREIGN, dtype_of, element_name
+from .values import Tensor
 from .wire import Place, without_large_tensors
 
 MAX_FILE = 1 << 31

@@ -10,19 +10,15 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-from ...compiler.graph.ir import Array, Value
-
-if TYPE_CHECKING:
-    from .node import Node, Tensor
+from .node import Node
+from .values import Given
 
 EXPERIMENTAL = "experimental"
 """Stands for the domain of operators that ONNX's own had on trial before operator set 10."""
-Given: TypeAlias = "Value | Array | Tensor | None"
-"""What an output stands for: a value of the graph, numbers that are the same in every run, or nothing."""
-Result: TypeAlias = "Given | tuple[Given, ...]"
-Rule = Callable[["Node"], Result]
+Result: TypeAlias = Given | tuple[Given, ...]
+Rule = Callable[[Node], Result]
 
 RuleT = TypeVar("RuleT", bound=Rule)
 

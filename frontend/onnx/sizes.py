@@ -13,8 +13,8 @@ from ...compiler.errors import Diagnostic, NetcError, near_miss
 from ...compiler.graph.ir import Array
 from ...compiler.types import TensorType
 from .library import library
-from .node import Tensor
 from .tensors import FOREIGN, dtype_of, element_name
+from .values import Tensor
 
 _BATCH = re.compile(r"(n|b|bs|batch.*|.*batch(_?size)?)", re.IGNORECASE)
 """Names of sizes that are numbers of samples."""

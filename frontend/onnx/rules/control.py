@@ -12,8 +12,9 @@ import numpy as np
 
 from ....compiler.graph.ir import Value
 from ....compiler.ops.scan import Scanned, cut_out
-from ..node import Node, ReportedError, Tensor, UnsupportedError
+from ..node import Node
 from ..registry import onnx
+from ..values import ReportedError, Tensor, UnsupportedError
 
 MOST_TURNS = 1 << 12
 """Most turns of a loop that are written out."""

@@ -10,8 +10,9 @@ import numpy as np
 from ....compiler.graph.ir import Value
 from ....compiler.ops.scan import cut_out
 from ....compiler.types import DType
-from ..node import Node, UnsupportedError
+from ..node import Node
 from ..registry import onnx
+from ..values import UnsupportedError
 from .contributed import DOMAIN as CONTRIBUTED
 from .quantized import dynamic_bytes
 

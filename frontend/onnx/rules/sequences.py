@@ -6,8 +6,9 @@ import numpy as np
 
 from ....compiler.graph.ir import Array, Value
 from ....compiler.ops import moves
-from ..node import Node, Tensor
+from ..node import Node
 from ..registry import onnx
+from ..values import Tensor
 
 
 def _items(c: Node, place: int = 0) -> tuple[Tensor, ...]:

@@ -10,9 +10,10 @@ import numpy as np
 from ....compiler.graph.ir import Array, Value
 from ....compiler.ops import moves
 from ....compiler.types import DType
-from ..node import Node, UnsupportedError
+from ..node import Node
 from ..registry import onnx
 from ..tensors import dtype_of
+from ..values import UnsupportedError
 
 # ---- numbers that shapes give ----------------------------------------------------------------------------------------
 
