@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from .compile_options import CompileOptions
 from .compiler.edgetpu import LATEST, Release, Report, differences, predict, to_data, to_text
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
@@ -17,9 +17,6 @@ from .frontend import FORMATS, format_of
 from .loading import load
 from .notes import open_noted, warnings_for_people
 from .output import echo, progress_to
-
-if TYPE_CHECKING:
-    from .commands.compile import CompileOptions
 
 
 def compile_for_edgetpu(o: CompileOptions) -> None:

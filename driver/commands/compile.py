@@ -6,17 +6,16 @@ What the latter needs is imported when it is asked for: it takes as long as comp
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from ..classes import usable_labels
+from ..compile_options import CompileOptions
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
 from ..notes import show_notes
 from ..options import (
-    NetworkOptions,
     json_option,
     network_options,
     output_option,
@@ -25,10 +24,9 @@ from ..options import (
     target_options,
 )
 from ..output import echo, quantity, write_result
-from ..passlog import PassLog, pass_options, stage_table
+from ..passlog import pass_options, stage_table
 from ..pipeline import PROGRAM, STAGES, Compilation, Request, build, load_program
 from ..runtime.cache import CompiledObject
-from ..runtime.saved import is_saved_name
 from ..saving import save_program
 from ..summary import parameter_bytes, total_macs, trainable_parameters
 
@@ -81,34 +79,6 @@ def compile_command(context: click.Context, /, **options: Any) -> None:
         if not o.saved:
             _refuse(given.intersection(_FOR_RUNNING), "for --target edgetpu, or for -o FILE.netc")
         _for_cpu(o)
-
-
-@dataclass(frozen=True)
-class CompileOptions:
-    """What the command line says."""
-
-    network: NetworkOptions
-    threads: int | None
-    cpu: str | None
-    precision: str
-    emit: str | None
-    output: str | None
-    target: str | None
-    weights: str | None
-    preprocess: dict[str, object]
-    calibrate: str | None
-    samples: int
-    method: str
-    equalize: bool
-    release: str | None
-    report: str | None
-    log: PassLog
-    as_json: bool
-
-    @property
-    def saved(self) -> str | None:
-        """The file for a program with its weights, if one is to be written."""
-        return self.output if self.output and not self.emit and is_saved_name(self.output) else None
 
 
 def _refuse(names: set[str], why: str) -> None:

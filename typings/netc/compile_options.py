@@ -1,0 +1,1 @@
+../../driver/compile_options.py
