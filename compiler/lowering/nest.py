@@ -6,34 +6,25 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, partial
-
-import numpy as np
+from functools import cached_property
 
 from ..errors import InternalError
 from ..graph.ir import Value
 from ..loops.compute import Reduction
 from ..loops.interval import Interval, interval
 from ..loops.ir import (
-    Allocate,
     Binary,
     Buffer,
     Const,
     Expr,
-    Fma,
     For,
     If,
     Kernel,
-    Load,
     LoopKind,
-    Reduce,
     Space,
     Stmt,
-    Store,
     Var,
     VectorType,
-    binary,
-    const,
 )
 from ..targets.target import ByteTables, MinMax, Target
 from ..types import DType, TensorType
@@ -41,22 +32,8 @@ from .elements import Elements, NotVectorizableError
 from .extremum import reduce_in_loops, reduce_window
 from .group import Group
 from .kernel import Names, Scheduled, let
-from .loops import LINE, loop, vector_loop
-
-UNROLLED_WINDOW = 9
-"""Reductions over at most this many elements are expanded."""
-LONGEST_SUM = 1024
-"""Terms of a sum of floats that go into one accumulator."""
-
-_START = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}
-
-
-def start_of(op: str, dtype: DType) -> float | int:
-    """What a reduction starts from: a number that leaves all others as they are."""
-    if dtype.is_float or op in ("add", "mul"):
-        return _START[op] if dtype.is_float else int(_START[op])
-    range_ = np.iinfo(str(dtype.numpy))
-    return int(range_.min if op == "max" else range_.max)
+from .loops import LINE, loop
+from .reduction import Accumulation, is_unrolled, reduce_in_vectors, start_of
 
 
 def _at(index: tuple[Expr, ...], body: Callable[[tuple[Expr, ...]], list[Stmt]]) -> list[Stmt]:
@@ -175,118 +152,20 @@ class Nest(ABC):
 
         return [*block, *stretches(0, len(bounds) - 1)] if len(bounds) > 2 else body(index)
 
-    def _loop(self, name: str, extent: int, body: Callable[[Expr], list[Stmt]], kind: LoopKind) -> list[Stmt]:
-        """A loop whose variable has a range."""
-        name = self.names.fresh(name)
-        self.ranges[name] = (0, extent - 1)
-        return loop(name, extent, body, kind)
-
     def reduce(self, elements: Elements, rule: Reduction, dtype: DType) -> Expr:
-        """A reduction whose result has elements of type `dtype`, as loops over the reduced elements.
+        """A reduction whose result has elements of type `dtype`, as loops over the reduced elements."""
+        found = self._reduced(elements, rule, VectorType(rule.dtype or dtype, elements.lanes))
+        return elements.let(rule.finish(found)) if rule.finish else found
 
-        In sums of floats each loop has an accumulator of its own, a long one for each `LONGEST_SUM` terms. Rounding
-        errors grow with the number of terms that go into one accumulator: batch statistics over thousands of pixels
-        would lose several digits.
-        """
-        type_ = VectorType(rule.dtype or dtype, elements.lanes)
-        start = const(start_of(rule.op, type_.dtype), type_)
+    def _reduced(self, elements: Elements, rule: Reduction, kind: VectorType) -> Expr:
         is_extremum = rule.op in ("max", "min")
-        may = rule.takes_vectors and rule.extents and (is_extremum or not type_.dtype.is_float)
+        in_any_order = is_extremum or not kind.dtype.is_float
+        may = rule.takes_vectors and rule.extents and in_any_order
         if may and elements.lanes == 1 < self.reduced_lanes <= rule.extents[-1]:
             with suppress(NotVectorizableError):
-                return self._in_vectors(elements, rule, type_.dtype)
-        if is_extremum and type_.dtype.is_float and self.min_max is MinMax.SELECT:
-            found = self._extremum(elements, rule, start)
-            return elements.let(rule.finish(found)) if rule.finish else found
-        here = (Const(0),)
-        kind = LoopKind.UNROLL if math.prod(rule.extents) <= UNROLLED_WINDOW else LoopKind.SERIAL
-        nested = rule.op == "add" and type_.dtype.is_float and kind is LoopKind.SERIAL
-
-        def combine(r: tuple[Expr, ...], accumulator: Buffer) -> list[Stmt]:
-            with elements.nested() as statements:
-                term = rule.body(r)
-                total = Load(accumulator, here)
-                if rule.op == "add" and isinstance(term, Binary) and term.op == "mul":
-                    value: Expr = Fma(term.lhs, term.rhs, total)
-                else:
-                    value = binary(rule.op, total, term)
-                return [*statements, Store(accumulator, here, value)]
-
-        def accumulate(inner: Callable[[Buffer], list[Stmt]]) -> tuple[Buffer, list[Stmt]]:
-            accumulator = Buffer(self.names.fresh("acc"), type_.dtype, (1,), Space.REGISTER, lanes=type_.lanes)
-            return accumulator, [Allocate(accumulator), Store(accumulator, here, start), *inner(accumulator)]
-
-        def nest(r: tuple[Expr, ...], accumulator: Buffer) -> list[Stmt]:
-            if len(r) == len(rule.extents):
-                return combine(r, accumulator)
-            extent, *inner = rule.extents[len(r) :]
-
-            def apart(terms: Callable[[Buffer], list[Stmt]], into: Buffer) -> list[Stmt]:
-                part, statements = accumulate(terms)
-                return [*statements, Store(into, here, Load(into, here) + Load(part, here))]
-
-            def run(start: Expr, count: int, into: Buffer) -> list[Stmt]:
-                def body(i: Expr) -> list[Stmt]:
-                    place = (*r, start + i)
-                    if not nested or extent == 1 or math.prod(inner) == 1:
-                        return nest(place, into)
-                    return apart(partial(nest, place), into)
-
-                return self._loop("r", count, body, kind)
-
-            if not nested or extent <= LONGEST_SUM:
-                return run(Const(0), extent, accumulator)
-            whole, rest = divmod(extent, LONGEST_SUM)
-
-            def stretch(q: Expr) -> list[Stmt]:
-                return apart(partial(run, q * LONGEST_SUM, LONGEST_SUM), accumulator)
-
-            parts = self._loop("q", whole, stretch, kind)
-            return [*parts, *apart(partial(run, Const(whole * LONGEST_SUM), rest), accumulator)] if rest else parts
-
-        accumulator, statements = accumulate(partial(nest, ()))
-        elements.statements += statements
-        total = elements.let(Load(accumulator, here))
-        return elements.let(rule.finish(total)) if rule.finish else total
-
-    def _in_vectors(self, elements: Elements, rule: Reduction, dtype: DType) -> Expr:
-        """A reduction in any order (of integers, or an extremum), a vector along the last dimension at a time.
-
-        Raises `NotVectorizableError` where elements don't lie so.
-        """
-        *outer, extent = rule.extents
-        total = Buffer(self.names.fresh("acc"), dtype, (1,), Space.REGISTER)
-        parts = Buffer(self.names.fresh("acc"), dtype, (1,), Space.REGISTER, lanes=self.reduced_lanes)
-        starts = [
-            Store(b, (Const(0),), const(start_of(rule.op, dtype), VectorType(dtype, b.lanes))) for b in (total, parts)
-        ]
-        found: Expr = Reduce(rule.op, Load(parts, (Const(0),)))
-
-        def combine(into: Buffer, term: Expr) -> Stmt:
-            return Store(into, (Const(0),), binary(rule.op, Load(into, (Const(0),)), term))
-
-        def step(r: tuple[Expr, ...], lane: Var, width: int) -> list[Stmt]:
-            self.ranges[lane.name] = (0, extent - 1)
-            with elements.vectors(lane, width) as statements:
-                term = elements.let(rule.body((*r, lane)))
-                if width == self.reduced_lanes:
-                    return [*statements, combine(parts, term)]
-                return [*statements, combine(total, Reduce(rule.op, term) if width > 1 else term)]
-
-        def nest(r: tuple[Expr, ...]) -> list[Stmt]:
-            if len(r) == len(outer):
-                return vector_loop(self.names, extent, self.reduced_lanes, partial(step, r))
-            name = self.names.fresh("r")
-            self.ranges[name] = (0, outer[len(r)] - 1)
-            return loop(name, outer[len(r)], lambda i: nest((*r, i)))
-
-        body = nest(())
-        elements.statements += [Allocate(total), Allocate(parts), *starts, *body, combine(total, found)]
-        value = elements.let(Load(total, (Const(0),)))
-        return elements.let(rule.finish(value)) if rule.finish else value
-
-    def _extremum(self, elements: Elements, rule: Reduction, start: Const) -> Expr:
-        """The largest or smallest float where one instruction would lose NaNs."""
-        if math.prod(rule.extents) <= UNROLLED_WINDOW:
-            return elements.let(reduce_window(elements, rule))
-        return elements.let(reduce_in_loops(elements, rule, start, self.names, self.ranges))
+                return reduce_in_vectors(elements, rule, kind.dtype, self.reduced_lanes, self.names, self.ranges)
+        if is_extremum and kind.dtype.is_float and self.min_max is MinMax.SELECT:
+            if is_unrolled(rule):
+                return elements.let(reduce_window(elements, rule))
+            return elements.let(reduce_in_loops(elements, rule, start_of(rule.op, kind), self.names, self.ranges))
+        return Accumulation(elements, rule, kind, self.names, self.ranges).emit()

@@ -31,12 +31,12 @@ from ..loops.ir import (
     Var,
     VectorType,
     binary,
-    const,
 )
 from .elements import Elements, OperandView, physical
 from .kernel import let
 from .loops import kind_for, loop, vector_widths
-from .nest import Nest, start_of
+from .nest import Nest
+from .reduction import start_of
 
 CHAINS = 4
 """Vectors of a row that are combined at the same time: one addition takes about so many cycles."""
@@ -349,7 +349,7 @@ class _Total:
 
     def start(self) -> list[Stmt]:
         """Allocate the accumulators."""
-        neutral = const(start_of(self.op, self.type.dtype), self.type)
+        neutral = start_of(self.op, self.type)
         return [Allocate(self.buffer), *(Store(self.buffer, (Const(i),), neutral) for i in range(self.chains))]
 
     def add(self, value: Expr, number: int = 0) -> list[Stmt]:

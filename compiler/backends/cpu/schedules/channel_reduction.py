@@ -22,7 +22,7 @@ from ....lowering.elements import Elements, NotVectorizableError, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import PARALLEL_WORK, kind_for, loop
-from ....lowering.nest import LONGEST_SUM
+from ....lowering.reduction import LONGEST_SUM
 from ....ops.reduction import ReduceMean, ReduceSum
 from ....ops.statistics import ChannelVariance
 from ....targets.target import Target
