@@ -20,6 +20,7 @@ from ..ops.facets import TFLITE
 from ..passes.half_constants import CONSTANTS, HALF, half_constants, holds_in_half
 from ..signature import output_names
 from ..types import DType, Quantization, TensorType
+from .kernels import without_kernel
 from .model import Field, Function, Model, Node, Options, Tensor
 from .narrow import misread
 
@@ -72,7 +73,10 @@ class Emitter:
             if wrong is not None:
                 problem = f"TFLite's form of {op.name} takes {wrong} for quantized numbers, which netc doesn't"
                 self.fail(op, problem, "cast it to i32 or f32 first, or use operators on quantized numbers")
-            form.emit(self, op)
+            try:
+                form.emit(self, op)
+            except NetcError as error:
+                raise error.at(op.location) from None
         outputs = self._outputs(inputs)
         self._assign([op for op in self.graph.states if op.result not in self._held])
         return inputs, outputs
@@ -276,7 +280,14 @@ class Emitter:
         version: int = 1,
         **fields: Field,
     ) -> None:
-        """Add an operator; fields that have the schema's default may be left out."""
+        """Add an operator; fields that have the schema's default may be left out.
+
+        Raises `NetcError` where LiteRT could not run it on elements of this type.
+        """
+        lacking = without_kernel(name, [self.tensors[place].type.dtype for place in inputs])
+        if lacking is not None:
+            problem = f"LiteRT has no kernel of {name} for {lacking}"
+            raise NetcError(problem, hint=f"cast to {'f32' if lacking.is_float else 'i32 or f32'} before it")
         table = None if options is None else Options(options, fields)
         self.nodes.append(Node(name, version, tuple(inputs), tuple(outputs), table))
 

@@ -16,6 +16,9 @@ from ...ops.rules import version
 from ...ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
 from ..emitter import Emitter
 
+PAD_RANK = 5
+"""Dimensions that PAD takes."""
+
 
 def reshape(c: Emitter, op: Operation) -> None:
     """RESHAPE; also for operators that change what the elements stand for, or nothing."""
@@ -37,8 +40,13 @@ def broadcast_to(c: Emitter, op: Operation) -> None:
 
 
 def pad(c: Emitter, op: Operation) -> None:
-    """PAD with zeros (on integers: the zero point), PADV2 with other numbers."""
+    """PAD with zeros (on integers: the zero point), PADV2 with other numbers; a single number stays as it is."""
     x = op.operands[0].type
+    if not x.rank:
+        reshape(c, op)
+        return
+    if x.rank > PAD_RANK:
+        c.fail(op, f"there is no TFLite form of pad with more than {PAD_RANK} dimensions", "merge dimensions before it")
     value = op.attributes["value"]
     padding = op.attributes["padding"]
     pads = c.constant(np.array(padding, np.int32), "paddings/" + "_".join(str(n) for p in padding for n in p))
