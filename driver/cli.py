@@ -62,6 +62,16 @@ def _past_click() -> Iterator[None]:
         raise _OutputClosedError from None
 
 
+class _Text(click.types.StringParamType):
+    """Paths, names and the like, which aren't empty unless that is their default."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "" and param is not None and param.default != "":
+            named = param.human_readable_name if isinstance(param, click.Argument) else "/".join(param.opts)
+            raise NetcError(f"{named} is empty")
+        return super().convert(value, param, ctx)
+
+
 class _Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _past_click():
@@ -89,7 +99,13 @@ class _Commands(click.Group):
             raise click.ClickException(f"{problem}; {', '.join(SHARED)} share work out")
         module = importlib.import_module(f"netc.commands.{name}{'_' * keyword.iskeyword(name)}")
         command: click.Command = getattr(module, f"{name}_command")
+        for parameter in command.params:
+            if type(parameter.type) is click.types.StringParamType:
+                parameter.type = _TEXT
         return command
+
+
+_TEXT = _Text()
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -170,7 +170,7 @@ def _folder(home: str | os.PathLike[str]) -> Path:
     """The folder for the files."""
     folder = Path(home)
     if not os.fspath(home):
-        raise NetcError("the name of the folder is empty", hint="-o . is the folder where you are")
+        raise NetcError("the name of the folder is empty", hint="`.` is the folder where you are")
     if folder.exists() and not folder.is_dir():
         raise NetcError(f"{folder} is no folder", hint="-o names the folder for the files of the library")
     return folder

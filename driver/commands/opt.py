@@ -42,7 +42,7 @@ class _Command(click.Command):
 
 
 @click.command("opt", cls=_Command)
-@click.argument("pipeline")
+@click.argument("pipeline", type=click.UNPROCESSED)  # no passes are a pipeline, too
 @click.argument("file", default="-")
 @reading_options
 @output_option

@@ -75,7 +75,9 @@ def test_mistakes_are_said(netc: Call, tiny: Path, tmp_path: Path) -> None:
     assert "no folder" in done.err
     done = netc("build", tiny, "-o", "")
     assert done.code == 2
-    assert "the name of the folder is empty" in done.err
+    assert "-o/--output is empty" in done.err
+    with pytest.raises(NetcError, match="the name of the folder is empty"):
+        build_library(tiny, "")
 
 
 @needs_ziglang

@@ -73,6 +73,11 @@ def test_opt_writes_a_file(netc: Call, graph: Path, tmp_path: Path) -> None:
         (["opt", "cse", "none.ir"], "there is no graph none.ir"),
         (["opt", "cse", ".", "--print-after", "csee"], "did you mean cse?"),
         (["opy"], "did you mean opt"),
+        (["show", ""], "MODEL is empty"),
+        (["compile", "mlp_mnist", "-o", ""], "-o/--output is empty"),
+        (["compile", "mlp_mnist", "--cpu", ""], "--cpu is empty"),
+        (["check", "docs/tour.net", "--report", ""], "--report is empty"),
+        (["quantize", "mlp_mnist", "--calibrate", "", "-o", "x.tflite"], "--calibrate is empty"),
         (["show", "mlp_mnst"], "did you mean mlp_mnist?"),
         (["show", "none.net"], "none.net"),
         (["compile", "resnet50", "--cpu", "znver44"], "did you mean znver4?"),
@@ -372,3 +377,17 @@ def test_opt_lists_the_passes(netc: Call, graph: Path) -> None:
 def test_shipped_files_have_the_same_name_everywhere(netc: Call) -> None:
     assert "// netc/models/cnn.net:7:" in netc("compile", "cnn_mnist", "--emit", "graph").out
     assert netc("show", "cnn_mnist", "--set", "clases=3").err.startswith("netc/models/cnn.net:")
+
+
+def test_no_passes_are_a_pipeline(netc: Call, graph: Path) -> None:
+    assert netc("opt", "", graph).out == graph.read_text(encoding="utf-8")
+
+
+def test_every_command_refuses_empty_paths(netc: Call) -> None:
+    for name in cli.COMMANDS:
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        assert command is not None
+        texts = [p for p in command.params if isinstance(p, click.Option) and p.metavar in ("FILE", "DIR", "PATH")]
+        for option in texts:
+            result = netc(name, option.opts[0], "")
+            assert (result.code, result.err) == (2, f"error: {'/'.join(option.opts)} is empty\n")

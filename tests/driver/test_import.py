@@ -82,7 +82,7 @@ def test_weights_that_are_given_get_the_names_of_the_text(netc: Call, small: Pat
     [
         (["-o", "mine.txt"], "the file is a .net file"),
         (["-o", "."], "call it imported.net"),
-        (["-o", ""], "call it imported.net"),
+        (["-o", ""], "-o/--output is empty"),
         (["-o", "/"], "call it /imported.net"),
         (["-o", "small.net"], "would replace what it is made from"),
         (["-o", "mine.net", "--weights", "none.safetensors"], "none.safetensors"),
