@@ -1,4 +1,5 @@
-"""Elements put at places: scatter_nd adds up those that meet, last_update finds the one that came last.
+"""Elements put at places: scatter_nd adds up those that meet, scatter_combine joins them to what was there by another
+operator, last_update finds the one that came last.
 
 What is replaced is made of both kinds of picking: `last_update` says which update stands where, and a gather fetches
 it, so that the result, and each gradient, is the same for every number of threads. For indices see `indexing`.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..graph.registry import register
 from ..loops.compute import Procedure
 from ..loops.ir import Cast, Const, Expr, If, Stmt, VectorType, binary, const
 from ..types import DType, TensorType
+from .gradients import where
 from .indexing import check_indices, coordinates, inside, place
 from .layer import LayerBuilder, layer
 from .procedures import each, each_vector
@@ -35,8 +37,8 @@ class Scatter(Operator):
 
     attributes = {"shape": AttributeSpec(tuple, "shape of the tensor that is filled")}
     procedural = True
-    start: ClassVar[int]
-    """What elements are before the first update."""
+    places: ClassVar[int] = 0
+    """The operand that holds the places."""
 
     def check_places(self, indices: TensorType, shape: tuple[int, ...]) -> tuple[int, int]:
         """The number of places and their K; raises `ShapeError` where they don't fit."""
@@ -50,7 +52,7 @@ class Scatter(Operator):
 
     def procedure(self, p: Procedure, attributes: Attributes) -> list[Stmt]:
         """Each update is read once, in order; a thread has its own columns of the slices, so no two threads meet."""
-        indices, shape = p.type(0), attributes["shape"]
+        indices, shape = p.type(self.places), p.result.shape
         depth = indices.shape[-1]
         rest = shape[depth:]
 
@@ -60,17 +62,18 @@ class Scatter(Operator):
 
             def fill(row: tuple[Expr, ...]) -> list[Stmt]:
                 def store(at: tuple[Expr, ...], lanes: int) -> list[Stmt]:
-                    return [p.store((*row, *whole(at)), const(self.start, VectorType(p.result.dtype, lanes)))]
+                    return [p.store((*row, *whole(at)), self.start(p, (*row, *whole(at)), lanes))]
 
                 return each_vector(p, inner, store)
 
             def put(update: tuple[Expr, ...]) -> list[Stmt]:
                 block: list[Stmt] = []
-                there = [place(p.load(0, (*update, Const(d))), shape[d]) for d in range(depth)]
+                there = [place(p.load(self.places, (*update, Const(d))), shape[d]) for d in range(depth)]
                 row = tuple(p.let(block, "place", value) for value in there)
 
                 def store(at: tuple[Expr, ...], lanes: int) -> list[Stmt]:
-                    return [p.store((*row, *whole(at)), self.updated(p, update, row, whole(at), lanes))]
+                    new = self.updated(p, attributes, update, row, whole(at), lanes)
+                    return [p.store((*row, *whole(at)), new)]
 
                 return [*block, *each_vector(p, inner, store)]
 
@@ -81,9 +84,19 @@ class Scatter(Operator):
         work = (math.prod(shape[:depth]) + math.prod(indices.shape[:-1])) * math.prod(rest)
         return _shared_columns(p, rest, columns, work)
 
+    def start(self, p: Procedure, at: tuple[Expr, ...], lanes: int) -> Expr:
+        """Elements of the result from `at` on before the first update."""
+        return const(0, VectorType(p.result.dtype, lanes))
+
     @abstractmethod
     def updated(
-        self, p: Procedure, update: tuple[Expr, ...], row: tuple[Expr, ...], column: tuple[Expr, ...], lanes: int
+        self,
+        p: Procedure,
+        attributes: Attributes,
+        update: tuple[Expr, ...],
+        row: tuple[Expr, ...],
+        column: tuple[Expr, ...],
+        lanes: int,
     ) -> Expr:
         """Elements of the result at [row, column] after an update."""
 
@@ -122,7 +135,6 @@ class ScatterND(Scatter):
 
     name = "scatter_nd"
     operands = ("indices", "updates")
-    start = 0
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (indices, updates), shape = operands, attributes["shape"]
@@ -144,12 +156,105 @@ class ScatterND(Scatter):
         return (result,)
 
     def updated(
-        self, p: Procedure, update: tuple[Expr, ...], row: tuple[Expr, ...], column: tuple[Expr, ...], lanes: int
+        self,
+        p: Procedure,
+        attributes: Attributes,
+        update: tuple[Expr, ...],
+        row: tuple[Expr, ...],
+        column: tuple[Expr, ...],
+        lanes: int,
     ) -> Expr:
         return p.read((*row, *column), lanes) + p.load(1, (*update, *column), lanes)
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return None, b.emit("gather_nd", cotangents[0], op.operands[0])
+
+
+@register
+class ScatterCombine(Scatter):
+    """X with updates [..., slice] joined to the slices at places [..., K] by an operator, one after the other.
+
+    The gradient is that of PyTorch's scatter_reduce: equal extreme elements share it evenly. Its own derivatives take
+    a product of several updates that are 0 for constant.
+    """
+
+    name = "scatter_combine"
+    operands = ("x", "indices", "updates")
+    attributes = {"by": AttributeSpec(str, "the operator: mul, maximum or minimum")}
+    places = 1
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x, indices, updates), by = operands, attributes["by"]
+        if by not in _JOINS:
+            raise ShapeError(f"scatter_combine has no operator {by!r}", hint=f"there are {', '.join(_JOINS)}")
+        check_numbers(self, x)
+        _, depth = self.check_places(indices, x.shape)
+        wanted = TensorType(x.dtype, (*indices.shape[:-1], *x.shape[depth:]))
+        if updates.dense() != wanted:
+            raise ShapeError(f"scatter_combine: {indices} in {x} take updates {wanted}, not {updates}")
+        return (TensorType(x.dtype, x.shape),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, indices, updates = operands
+        depth = indices.shape[-1]
+        flat = inside(self.name, indices.reshape(-1, depth), x.shape[:depth])
+        result = x.copy()
+        _JOINS[attributes["by"]][0].at(result, tuple(flat.T), updates.reshape(len(flat), *x.shape[depth:]))
+        return (result,)
+
+    def start(self, p: Procedure, at: tuple[Expr, ...], lanes: int) -> Expr:
+        return p.load(0, at, lanes)
+
+    def updated(
+        self,
+        p: Procedure,
+        attributes: Attributes,
+        update: tuple[Expr, ...],
+        row: tuple[Expr, ...],
+        column: tuple[Expr, ...],
+        lanes: int,
+    ) -> Expr:
+        old, new = p.read((*row, *column), lanes), p.load(2, (*update, *column), lanes)
+        return binary(_JOINS[attributes["by"]][1], old, new)
+
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        rule = _product_gradient if op.attributes["by"] == "mul" else _extremum_gradient
+        dx, updates = rule(b, op, cotangents[0])
+        return dx, None, updates
+
+
+_JOINS: Mapping[str, tuple[np.ufunc, str]] = {
+    "mul": (np.multiply, "mul"),
+    "maximum": (np.maximum, "max"),
+    "minimum": (np.minimum, "min"),
+}
+"""Operators of `scatter_combine`: in NumPy and in loops."""
+
+
+def _extremum_gradient(b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    """What is equal to the result, of x and of the updates, shares the cotangent evenly."""
+    x, places, updates = op.operands
+    one, zero = (b.scalar(n, dy.type.dtype) for n in (1.0, 0.0))
+    is_x = b.emit("equal", x, op.result)
+    is_update = b.emit("equal", updates, b.emit("gather_nd", op.result, places))
+    hits = b.emit("scatter_nd", places, b.emit("select", is_update, one, zero), shape=x.type.shape)
+    share = b.emit("div", dy, b.emit("add", hits, b.emit("select", is_x, one, zero)))
+    return where(b, is_x, share), where(b, is_update, b.emit("gather_nd", share, places))
+
+
+def _product_gradient(b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    """The cotangent times the product of the others, of which those that are 0 are counted, not divided by."""
+    x, places, updates = op.operands
+    one, zero = (b.scalar(n, dy.type.dtype) for n in (1.0, 0.0))
+    ones = b.emit("broadcast_to", one, shape=x.type.shape)
+    dx = b.emit("mul", dy, b.emit("scatter_combine", ones, places, updates, by="mul"))
+    is_zero = b.emit("equal", updates, zero)
+    count = b.emit("select", is_zero, one, zero)
+    zeros = b.emit("gather_nd", b.emit("scatter_nd", places, count, shape=x.type.shape), places)
+    some = b.emit("select", is_zero, one, updates)
+    total = b.emit("mul", dy, b.emit("scatter_combine", x, places, some, by="mul"))
+    others = b.emit("div", b.emit("gather_nd", total, places), some)
+    return dx, where(b, b.emit("equal", zeros, count), others)
 
 
 @register
@@ -159,7 +264,6 @@ class LastUpdate(Scatter):
     name = "last_update"
     internal = True
     operands = ("indices",)
-    start = -1
     piecewise_constant = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -177,8 +281,17 @@ class LastUpdate(Scatter):
         np.maximum.at(result, tuple(flat.T), np.arange(len(flat), dtype=np.int32))
         return (result,)
 
+    def start(self, p: Procedure, at: tuple[Expr, ...], lanes: int) -> Expr:
+        return const(-1, VectorType(p.result.dtype, lanes))
+
     def updated(
-        self, p: Procedure, update: tuple[Expr, ...], row: tuple[Expr, ...], column: tuple[Expr, ...], lanes: int
+        self,
+        p: Procedure,
+        attributes: Attributes,
+        update: tuple[Expr, ...],
+        row: tuple[Expr, ...],
+        column: tuple[Expr, ...],
+        lanes: int,
     ) -> Expr:
         number: Expr = Const(0)
         for position, size in zip(update, p.type(0).shape[:-1], strict=True):

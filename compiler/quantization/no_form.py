@@ -18,7 +18,7 @@ from ..ops.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
 from ..ops.quantized.base import Part, QuantizedOperator
 from ..ops.random import RandomUniform
 from ..ops.reduction import LogSumExp
-from ..ops.scattering import LastUpdate, ScatterND
+from ..ops.scattering import LastUpdate, ScatterCombine, ScatterND
 from ..ops.selection import Comparison, Select
 from ..ops.sigmoid import HardSigmoid
 from ..ops.softplus import Softplus
@@ -38,4 +38,4 @@ INTEGER.none("computes what is known when weights are loaded", WinogradFilter)
 INTEGER.none("integers stay integers", Cast, FloorDiv, LastUpdate, OneHot)
 INTEGER.none("sums need more bits than eight", ScatterND)
 INTEGER.none("TFLite has no kernel for 8 bits", Conv3D, Cos, Div, Log, Neg, Sign, Sin, Sqrt)
-INTEGER.none("not done yet", Comparison, Select)
+INTEGER.none("not done yet", Comparison, ScatterCombine, Select)

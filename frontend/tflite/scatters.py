@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ...compiler.graph.ir import Value
@@ -11,9 +9,6 @@ from ...compiler.ops.facets import reads
 from ...compiler.ops.scattering import replaced
 from ...compiler.types import DType
 from .context import Context, Converter
-
-LARGEST_TABLE = 1 << 26
-"""Most elements of a table of all segments and rows."""
 
 
 def scatter_nd(c: Context) -> Value:
@@ -43,33 +38,33 @@ def _segments(c: Context) -> tuple[int, ...]:
     return (count, *c.type(0).shape[c.type(1).rank :])
 
 
-def unsorted_segment_sum(c: Context) -> Value:
-    """UNSORTED_SEGMENT_SUM; rows with numbers below 0 belong nowhere: they go to a segment that is cut off."""
-    data, segments, shape = c.value(0), c.value(1), _segments(c)
+def _segment_places(c: Context, shape: tuple[int, ...]) -> Value:
+    """The segment of each row; numbers below 0 belong nowhere: they go to a segment that is cut off."""
+    segments = c.value(1)
     zero, last = (c.builder.scalar(n, segments.type.dtype) for n in (0, shape[0]))
     places = c.emit("select", c.emit("less", segments, zero), last, segments)
-    total = _added(c, data, places, (shape[0] + 1, *shape[1:]))
+    return c.emit("reshape", places, shape=(*segments.type.shape, 1))
+
+
+def unsorted_segment_sum(c: Context) -> Value:
+    """UNSORTED_SEGMENT_SUM."""
+    shape = _segments(c)
+    more = (shape[0] + 1, *shape[1:])
+    total = c.emit("scatter_nd", _segment_places(c, shape), c.value(0), shape=more)
     return c.emit("slice", total, begin=(0,) * len(shape), size=shape)
 
 
-def _unsorted(reduction: str, floats: float, integers: int) -> Converter:
+def _unsorted(join: str, floats: float, integers: int) -> Converter:
     """UNSORTED_SEGMENT_MAX and its kin; segments without rows hold what changes nothing."""
 
     def convert(c: Context) -> Value:
-        data, segments, shape = c.value(0), c.value(1), _segments(c)
-        rows, rest = math.prod(segments.type.shape), shape[1:]
-        if shape[0] * rows * math.prod(rest) > LARGEST_TABLE:
-            c.unsupported(f"{shape[0]} segments of {rows} rows are too many")
+        data, shape = c.value(0), _segments(c)
         dtype = data.type.dtype
-        numbers = np.arange(shape[0], dtype=segments.type.dtype.numpy).reshape(-1, 1)
-        belongs = c.emit("equal", c.emit("reshape", segments, shape=(1, rows)), c.builder.constant(numbers))
-        table = c.emit(
-            "select",
-            c.emit("reshape", belongs, shape=(shape[0], rows, *(1,) * len(rest))),
-            c.emit("reshape", data, shape=(1, rows, *rest)),
-            c.builder.scalar(floats if dtype.is_float else integers, dtype),
-        )
-        return c.emit(reduction, table, axes=(1,), keepdims=False)
+        start = c.builder.scalar(floats if dtype.is_float else integers, dtype)
+        found = c.emit("broadcast_to", start, shape=(shape[0] + 1, *shape[1:]))
+        if data.type.size:
+            found = c.emit("scatter_combine", found, _segment_places(c, shape), data, by=join)
+        return c.emit("slice", found, begin=(0,) * len(shape), size=shape)
 
     return convert
 
@@ -177,9 +172,9 @@ _LIMITS = np.finfo(np.float32), np.iinfo(np.int32)
 reads(scatter_nd, "SCATTER_ND")
 reads(segment_sum, "SEGMENT_SUM")
 reads(unsorted_segment_sum, "UNSORTED_SEGMENT_SUM")
-reads(_unsorted("reduce_max", float(_LIMITS[0].min), int(_LIMITS[1].min)), "UNSORTED_SEGMENT_MAX")
-reads(_unsorted("reduce_min", float(_LIMITS[0].max), int(_LIMITS[1].max)), "UNSORTED_SEGMENT_MIN")
-reads(_unsorted("reduce_prod", 1.0, 1), "UNSORTED_SEGMENT_PROD")
+reads(_unsorted("maximum", float(_LIMITS[0].min), int(_LIMITS[1].min)), "UNSORTED_SEGMENT_MAX")
+reads(_unsorted("minimum", float(_LIMITS[0].max), int(_LIMITS[1].max)), "UNSORTED_SEGMENT_MIN")
+reads(_unsorted("mul", 1.0, 1), "UNSORTED_SEGMENT_PROD")
 reads(sparse_to_dense, "SPARSE_TO_DENSE")
 reads(embedding_lookup, "EMBEDDING_LOOKUP")
 reads(embedding_lookup_sparse, "EMBEDDING_LOOKUP_SPARSE")

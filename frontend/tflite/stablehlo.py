@@ -15,7 +15,6 @@ from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.ops.scattering import replaced
 from ...compiler.types import DType
 from .context import Context
-from .scatters import LARGEST_TABLE
 
 
 def _numbers(c: Context, name: str, largest: int, count: int | None = None) -> tuple[int, ...]:
@@ -158,7 +157,7 @@ _UPDATES = {
 """What the operators of a scatter's subgraph do with an element and its update."""
 _TRUTH = {"add": "max", "mul": "min"}
 """What sums and products of truth values, which are 0 and 1, amount to."""
-_TABLES = {"mul": ("reduce_prod", "mul"), "max": ("reduce_max", "maximum"), "min": ("reduce_min", "minimum")}
+_JOINS = {"mul": "mul", "max": "maximum", "min": "minimum"}
 
 
 def scatter(c: Context) -> Value:
@@ -170,35 +169,24 @@ def scatter(c: Context) -> Value:
     if kind is None:
         c.unsupported(f"updates by {', '.join(combined)} are not supported")
     count, dtype = x.type.size, x.type.dtype
+    places = c.emit("reshape", where, shape=(*where.type.shape, 1))
     if kind == "update":
         more = c.emit("pad", c.emit("reshape", x, shape=(count,)), padding=((0, 1),), value=0)
-        places = c.emit("reshape", where, shape=(*where.type.shape, 1))
-        found = c.emit("slice", replaced(c.builder, more, places, updates), begin=(0,), size=(count,))
-        return c.emit("reshape", found, shape=x.type.shape)
+        found = replaced(c.builder, more, places, updates)
+        return c.emit("reshape", c.emit("slice", found, begin=(0,), size=(count,)), shape=x.type.shape)
     if dtype is DType.BOOL:
         kind = _TRUTH.get(kind, kind)
     wide = DType.I32 if dtype in INTEGERS or dtype is DType.BOOL else dtype
     given, updates = c.cast(x, wide), c.cast(updates, wide)
-    if kind != "add":
-        return c.cast(_joined(c, given, where, updates, *_TABLES[kind]), dtype)
-    places = c.emit("reshape", where, shape=(*where.type.shape, 1))
-    total = c.emit("scatter_nd", places, updates, shape=(count + 1,))
-    total = c.emit("reshape", c.emit("slice", total, begin=(0,), size=(count,)), shape=x.type.shape)
-    return c.cast(c.emit("add", given, total), dtype)
-
-
-def _joined(c: Context, x: Value, where: Value, updates: Value, reduction: str, pair: str) -> Value:
-    """X with the updates of each element, found by comparison, joined to it."""
-    count, more = x.type.size, updates.type.size
-    if count * more > LARGEST_TABLE:
-        c.unsupported(f"{more} updates of {count} elements are too many")
-    column = np.arange(count, dtype=where.type.dtype.numpy).reshape(-1, 1)
-    belongs = c.emit("equal", c.emit("reshape", where, shape=(1, more)), c.builder.constant(column))
-    flat = c.emit("reshape", x, shape=(count, 1))
-    neutral = c.builder.scalar(1, x.type.dtype) if pair == "mul" else flat
-    table = c.emit("select", belongs, c.emit("reshape", updates, shape=(1, more)), neutral)
-    found = c.emit(reduction, table, axes=(1,), keepdims=True)
-    return c.emit("reshape", c.emit(pair, flat, found), shape=x.type.shape)
+    if kind == "add":
+        total = c.emit("scatter_nd", places, updates, shape=(count + 1,))
+        total = c.emit("reshape", c.emit("slice", total, begin=(0,), size=(count,)), shape=x.type.shape)
+        return c.cast(c.emit("add", given, total), dtype)
+    more = c.emit("pad", c.emit("reshape", given, shape=(count,)), padding=((0, 1),), value=0)
+    if updates.type.size:
+        more = c.emit("scatter_combine", more, places, updates, by=_JOINS[kind])
+    joined = c.emit("slice", more, begin=(0,), size=(count,))
+    return c.cast(c.emit("reshape", joined, shape=x.type.shape), dtype)
 
 
 def _update_places(c: Context, shape: tuple[int, ...], vectors: Value, updates: tuple[int, ...]) -> Value:

@@ -48,6 +48,7 @@ ELSEWHERE: Mapping[str, str] = {
     "blocked_dense": _SUMS,
     "half_weight": "weights are packed with it: schedules/test_narrow_products.py",
     "scatter_nd": "sums of what is moved",
+    "scatter_combine": "products and extremes of what is moved",
     **dict.fromkeys(("rfft", "irfft", "rfft2", "sequence_lstm", "sequence_rnn", "svdf"), _SUMS),
     "scan": "what its body computes",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),

@@ -101,3 +101,14 @@ def scatter(m: Maker, name: str) -> Value:
         return m.emit(name, indices, shape=shape)
     updates = m.operand((*FLOATS, *INTEGERS), shape=(*indices.type.shape[:-1], *shape[depth:]), new=2)
     return m.emit(name, indices, updates, shape=shape)
+
+
+@recipe("scatter_combine")
+def scatter_combine(m: Maker, name: str) -> Value:
+    x = m.operand((*FLOATS, *INTEGERS), fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 1, 3), end=(4,)))
+    depth = m.number(1, x.type.rank)
+    limit = min(x.type.shape[:depth])
+    indices = m.leaf(m.choice(INDICES), m.shape((2, 3, 1), end=(depth,)), str(max(limit, 1)))
+    shape = (*indices.type.shape[:-1], *x.type.shape[depth:])
+    updates = m.operand((x.type.dtype,), shape=shape, new=2)
+    return m.emit(name, x, indices, updates, by=m.choice(("mul", "maximum", "minimum")))

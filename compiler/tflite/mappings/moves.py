@@ -13,11 +13,11 @@ from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import Gather, GatherND
 from ...ops.reduction import normalize_axis
 from ...ops.rules import version
-from ...ops.scattering import LastUpdate, ScatterND
+from ...ops.scattering import LastUpdate, ScatterCombine, ScatterND
 from ...ops.striding import MIRRORS, MirrorPad, StridedSlice
 from ...types import DType, TensorType
 from ..emitter import Emitter
-from ..model import Field, Function, Tensor
+from ..model import Field, Function, Node, Tensor
 from ..serialize import element_code
 
 
@@ -136,23 +136,40 @@ def _listed(c: Emitter, op: Operation, place: int, type_: TensorType, name: str)
 
 def last_update(c: Emitter, op: Operation) -> None:
     """STABLEHLO_SCATTER of the numbers of updates, each of which takes the place of those before it."""
-    indices, type_ = op.operands[0].type, op.result.type
-    *batch, depth = indices.shape
-    places = _indices(c, op, 0, type_.shape, _WHOLE)
-    start = c.constant(np.full(type_.shape, -1, np.int32), f"{c.names[op.result]}/none")
+    *batch, _ = op.operands[0].type.shape
+    start = c.constant(np.full(op.result.type.shape, -1, np.int32), f"{c.names[op.result]}/none")
     numbers = c.constant(np.arange(np.prod(batch, dtype=int), dtype=np.int32).reshape(batch), f"numbers/{batch}")
-    one = TensorType(DType.I32, ())
-    c.functions.append(Function("update", [Tensor("old", one), Tensor("new", one)], (), (0, 1), (1,)))
+    _scatter(c, op, start, 0, numbers, None)
+
+
+def scatter_combine(c: Emitter, op: Operation) -> None:
+    """STABLEHLO_SCATTER of updates, joined to what is there."""
+    kinds = {"mul": "STABLEHLO_MULTIPLY", "maximum": "STABLEHLO_MAXIMUM", "minimum": "STABLEHLO_MINIMUM"}
+    x, _, updates = op.operands
+    _scatter(c, op, c.place(x), 1, c.place(updates), kinds[op.attributes["by"]])
+
+
+def _scatter(c: Emitter, op: Operation, start: int, operand: int, updates: int, kind: str | None) -> None:
+    """STABLEHLO_SCATTER of slices at the places of an operand; without a `kind` updates stand for what was there."""
+    shape, dtype = op.result.type.shape, op.result.type.dtype
+    *batch, depth = op.operands[operand].type.shape
+    places = _indices(c, op, operand, shape[:depth], _WHOLE)
+    one = TensorType(dtype, ())
+    tensors = [Tensor("old", one), Tensor("new", one)]
+    if kind is None:
+        c.functions.append(Function("update", tensors, (), (0, 1), (1,)))
+    else:
+        join = Node(kind, 1, (0, 1), (2,))
+        c.functions.append(Function("join", [*tensors, Tensor("joined", one)], (join,), (0, 1), (2,)))
     fields: dict[str, Field] = {
-        "update_window_dims": (),
+        "update_window_dims": tuple(range(len(batch), len(batch) + len(shape) - depth)),
         "inserted_window_dims": tuple(range(depth)),
         "scatter_dims_to_operand_dims": tuple(range(depth)),
         "index_vector_dim": len(batch),
         "update_computation_subgraph_index": len(c.functions),
     }
-    c.node(
-        "STABLEHLO_SCATTER", [start, places, numbers], [c.result(op)], "StablehloScatterOptions", version=1, **fields
-    )
+    inputs = [start, places, updates]
+    c.node("STABLEHLO_SCATTER", inputs, [c.result(op)], "StablehloScatterOptions", version=1, **fields)
 
 
 def one_hot(c: Emitter, op: Operation) -> None:
@@ -176,4 +193,5 @@ TFLITE.add(TfliteForm(gather, "GATHER", narrow=Narrow.COPIED), Gather)
 TFLITE.add(TfliteForm(gather_nd, "GATHER_ND", narrow=Narrow.COPIED), GatherND)
 TFLITE.add(TfliteForm(scatter_nd, "SCATTER_ND", narrow=Narrow.COPIED), ScatterND)
 TFLITE.add(TfliteForm(last_update, "STABLEHLO_SCATTER", narrow=Narrow.COPIED), LastUpdate)
+TFLITE.add(TfliteForm(scatter_combine, "STABLEHLO_SCATTER"), ScatterCombine)
 TFLITE.add(TfliteForm(one_hot, "ONE_HOT", narrow=Narrow.COPIED), OneHot)

@@ -171,25 +171,11 @@ def _scattered(c: Node, x: Value, indices: Value, updates: Value) -> Value:
             return _combined(c, x, indices, updates, other)
 
 
-MOST_UPDATES = 256
-"""Most updates that are written out one by one."""
-
-
 def _combined(c: Node, x: Value, indices: Value, updates: Value, reduction: str) -> Value:
-    """Updates one after the other, each of which combines what stands at its place with it."""
-    depth = indices.type.shape[-1]
-    count = math.prod(indices.type.shape[:-1])
-    if count > MOST_UPDATES:
-        c.unsupported(f"{count} updates with the reduction {reduction} are not supported")
-    rest = x.type.shape[depth:]
-    flat, new = c.reshape(indices, (count, depth)), c.reshape(updates, (count, *rest))
+    if not indices.type.size or not updates.type.size:
+        return x
     operator = {"mul": "mul", "max": "maximum", "min": "minimum"}[reduction]
-    for i in range(count):
-        place = c.emit("slice", flat, begin=(i, 0), size=(1, depth))
-        update = c.emit("slice", new, begin=(i, *(0,) * len(rest)), size=(1, *rest))
-        old = c.emit("gather_nd", x, place)
-        x = scattering.scatter_nd_update(c, x, place, c.emit(operator, old, update))
-    return x
+    return c.emit("scatter_combine", x, indices, updates, by=operator)
 
 
 @onnx("ScatterElements", "Scatter")

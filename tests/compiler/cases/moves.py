@@ -74,6 +74,23 @@ CASES: tuple[OpCase, ...] = (
         tolerance=0,
     ),
     OpCase("scatter_nd", ((0, 1), (0, 5)), {"shape": (4, 5)}, dtypes={0: DType.I32}, below={0: 4}),
+    *(
+        OpCase(
+            "scatter_combine",
+            (x, indices, (*indices[:-1], *x[indices[-1] :])),
+            {"by": by},
+            dtypes={1: DType.I32},
+            below={1: 3},
+            offset=offset,
+        )
+        for by, x, indices, offset in (
+            ("mul", (4, 20), (9, 1), 1.0),
+            ("mul", (3, 5), (2, 4, 2), 0.5),
+            ("maximum", (9, 3, 37), (30, 1), 0.0),
+            ("minimum", (5, 6), (7, 2), 0.0),
+            ("maximum", (4, 5), (0, 1), 0.0),
+        )
+    ),
     OpCase("last_update", ((9, 2),), {"shape": (4, 5)}, dtypes={0: DType.I32}, below={0: 4}, tolerance=0),
     OpCase("last_update", ((3, 4, 1),), {"shape": (40,)}, dtypes={0: DType.I64}, below={0: 40}, tolerance=0),
     # classes
