@@ -73,6 +73,13 @@ def scattered() -> Graph:
     return b.finish([b.emit("scatter_nd", places, b.input("x", TensorType(DType.F32, (3, 6))), shape=(4, 5, 6))])
 
 
+def joined() -> Graph:
+    b = GraphBuilder("net")
+    x, y = (b.input(name, TensorType(DType.F32, shape)) for name, shape in (("x", (4, 5, 6)), ("y", (3, 6))))
+    places = b.constant(np.array([[0, 3], [-1, 1], [0, 3]], np.int64))
+    return b.finish([b.emit("scatter_combine", x, places, y, by="maximum")])
+
+
 def chosen() -> Graph:
     b = GraphBuilder("net")
     x, y = (b.input(name, TensorType(DType.F32, SHAPE)) for name in "xy")
@@ -132,6 +139,7 @@ FORMS: dict[str, Callable[[], Graph]] = {
     "gather_nd": picked,
     "gather": gathered,
     "scatter_nd": scattered,
+    "scatter_combine": joined,
     "select": chosen,
     "reinterpret": reinterpreted,
     "q_div": quotient,
