@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -65,21 +65,32 @@ def row_major(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 class Scratch(mmap.mmap):
-    """Memory whose bytes are read once, by `move`: what was copied is given back to the system."""
+    """A part of a file in memory whose bytes are read once, by `move`: what was copied is let go.
+
+    Its pages are those that the system keeps of the file, so that nothing is copied before, and no memory is asked for.
+    """
 
     @staticmethod
-    def of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-        """A zeroed array in such memory, which must not be empty."""
-        memory = Scratch(-1, math.prod(shape) * dtype.itemsize, **_PRIVATE)
-        _ask_for_huge_pages(memory)
-        return np.frombuffer(memory, dtype).reshape(shape)
+    def of(file: IO[bytes], start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """The array, not empty, that lies in a file from byte `start` on; it can't be written to.
+
+        Raises `OSError` or `ValueError` where the file is too short or can't be mapped. Who makes it shorter while the
+        array lives ends the process.
+        """
+        before = start % mmap.ALLOCATIONGRANULARITY
+        count = math.prod(shape)
+        length = before + count * dtype.itemsize
+        memory = Scratch(file.fileno(), length, access=mmap.ACCESS_READ, offset=start - before)
+        if hasattr(memory, "madvise") and hasattr(mmap, "MADV_WILLNEED"):
+            memory.madvise(mmap.MADV_WILLNEED)
+        return np.frombuffer(memory, dtype, count, before).reshape(shape)
 
 
 def move(source: np.ndarray[Any, Any], goal: np.ndarray[Any, Any]) -> None:
-    """Copy an array to another one of its shape; where it lies in a `Scratch`, its memory is given back meanwhile.
+    """Copy an array to another one of its shape; where it lies in a `Scratch`, its pages are let go meanwhile.
 
     So the two take little more memory than one of them. Elements must come from the front of the memory to its end
-    along one of the axes; else all of it is given back when nobody holds it any longer, as any memory.
+    along one of the axes; else all of it is let go when nobody holds it any longer, as any memory.
     """
     memory, axis = _scratch_of(source), _outermost(source)
     if memory is None or axis is None:

@@ -18,10 +18,10 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, TypeVar
 
 from .collector import without_collections
 from .compiler import passes
@@ -43,6 +43,9 @@ from .runtime.cache import CompiledObject, compile_object
 from .runtime.host import available_cores, physical_memory, runs_here
 from .runtime.processor import description
 from .runtime.program import Program
+
+if TYPE_CHECKING:
+    from .runtime.saved_weights import WeightsFile
 
 STAGES = ("graph", "optimized", "loops", "llvm", "asm", "object")
 """What `--emit` offers."""
@@ -255,17 +258,30 @@ def build(
     return c
 
 
-def build_packed(request: Buildable[C]) -> tuple[C, Array]:
-    """Walk all stages, and pack the weights of the request beside those that make code of loops."""
+def build_packed(
+    request: Buildable[C], weights_file: Callable[[Module], WeightsFile | None] = lambda module: None
+) -> tuple[C, Array]:
+    """Walk all stages, and pack the weights of the request beside those that make code of loops.
+
+    `weights_file` says where to; None stands for memory.
+    """
     from concurrent.futures import Future, ThreadPoolExecutor
 
     packing: list[Future[Array]] = []
     with ThreadPoolExecutor(1) as beside:
 
         def pack(c: Compilation) -> None:
-            packing.append(beside.submit(c.backend.package, c.module, c.parameters()))
+            packing.append(beside.submit(_packed, c, weights_file(c.module)))
 
         return build(request, PROGRAM, lowered=pack), packing[0].result()
+
+
+def _packed(c: Compilation, file: WeightsFile | None) -> Array:
+    """The weights, in memory or in a file; where this can't be written, in memory all the same."""
+    if file is not None:
+        with suppress(OSError):
+            return file.fill(c.backend.pieces(c.module, c.parameters()))
+    return c.backend.package(c.module, c.parameters())
 
 
 def find_choices(c: Compilation) -> NetworkChoices | None:

@@ -22,7 +22,6 @@ from .compiler.reading import noting_files
 from .frontend.roots import allowing
 from .known import find, heeding_warnings, key_of, warn_again
 from .readings import reading_float_weights
-from .ready import keep
 from .runtime.host import available_cores
 from .runtime.program import Array, Program
 from .runtime.saved import SavedFile, is_saved_name
@@ -183,19 +182,19 @@ def compile(  # noqa: A001 (the public name)
     if key is not None and (file := find(key)) is not None:
         warn_again(file)
         return NetworkProgram._of_file(file, model, _silently(make))
-    with noting_files() as files, heeding_warnings() as heard:
-        with without_collections():
-            from .pipeline import build_packed
+    with without_collections():
+        from .classes import usable_labels
+        from .keeping import Keeping
+        from .pipeline import build_packed
 
-        with allowing(allow_import), reading_float_weights(float_weights):
-            c, packed = build_packed(_request(source, weights, given, form))
-        program = NetworkProgram(c, model, packed)
-        if key is not None:
-            from .classes import usable_labels
-
-            labels = usable_labels(c.graph, model, weights)
-    if key is not None:
-        keep(key, c, program, labels, files, heard)
+    with Keeping(key) as keeping:
+        with noting_files() as files, heeding_warnings() as heard:
+            with allowing(allow_import), reading_float_weights(float_weights):
+                c, packed = build_packed(_request(source, weights, given, form), keeping.weights_file)
+            program = NetworkProgram(c, model, packed)
+            labels = usable_labels(c.graph, model, weights) if key is not None else None
+        if labels is not None:
+            keeping.keep(c, program, labels, files, heard)
     return program
 
 

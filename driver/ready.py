@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from .collector import without_collections
 from .compiler.errors import NetcError
@@ -16,8 +16,7 @@ from .compiler.precision import F32
 from .compiler.preprocess import overridden
 from .compiler.reading import noting_files
 from .compiler.signature import Network
-from .known import Files, Heard, find, heeding_warnings, key_of, records, warn_again
-from .runtime.cache import ObjectCache
+from .known import find, heeding_warnings, key_of, warn_again
 from .runtime.data.labels import Labels
 from .runtime.host import available_cores
 from .runtime.program import Program
@@ -122,20 +121,22 @@ def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[s
 
     locate(model)  # says what is wrong with a misspelled name without the compiler
     with without_collections():
+        from .keeping import Keeping
         from .notes import transposes_note
         from .pipeline import Request, build_packed, load_program
         from .summary import total_macs
 
-    with noting_files() as files, heeding_warnings() as heard:
-        request = Request(model, weights=weights, **asked)
-        c, packed = build_packed(request)
-        program = load_program(c, packed=packed)
-        labels, misfit = _labels(c, model, weights)
-    drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
-    rest = (drawn, note, total_macs(c.graph), c.batch, c.target.cpu, request.precision)
-    made = Ready(c.graph, program, labels, misfit, *rest)
-    if key is not None and misfit is None:
-        keep(key, c, program, labels, files, heard)
+    with Keeping(key) as keeping:
+        with noting_files() as files, heeding_warnings() as heard:
+            request = Request(model, weights=weights, **asked)
+            c, packed = build_packed(request, keeping.weights_file)
+            program = load_program(c, packed=packed)
+            labels, misfit = _labels(c, model, weights)
+        drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
+        rest = (drawn, note, total_macs(c.graph), c.batch, c.target.cpu, request.precision)
+        made = Ready(c.graph, program, labels, misfit, *rest)
+        if misfit is None:
+            keeping.keep(c, program, labels, files, heard)
     return made
 
 
@@ -146,18 +147,3 @@ def _labels(c: Compilation, model: str, weights: str | None) -> tuple[Labels, Ne
         return class_labels(c.graph, model, weights), None
     except NetcError as error:
         return Labels(), error
-
-
-def keep(key: str, c: Compilation, program: Program, labels: Labels, files: Files, heard: Heard) -> None:
-    """Put a program that was compiled into the cache; if that is impossible, it is compiled again next time."""
-    from .saving import save_program
-
-    cache = ObjectCache.default()
-    size = program.packed_weights.nbytes + len(c.object.code)
-    if size > cache.limit or (found := records(files)) is None:
-        return
-
-    def write(file: IO[bytes]) -> None:
-        save_program(file, c, program, labels, more={"files": found, "warnings": heard})
-
-    cache.put_program(key, size, write)

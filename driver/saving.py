@@ -21,18 +21,22 @@ from .runtime.data.labels import Labels
 from .runtime.processor import needed_features
 from .runtime.program import ENTRIES, Program
 from .runtime.saved import write_saved, write_to
+from .runtime.saved_weights import WeightsFile
 from .summary import layers, parameter_bytes, total_macs, trainable_parameters
 
 
 def save_program(
-    path: str | os.PathLike[str] | IO[bytes],
+    path: str | os.PathLike[str] | IO[bytes] | WeightsFile,
     c: Compilation,
     program: Program,
     labels: Labels,
     *,
     more: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the program of a compilation to a file: an open one, or one that is replaced. `more` are further facts."""
+) -> bool:
+    """Write the program of a compilation to a file: an open one, or one that is replaced. `more` are further facts.
+
+    Or to one that has its weights, if there is room for the rest: else it returns False.
+    """
     image = c.backend.image(c.object.code, c.target, ENTRIES)
     initial = initial_state(c.graph)
     facts = {
@@ -57,10 +61,13 @@ def save_program(
     }
     written = c.object.code if image is None else image.code
     state = _state(c.module, initial)
+    if isinstance(path, WeightsFile):
+        return path.finish(facts, written, state)
     if isinstance(path, str | os.PathLike):
         write_saved(path, facts, written, state, program.packed_weights)
     else:
         write_to(path, facts, written, state, program.packed_weights)
+    return True
 
 
 def _signature(graph: Graph) -> dict[str, Any]:

@@ -136,6 +136,17 @@ class ObjectCache:
         """Keep a saved program of about `size` bytes, which `write` writes into a file; returns as `put` does."""
         return self._keep(f"{key}{_PROGRAM}", size, write)
 
+    def begin_program(self, size: int) -> Part | None:
+        """A file of about `size` bytes that is to become a saved program; None where that is impossible."""
+        if size > self.limit:
+            return None
+        try:
+            self._make()
+            with self._opened() as folder:
+                return Part(self, *_begin_entry(folder))
+        except (_ForeignError, OSError):
+            return None
+
     def _keep(self, name: str, size: int, write: Callable[[IO[bytes]], object]) -> str | None:
         if size > self.limit:
             return f"the object is larger than the cache may be ({self.limit} bytes)"
@@ -217,12 +228,40 @@ def _open_entry(path: Path, folder: int) -> IO[bytes]:
     return os.fdopen(handle, "rb")
 
 
+class Part:
+    """A file of the cache that is being written, under a name that nobody asks for."""
+
+    def __init__(self, cache: ObjectCache, name: str, file: IO[bytes]) -> None:
+        """`file` can be written and read."""
+        self._cache, self._name, self.file = cache, name, file
+
+    def keep_program(self, key: str) -> None:
+        """Make it the saved program of a key, if that is possible."""
+        with contextlib.suppress(_ForeignError, OSError), self._cache._opened() as folder:
+            self.file.flush()
+            os.replace(self._name, f"{key}{_PROGRAM}", src_dir_fd=folder, dst_dir_fd=folder)
+            self._cache._trim(folder)
+
+    def close(self) -> None:
+        """Close the file, which goes unless it was kept. What of it is mapped stays."""
+        with contextlib.suppress(OSError):
+            self.file.close()
+        with contextlib.suppress(_ForeignError, OSError), self._cache._opened() as folder:
+            os.unlink(self._name, dir_fd=folder)
+
+
+def _begin_entry(folder: int) -> tuple[str, IO[bytes]]:
+    """The name of a new file that is to become an entry, and the file."""
+    part = f"{secrets.token_hex(8)}{_PART}"
+    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    return part, os.fdopen(handle, "w+b")
+
+
 def _write_entry(name: str, write: Callable[[IO[bytes]], object], folder: int) -> None:
     """Write beside the entry, then rename."""
-    part = f"{secrets.token_hex(8)}{_PART}"
+    part, file = _begin_entry(folder)
     try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        with os.fdopen(handle, "wb") as file:
+        with file:
             write(file)
         os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:

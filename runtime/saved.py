@@ -93,18 +93,27 @@ def write_to(file: IO[bytes], facts: Mapping[str, Any], code: bytes, state: Arra
     from concurrent.futures import ThreadPoolExecutor  # which nobody needs who reads
 
     flat = np.ascontiguousarray(weights).data.cast("B") if weights.size else memoryview(b"")
-    known, held = {**facts, "code_bytes": len(code), "weights_bytes": len(flat)}, state.tobytes()
-    blank = _facts_text(known, [_BLANK for _ in _chunks(flat)])
-    start = _weights_start(len(blank), len(code), len(held)) if flat else 0
+    known = {**facts, "weights_bytes": len(flat)}
+    blank = front(known, code, state, [_BLANK for _ in _chunks(flat)])
+    start = -(-len(blank) // PAGE) * PAGE if flat else 0
     with ThreadPoolExecutor(available_cores()) as pool:
-        written = pool.submit(_write_at, file, start, flat)
-        text = _facts_text(known, list(pool.map(_checksum, _chunks(flat))))
+        written = pool.submit(write_at, file, start, flat)
+        found = list(pool.map(checksum, _chunks(flat)))
         written.result()
+    write_at(file, 0, front(known, code, state, found))
+
+
+def front(facts: Mapping[str, Any], code: bytes, state: Array, checksums: Sequence[str], least: int = 0) -> bytes:
+    """What stands before the weights, whose checksums these are: with blanks behind the facts, `least` bytes long."""
+    held = state.tobytes()
+    text = _facts_text({**facts, "code_bytes": len(code)}, checksums)
+    text = text.ljust(least - _HEAD.size - _DIGEST - len(code) - len(held))
     head = _HEAD.pack(SAVED_MAGIC, VERSION, 0, len(text))
-    _write_at(file, 0, b"".join((head, _digest(head, text, code, held), text, code, held)))
+    return b"".join((head, _digest(head, text, code, held), text, code, held))
 
 
-def _write_at(file: IO[bytes], place: int, data: bytes | memoryview) -> None:
+def write_at(file: IO[bytes], place: int, data: bytes | memoryview) -> None:
+    """Write bytes at a place of a file."""
     file.seek(place)
     file.write(data)
 
@@ -124,7 +133,8 @@ def _chunks(weights: memoryview) -> list[memoryview]:
     return [weights[i : i + CHUNK] for i in range(0, len(weights), CHUNK)]
 
 
-def _checksum(chunk: memoryview) -> str:
+def checksum(chunk: memoryview) -> str:
+    """That of a chunk of weights."""
     return hashlib.sha256(chunk).hexdigest()
 
 
@@ -212,7 +222,7 @@ class SavedFile:
 
     def verify_weights(self) -> None:
         """Compare the weights with their checksums; raises `NetcError` that says where they differ."""
-        found = list(map(_checksum, _chunks(self.weights.data if self.weights.size else memoryview(b""))))
+        found = list(map(checksum, _chunks(self.weights.data if self.weights.size else memoryview(b""))))
         stated = self.facts["checksums"]
         wrong = [i for i, (a, b) in enumerate(zip(found, stated, strict=False)) if a != b]
         if wrong or len(found) != len(stated):

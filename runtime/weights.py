@@ -13,6 +13,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -52,8 +53,8 @@ MAX_HEADER = 1 << 24
 _IGNORED_SUFFIXES = (".num_batches_tracked", ".relative_position_index")
 """Ends of the names of tensors that published files hold and no net needs: a counter of batch normalisation, constants
 of Swin."""
-_LARGE = 1 << 22
-"""Bytes of a tensor that is worth memory of its own."""
+_LARGE = 1 << 20
+"""Bytes of a tensor that is worth a memory map of its own."""
 _LISTED = 10
 """How many tensors of each kind of trouble a message lists."""
 _SKIPPED = 3
@@ -193,7 +194,7 @@ def _read_json(file: Path) -> tuple[dict[str, Any], int]:
 
 
 class _FileWeights(Mapping[str, Array]):
-    """Reads one tensor at a time; plain reads, as pages of a memory map would count as the process's own memory."""
+    """Reads one tensor at a time; plain reads, as pages of a memory map that stays would count as the process's own."""
 
     def __init__(
         self,
@@ -209,7 +210,7 @@ class _FileWeights(Mapping[str, Array]):
 
     def to_be_read_once(self) -> Mapping[str, Array]:
         """See `lowering.packing.ReadOnce`."""
-        return _FileWeights(self._file, self._tensors, self._parameters, _read_to_scratch)
+        return _FileWeights(self._file, self._tensors, self._parameters, _mapped)
 
     def __getitem__(self, name: str) -> Array:
         op = self._parameters[name]
@@ -288,12 +289,13 @@ def _read(file: Path, tensor: _Tensor) -> Array:
     return _filled(np.empty(tensor.shape, _DTYPES[tensor.dtype]), file, tensor)
 
 
-def _read_to_scratch(file: Path, tensor: _Tensor) -> Array:
-    """The same, in memory that packing gives back meanwhile, if it is large."""
+def _mapped(file: Path, tensor: _Tensor) -> Array:
+    """The same for one reader, if it is large: what lies in the file, page by page as it is asked for."""
     dtype = _DTYPES[tensor.dtype]
-    if math.prod(tensor.shape) * dtype.itemsize < _LARGE:
-        return _read(file, tensor)
-    return _filled(Scratch.of(tensor.shape, dtype), file, tensor)
+    if math.prod(tensor.shape) * dtype.itemsize >= _LARGE and tensor.start % dtype.itemsize == 0:
+        with suppress(OSError, ValueError), file.open("rb", buffering=0) as stream:  # plain reading says what is wrong
+            return Scratch.of(stream, tensor.start, tensor.shape, dtype)
+    return _read(file, tensor)
 
 
 def _filled(array: Array, file: Path, tensor: _Tensor) -> Array:

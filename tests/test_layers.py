@@ -68,6 +68,7 @@ RUNTIME_LAYERS = {
     "program": {"callers", "closing", "session"},
     "library": {"closing"},
     "saved": {"host", "image", "processor", "program"},
+    "saved_weights": {"program", "saved"},
     "measure": {"program"},
     "trainer": {"closing", "data", "finite", "program", "weights"},
     "tuned": {"cache"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import passes
@@ -13,7 +13,7 @@ from ..graph.regions import map_regions
 from ..image import Image, LoadedObject
 from ..lowering import Schedules, lower
 from ..lowering.choices import NetworkChoices
-from ..lowering.packing import pack_weights
+from ..lowering.packing import pack_weights, weights_in_order
 from ..modules.module import Module
 from ..passes import Observer, Pass, SplitBatch, UnrollScans
 from ..precision import F32
@@ -35,7 +35,7 @@ class Backend(ABC):
 
     The road of a graph: `optimize`, which ends with the backend's `layouts`; `lower`, by its `schedules`; `emit`, to
     the backend's text; `object_code`, which is written, or brought into this process by `load`. `package` makes the
-    weights for it.
+    weights for it, `pieces` one after the other.
     """
 
     name: ClassVar[str]
@@ -175,3 +175,7 @@ class Backend(ABC):
     def package(self, module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
         """The weights as the module's code reads them: bytes. `region` is memory of this size to fill again."""
         return pack_weights(module, params, region)
+
+    def pieces(self, module: Module, params: Mapping[str, Array]) -> Iterator[tuple[int, Array]]:
+        """The same weights as arrays, each with its offset, in the order of offsets; between them are zeros."""
+        return weights_in_order(module, params)

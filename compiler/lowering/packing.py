@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +15,7 @@ from ..modules.module import Module
 
 @runtime_checkable
 class ReadOnce(Protocol):
-    """Parameters that can be had in memory which is given back while they are packed (`arrays.Scratch`)."""
+    """Parameters that can be had in memory which is let go while they are packed (`arrays.Scratch`)."""
 
     def to_be_read_once(self) -> Mapping[str, Array]:
         """The same parameters, each of which is read anew when it is looked up."""
@@ -27,17 +27,32 @@ def pack_weights(module: Module, params: Mapping[str, Array], region: Array | No
 
     The largest comes first, while the region takes no memory yet. `region` is one to fill again.
     """
-    if isinstance(params, ReadOnce):
-        params = params.to_be_read_once()
     if region is None:
         region = aligned_bytes(module.weights_bytes)
     outputs = module.setup.outputs
     order = sorted(range(len(outputs)), key=lambda i: -outputs[i].type.bytes)
-    produced = evaluate_outputs(replace(module.setup, outputs=tuple(outputs[i] for i in order)), params)
-    for i, array in zip(order, produced, strict=True):
+    for offset, array in _produced(module, params, order):
+        move(array, region[offset : offset + array.nbytes].view(array.dtype).reshape(array.shape))
+    return region
+
+
+def weights_in_order(module: Module, params: Mapping[str, Array]) -> Iterator[tuple[int, Array]]:
+    """The same piece by piece: the byte at which each output lies, and its values, in the order of these bytes.
+
+    What lies between them is zero.
+    """
+    offsets = module.weight_offsets
+    return _produced(module, params, sorted(range(len(offsets)), key=offsets.__getitem__))
+
+
+def _produced(module: Module, params: Mapping[str, Array], order: Sequence[int]) -> Iterator[tuple[int, Array]]:
+    """Offsets and values of the outputs with these numbers."""
+    if isinstance(params, ReadOnce):
+        params = params.to_be_read_once()
+    outputs = tuple(module.setup.outputs[i] for i in order)
+    for i, array in zip(order, evaluate_outputs(replace(module.setup, outputs=outputs), params), strict=True):
         offset = module.weight_offsets[i]
         end = offset + array.nbytes
         if end > module.weights_bytes:
             raise InternalError(f"packed weight at {offset} ends at {end}, beyond {module.weights_bytes} bytes")
-        move(array, region[offset:end].view(array.dtype).reshape(array.shape))
-    return region
+        yield offset, array

@@ -1,16 +1,18 @@
-"""Copies of large arrays: memory that is read once is given back meanwhile."""
+"""Copies of large arrays: pages of a file that are read once are let go meanwhile."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from netc.compiler.arrays import ALIGNMENT, Scratch, aligned_bytes, move
 
+Numbers = np.ndarray[Any, np.dtype[np.float32]]
 SIZES = (1, 63, 4096, (1 << 21) - 1, 1 << 21, (1 << 22) + 5)
 
 
@@ -53,12 +55,19 @@ ROWS, COLUMNS = 4096, 8192
 BYTES = ROWS * COLUMNS * 4
 
 
-def filled() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def in_file(path: Path, values: Numbers) -> Numbers:
+    """The numbers in a file, behind others, as `Scratch` has them."""
+    path.write_bytes(bytes(8200) + values.tobytes())
+    with path.open("rb") as file:
+        return Scratch.of(file, 8200, values.shape, values.dtype)
+
+
+def filled(path: Path) -> Numbers:
     """128 MiB of which each row differs from the others."""
-    scratch = Scratch.of((ROWS, COLUMNS), np.dtype(np.float32))
-    scratch[...] = np.arange(ROWS, dtype=np.float32)[:, None]
-    scratch[:, 7] = 0.5
-    return scratch
+    values = np.empty((ROWS, COLUMNS), np.float32)
+    values[...] = np.arange(ROWS, dtype=np.float32)[:, None]
+    values[:, 7] = 0.5
+    return in_file(path, values)
 
 
 def resident() -> int:
@@ -68,8 +77,9 @@ def resident() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is given back on Linux")
-def test_memory_that_was_copied_is_given_back() -> None:
-    scratch = filled()
+def test_pages_that_were_copied_are_let_go(tmp_path: Path) -> None:
+    scratch = filled(tmp_path / "numbers")
+    assert scratch.max() == ROWS - 1  # all are in memory
     panels = scratch.T.reshape(COLUMNS, 64, 64).transpose(1, 0, 2)
     goal = np.empty(panels.shape, np.float32)
     before = resident()
@@ -91,22 +101,29 @@ def test_other_memory_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     "part", [np.s_[:], np.s_[3:-2], np.s_[:, 1:, 2:-1], np.s_[::2, ::3], np.s_[:, ::-1], np.s_[:0]]
 )
-def test_any_view_is_copied(order: tuple[int, ...], part: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_view_is_copied(
+    order: tuple[int, ...], part: slice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("netc.compiler.arrays._PART", 4096)
     rng = np.random.default_rng(1)
     values = rng.standard_normal((30, 40, 50)).astype(np.float32)
-    scratch = Scratch.of(values.shape, values.dtype)
-    scratch[...] = values
+    scratch = in_file(tmp_path / "numbers", values)
     goal = np.empty(values[part].transpose(order).shape, np.float32)
     move(scratch[part].transpose(order), goal)
     np.testing.assert_array_equal(goal, values[part].transpose(order))
 
 
-def test_a_view_that_meets_bytes_twice_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_that_meets_bytes_twice_is_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("netc.compiler.arrays._PART", 4096)
-    scratch = Scratch.of((8192,), np.dtype(np.float32))
-    scratch[...] = np.arange(8192)
+    scratch = in_file(tmp_path / "numbers", np.arange(8192, dtype=np.float32))
     windows = np.lib.stride_tricks.sliding_window_view(scratch, 64)
     goal = np.empty(windows.shape, np.float32)
     move(windows, goal)
     np.testing.assert_array_equal(goal, np.lib.stride_tricks.sliding_window_view(np.arange(8192.0), 64))
+
+
+def test_a_file_that_is_too_short_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    path.write_bytes(bytes(100))
+    with path.open("rb") as file, pytest.raises((OSError, ValueError)):
+        Scratch.of(file, 64, (10,), np.dtype(np.float32))
