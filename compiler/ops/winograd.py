@@ -11,10 +11,9 @@ Which convolutions are worth it depends on the machine: backends decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from functools import reduce
-from operator import add
+from functools import cache
 
 import numpy as np
 
@@ -132,10 +131,10 @@ class WinogradFilter(Operator):
         points = np.empty((len(taps), POINTS, len(rows), channels * filters), weight.dtype)
         for start in range(0, channels * filters, _PART):
             part = slice(start, start + _PART)
-            for there, here in zip(points, taps, strict=True):
-                columns = np.stack(list(_times(FILTER, here[..., part])), axis=1)
-                for j, value in enumerate(_times(rows, columns)):
-                    there[:, j, part] = value
+            for there, here in zip(points[..., part], taps[..., part], strict=True):
+                columns = np.empty((POINTS, TAPS, here.shape[-1]), weight.dtype)
+                _multiply(FILTER, here, columns)
+                _multiply(rows, columns.swapaxes(0, 1), there.swapaxes(0, 1))
         return (points.reshape(*outer, POINTS * len(rows), channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
@@ -151,10 +150,26 @@ class WinogradFilter(Operator):
         return Reduction("add", (TAPS, TAPS), term)
 
 
-def _times(matrix: Matrix, rows: Array) -> Iterator[Array]:
-    """The product, summed up element by element: BLAS would round as its blocks fall."""
-    for line in matrix:
-        yield reduce(add, (rows.dtype.type(factor) * row for factor, row in zip(line, rows, strict=True) if factor))
+def _multiply(matrix: Matrix, rows: Array, product: Array) -> None:
+    """Bring rows to their points, summed up element by element: BLAS would round as its blocks fall."""
+    singles, whole = _lines(matrix)
+    for i, k in singles:
+        np.multiply(rows[k], rows.dtype.type(matrix[i][k]), out=product[i])
+    if whole.start < whole.stop:
+        factors = np.array(matrix[whole], rows.dtype).T.reshape(len(rows), -1, *[1] * (rows.ndim - 1))
+        goal = np.multiply(factors[0], rows[0], out=product[whole])
+        for factor, row in zip(factors[1:], rows[1:], strict=True):
+            goal += factor * row
+
+
+@cache
+def _lines(matrix: Matrix) -> tuple[tuple[tuple[int, int], ...], slice]:
+    """Lines with one factor, and where it stands; and those with one for each row, which stand together."""
+    whole = [i for i, line in enumerate(matrix) if all(line)]
+    singles = [(i, [k for k, factor in enumerate(line) if factor]) for i, line in enumerate(matrix) if i not in whole]
+    assert all(len(places) == 1 for _, places in singles)
+    first = whole[0] if whole else 0
+    return tuple((i, places[0]) for i, places in singles), slice(first, first + len(whole))
 
 
 def _entry(matrix: Matrix, row: Expr, column: Expr) -> Expr:
