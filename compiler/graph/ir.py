@@ -161,6 +161,10 @@ class Operator(ABC):
         if problem is not None:
             raise ShapeError(f"{self.name}: {problem}")
 
+    def works_by_rows(self, operand: TensorType) -> bool:
+        """Whether row i of the only result, along the first axis, is made of row i of the only operand alone."""
+        return False
+
     @abstractmethod
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         """The meaning, in NumPy."""

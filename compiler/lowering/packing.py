@@ -8,9 +8,12 @@ from typing import Protocol, runtime_checkable
 
 from ..arrays import aligned_bytes, move
 from ..errors import InternalError
-from ..graph.interpreter import evaluate_outputs
-from ..graph.ir import Array
+from ..graph.interpreter import evaluate_operation, evaluate_outputs
+from ..graph.ir import Array, Graph, Operation, Value
 from ..modules.module import Module
+
+PART_BYTES = 1 << 20
+"""Of a large output, at a time: the next parts lie where the last ones did, in the caches."""
 
 
 @runtime_checkable
@@ -46,13 +49,31 @@ def weights_in_order(module: Module, params: Mapping[str, Array]) -> Iterator[tu
 
 
 def _produced(module: Module, params: Mapping[str, Array], order: Sequence[int]) -> Iterator[tuple[int, Array]]:
-    """Offsets and values of the outputs with these numbers."""
+    """Offsets and values of the outputs with these numbers; of some, one part after the other."""
     if isinstance(params, ReadOnce):
         params = params.to_be_read_once()
-    outputs = tuple(module.setup.outputs[i] for i in order)
-    for i, array in zip(order, evaluate_outputs(replace(module.setup, outputs=outputs), params), strict=True):
+    setup = module.setup
+    last = [_last_by_rows(setup, setup.outputs[i]) for i in order]
+    needed = tuple(op.operands[0] if op else setup.outputs[i] for i, op in zip(order, last, strict=True))
+    for i, op, array in zip(order, last, evaluate_outputs(replace(setup, outputs=needed), params), strict=True):
         offset = module.weight_offsets[i]
-        end = offset + array.nbytes
+        end = offset + setup.outputs[i].type.bytes
         if end > module.weights_bytes:
             raise InternalError(f"packed weight at {offset} ends at {end}, beyond {module.weights_bytes} bytes")
-        yield offset, array
+        for part in _by_rows(op, array) if op else (array,):
+            yield offset, part
+            offset += part.nbytes
+
+
+def _last_by_rows(setup: Graph, output: Value) -> Operation | None:
+    """The operation that makes an output, if it can be carried out row by row and its rows are many bytes."""
+    op = setup.producers[output]
+    is_large = output.type.bytes > PART_BYTES and len(op.operands) == 1
+    return op if is_large and op.operator.works_by_rows(op.operands[0].type) else None
+
+
+def _by_rows(op: Operation, operand: Array) -> Iterator[Array]:
+    """The result of an operation, some of its rows at a time."""
+    step = max(1, PART_BYTES * len(operand) // op.result.type.bytes)
+    for start in range(0, len(operand), step):
+        yield from evaluate_operation(op, (operand[start : start + step],))

@@ -121,6 +121,9 @@ class WinogradFilter(Operator):
         points = POINTS * (TAPS if attributes["halfway"] else POINTS)
         return (TensorType(weight.dtype, (*weight.shape[:-4], points, *weight.shape[-2:])),)
 
+    def works_by_rows(self, operand: TensorType) -> bool:
+        return operand.rank > 4
+
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands
         *outer, _, _, channels, filters = weight.shape
