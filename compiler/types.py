@@ -14,8 +14,9 @@ from __future__ import annotations
 import enum
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -226,6 +227,7 @@ class TensorType:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]{self.layout or ''}{self.quantization or ''}"
 
 
+_NAMES: Mapping[str, DType] = MappingProxyType({dtype.value: dtype for dtype in DType})
 QUANTIZATION_PATTERN = r"<(?:axis=[0-9]{1,9}[ ])?[0-9][0-9.e+:,-]*>"
 TYPE_PATTERN = rf"[a-z]+[0-9]+\[[0-9,]*\](?:\{{[0-9:,]*\}})?(?:{QUANTIZATION_PATTERN})?"
 _TYPE = re.compile(rf"([a-z]+[0-9]+)\[([0-9,]*)\](?:\{{([0-9:,]*)\}})?({QUANTIZATION_PATTERN})?")
@@ -234,8 +236,7 @@ _TYPE = re.compile(rf"([a-z]+[0-9]+)\[([0-9,]*)\](?:\{{([0-9:,]*)\}})?({QUANTIZA
 def parse_type(text: str) -> TensorType:
     """Read the text form of a tensor type; raises `NetcError` where it is malformed."""
     match = _TYPE.fullmatch(text.strip())
-    names = {d.value: d for d in DType}
-    if not match or match[1] not in names:
+    if not match or match[1] not in _NAMES:
         raise NetcError(f"`{text}` is not a tensor type", hint="write for example f32[1,224,224,3]")
     shape = tuple(int(s) for s in match[2].split(",") if s)
     layout = None
@@ -245,10 +246,10 @@ def parse_type(text: str) -> TensorType:
             raise NetcError(f"layout of `{text}` must give before:after for each of its {len(shape)} dimensions")
         layout = Layout(tuple((int(p[0]), int(p[1])) for p in pairs))
     quantization = parse_quantization(match[4]) if match[4] else None
-    problem = quantization.problem(names[match[1]], shape) if quantization is not None else None
+    problem = quantization.problem(_NAMES[match[1]], shape) if quantization is not None else None
     if problem is not None:
         raise NetcError(f"the quantization of `{text}` doesn't fit its elements or its shape: {problem}")
-    return TensorType(names[match[1]], shape, None, quantization).with_layout(layout)
+    return TensorType(_NAMES[match[1]], shape, None, quantization).with_layout(layout)
 
 
 _ELEMENTS = re.compile(rf"([a-z]+[0-9]+)({QUANTIZATION_PATTERN})?")
@@ -257,12 +258,11 @@ _ELEMENTS = re.compile(rf"([a-z]+[0-9]+)({QUANTIZATION_PATTERN})?")
 def parse_elements(text: str) -> tuple[DType, Quantization | None]:
     """Read an element type with what its integers stand for, `i8` or `i8<0.5:-3>`."""
     match = _ELEMENTS.fullmatch(text)
-    names = {d.value: d for d in DType}
-    if match is None or match[1] not in names:
+    if match is None or match[1] not in _NAMES:
         raise NetcError(
-            f"there is no element type `{text}`", hint=", ".join(names) + ", or for example i8<0.0235:-128>"
+            f"there is no element type `{text}`", hint=", ".join(_NAMES) + ", or for example i8<0.0235:-128>"
         )
-    return names[match[1]], parse_quantization(match[2]) if match[2] else None
+    return _NAMES[match[1]], parse_quantization(match[2]) if match[2] else None
 
 
 def parse_quantization(text: str) -> Quantization:

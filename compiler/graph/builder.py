@@ -133,6 +133,8 @@ class Rewriter(GraphBuilder):
         self.graph = graph
         self.inputs = list(graph.inputs)
         self._new: dict[Value, Value] = {v: v for v in graph.inputs}
+        self._changed: set[Value] = set()
+        """Those that others stand for."""
 
     def __getitem__(self, old: Value) -> Value:
         """The value that stands for `old` in the new graph."""
@@ -144,20 +146,25 @@ class Rewriter(GraphBuilder):
     def replace(self, old: Value, new: Value) -> None:
         """From now on `new` stands for `old`."""
         self._new[old] = new
+        if new is not old:
+            self._changed.add(old)
+        else:
+            self._changed.discard(old)
 
     def replace_results(self, op: Operation, results: Results) -> None:
         """From now on these stand for the results of an operation."""
         new = results if isinstance(results, tuple) else (results,)
-        self._new.update(zip(op.results, new, strict=True))
+        for value, stands in zip(op.results, new, strict=True):
+            self.replace(value, stands)
 
     def copy(self, op: Operation) -> Operation:
         """Carry an operation over, its operands replaced; result types are inferred anew if operand types changed."""
-        operands = tuple([self._new[v] for v in op.operands])
-        if operands == op.operands:
+        if self._changed.isdisjoint(op.operands):
             self.operations.append(op)
             for result in op.results:
                 self._new[result] = result
             return op
+        operands = tuple([self._new[v] for v in op.operands])
         if op.body is not None or [v.type for v in operands] == [v.type for v in op.operands]:
             results = tuple(Value(r.type, r.name) for r in op.results)
             copied = self.append(
@@ -166,8 +173,7 @@ class Rewriter(GraphBuilder):
         else:
             name = op.results[0].name if len(op.results) == 1 else None
             copied = self.operation(op.operator, operands, op.attributes, location=op.location, name=name)
-        for old, new in zip(op.results, copied.results, strict=True):
-            self._new[old] = new
+        self.replace_results(op, copied.results)
         return copied
 
     def expand(self, op: Operation, rule: Expansion) -> Results | None:

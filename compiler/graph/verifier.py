@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ..errors import InternalError, NetcError
 from ..types import Quantization
@@ -95,28 +96,33 @@ def _blame(op: Operation, check: Callable[[Operation], None]) -> None:
 
 def _check_scope(graph: Graph) -> None:
     """Every value is defined once, under a name of its own, before it is used."""
-    defined: set[Value] = set()
-    names: set[str] = set()
-    _define(graph.inputs, defined, names, None)
+    defined = set(graph.inputs)
     for op in graph.operations:
         if not defined.issuperset(op.operands):
             place = next(place for place, operand in enumerate(op.operands) if operand not in defined)
             raise _BrokenError(f"operand {place} is not defined before its use", op)
-        _define(op.results, defined, names, op)
+        defined.update(op.results)
     for place, output in enumerate(graph.outputs):
         if output not in defined:
             raise _BrokenError(f"output {place} is not defined")
+    values = [*graph.inputs, *chain.from_iterable(op.results for op in graph.operations)]
+    names = [value.name for value in values if value.name is not None]
+    if len(defined) < len(values) or len(set(names)) < len(names):
+        _blame_twice(graph)
 
 
-def _define(values: Iterable[Value], defined: set[Value], names: set[str], op: Operation | None) -> None:
-    for value in values:
-        if value in defined:
-            raise _BrokenError(f"a value of type {value.type} is defined twice", op)
-        defined.add(value)
-        if value.name is not None:
-            if value.name in names:
+def _blame_twice(graph: Graph) -> None:
+    """Say what defines a value, or a name, that was defined before."""
+    defined: set[Value] = set()
+    names: set[str] = set()
+    for values, op in ((graph.inputs, None), *((op.results, op) for op in graph.operations)):
+        for value in values:
+            if value in defined:
+                raise _BrokenError(f"a value of type {value.type} is defined twice", op)
+            defined.add(value)
+            if value.name is not None and value.name in names:
                 raise _BrokenError(f"the name `{value.name}` is given twice", op)
-            names.add(value.name)
+            names.update(() if value.name is None else (value.name,))
 
 
 def _check_top(graph: Graph, *, dense: bool = True) -> None:
