@@ -6,6 +6,7 @@ So they are never in memory twice: the program runs with the very pages that the
 from __future__ import annotations
 
 import mmap
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,8 +19,10 @@ from .saved import CHUNK, checksum, front, write_at
 
 _PIECE = 1 << 20
 """Bytes that are copied at once, unless they lie side by side."""
-_BUFFERS = 3
+_BUFFERS = 4
 """Chunks in memory: one that is filled, and others that are being written."""
+_THREADS = 2
+"""Beside the one that fills chunks: to write and to find checksums take about as long as that."""
 
 
 class WeightsFile:
@@ -43,7 +46,7 @@ class WeightsFile:
 
         These are pages of the file until somebody writes to them, which the file doesn't notice. Raises `OSError`.
         """
-        with ThreadPoolExecutor(1) as beside:
+        with ThreadPoolExecutor(_THREADS) as beside:
             buffers = _Buffers(self, beside)
             for offset, array in pieces:
                 buffers.skip_to(offset)
@@ -55,12 +58,16 @@ class WeightsFile:
         mapped = mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_COPY, offset=self._room)
         return np.frombuffer(mapped, np.uint8)
 
-    def write(self, chunk: Array) -> None:
-        """Write the next chunk."""
+    def write(self, begin: int, chunk: Array) -> None:
+        """Write bytes of the weights from byte `begin` on."""
         view = chunk.data
-        found = checksum(view)
-        write_at(self._file, self._room + CHUNK * len(self._checksums), view)
-        self._checksums.append(found)
+        while view:
+            count = os.pwrite(self._file.fileno(), view, self._room + begin)
+            view, begin = view[count:], begin + count
+
+    def add_checksum(self, text: str) -> None:
+        """That of the next chunk, which is written."""
+        self._checksums.append(text)
 
     def finish(self, facts: Mapping[str, Any], code: bytes, state: Array) -> bool:
         """Write what stands before the weights; False if there is no room for it."""
@@ -73,13 +80,13 @@ class WeightsFile:
 
 
 class _Buffers:
-    """Collects bytes in chunks, which another thread writes."""
+    """Collects bytes in chunks, which other threads write and find checksums of."""
 
     def __init__(self, file: WeightsFile, beside: ThreadPoolExecutor) -> None:
         self._file, self._beside = file, beside
         self._chunk = np.zeros(CHUNK, np.uint8)
         self._used = self._begin = 0
-        self._writing: deque[tuple[Future[None], Array]] = deque()
+        self._waiting: deque[tuple[Future[None], Future[str], Array]] = deque()
 
     def skip_to(self, offset: int) -> None:
         """Zeros up to this byte of all."""
@@ -106,8 +113,8 @@ class _Buffers:
         """Write what is left, and wait for all."""
         if self._used:
             self._send()
-        for written, _ in self._writing:
-            written.result()
+        while self._waiting:
+            self._oldest()
 
     def _advance(self, count: int) -> None:
         self._used += count
@@ -115,14 +122,19 @@ class _Buffers:
             self._send()
 
     def _send(self) -> None:
-        """Have the chunk written, and go on with another one."""
-        self._writing.append((self._beside.submit(self._file.write, self._chunk[: self._used]), self._chunk))
+        """Hand the chunk over, and go on with another one."""
+        chunk = self._chunk[: self._used]
+        jobs = self._beside.submit(self._file.write, self._begin, chunk), self._beside.submit(checksum, chunk.data)
+        self._waiting.append((*jobs, self._chunk))
         self._begin, self._used = self._begin + self._used, 0
-        if len(self._writing) < _BUFFERS:
-            self._chunk = np.empty(CHUNK, np.uint8)
-        else:
-            written, self._chunk = self._writing.popleft()
-            written.result()
+        self._chunk = np.empty(CHUNK, np.uint8) if len(self._waiting) < _BUFFERS else self._oldest()
+
+    def _oldest(self) -> Array:
+        """The memory of the first chunk that was handed over, once it can be used again."""
+        written, found, memory = self._waiting.popleft()
+        written.result()
+        self._file.add_checksum(found.result())
+        return memory
 
 
 def _pieces(array: Array) -> Iterator[Array]:

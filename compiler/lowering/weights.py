@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..graph.analysis import static_values
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Graph, Operation, Value
@@ -23,7 +25,7 @@ class WeightRegion:
         self.bytes = 0
         self._alignment = alignment
         self._builder = GraphBuilder(f"{graph.name}.setup")
-        self._values: dict[Value, Value] = {}
+        self._carried: set[Value] = set()
         self._places: dict[Argument, int] = {}
         self._outputs: list[Value] = []
 
@@ -78,9 +80,10 @@ class WeightRegion:
 
     def _carry(self, value: Value) -> Value:
         """Take the operations that make a value over to the set-up graph."""
-        if value not in self._values:
+        if value not in self._carried:
             op = self.producers[value]
-            operands = tuple(self._carry(v) for v in op.operands)
-            self._builder.append(Operation(op.operator, operands, op.attributes, op.results, op.location, op.body))
-            self._values.update((r, r) for r in op.results)
-        return self._values[value]
+            for operand in op.operands:
+                self._carry(operand)
+            self._builder.append(op if op.algorithm is None else replace(op, algorithm=None))
+            self._carried.update(op.results)
+        return value

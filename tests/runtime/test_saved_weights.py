@@ -111,7 +111,7 @@ def test_other_weights_stay_out_of_the_file(small: Path, tmp_path: Path) -> None
 def test_where_that_is_impossible_weights_are_in_memory(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
-    def full(self: WeightsFile, chunk: Array) -> None:
+    def full(self: WeightsFile, begin: int, chunk: Array) -> None:
         raise OSError(28, "No space left on device")
 
     if lacking == "room":

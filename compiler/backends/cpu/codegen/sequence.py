@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ....modules.module import Block, Call, Kind, Memory, Module, Slot, Step, Turns, sequence
 from .conventions import Convention
@@ -169,18 +170,22 @@ class Names:
 
     def place(self, slot: Slot) -> int | None:
         """Which entry of the table a slot's address comes from, if any."""
-        begin = {Memory.INPUT: 0, Memory.OUTPUT: self.inputs}.get(slot.memory)
-        if begin is not None:
-            return begin + slot.offset
+        if slot.memory is Memory.INPUT:
+            return slot.offset
+        if slot.memory is Memory.OUTPUT:
+            return self.inputs + slot.offset
         return self.inputs + self.outputs if slot.memory is Memory.STATE else None
+
+    @cached_property
+    def _regions(self) -> Mapping[Memory, str]:
+        return {Memory.ARENA: "%arena", Memory.WEIGHTS: "%weights", Memory.STATE: f"%state{self.suffix}"}
 
     def pointer(self, slot: Slot, name: str) -> tuple[list[str], str]:
         """The lines that give `name` a slot's address, and how it is called; an input or output has a name already."""
-        regions = {Memory.ARENA: "%arena", Memory.WEIGHTS: "%weights", Memory.STATE: f"%state{self.suffix}"}
-        lines, pointer = list[str](), f"%buffer{self.place(slot)}{self.suffix}"
-        if slot.memory in regions:
-            lines.append(f"  {name} = getelementptr inbounds i8, ptr {regions[slot.memory]}, i64 {slot.offset}")
-            pointer = name
+        lines, region = list[str](), self._regions.get(slot.memory)
+        if region is not None:
+            lines.append(f"  {name} = getelementptr inbounds i8, ptr {region}, i64 {slot.offset}")
+        pointer = name if region is not None else f"%buffer{self.place(slot)}{self.suffix}"
         for step, count in ((slot.turn, f"%turn{self.moving}"), (slot.share, f"%own{self.moving}")):
             if step:
                 lines.append(f"  {name}.at = getelementptr inbounds [{step} x i8], ptr {pointer}, i64 {count}")
