@@ -57,9 +57,11 @@ class Keeping:
         if self._key is None or (found := records(files)) is None:
             return
         more = {"files": found, "warnings": heard}
-        if self._part is not None and self._finished(c, program, labels, more):
-            self._part.keep_program(self._key)
-            return
+        if self._part is not None:
+            if self._finished(c, program, labels, more):
+                self._part.keep_program(self._key)
+                return
+            self._part.close()  # its room is needed
 
         def write(file: IO[bytes]) -> None:
             save_program(file, c, program, labels, more=more)
