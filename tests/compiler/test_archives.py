@@ -95,7 +95,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "empty": (lambda path: changed(packed(path, {}), path.read_bytes(), b""), "is not a ZIP archive, or is damaged"),
     "missing": (lambda path: path, "there is no ZIP archive"),
-    "folder": (lambda path: path.mkdir() or path, "is a folder, not a ZIP archive"),  # type: ignore[func-returns-value]
+    "folder": (lambda path: path.mkdir() or path, "is a folder, not a ZIP archive"),
     "device": (lambda path: Path("/dev/zero"), "is a device, not a ZIP archive"),
 }
 
@@ -210,7 +210,7 @@ def test_arrays_are_what_was_saved(tmp_path: Path, array: Any, save: Callable[..
         (array_bytes("<f4", "[" * 5000), "is not a NumPy array, or is damaged"),
         (b"\x93NUMPY\1\0\x10\x27" + b"[" * 10000, "is not a NumPy array, or is damaged"),
         (array_bytes("|O", (1,), bytes(8)), "holds Python objects, not numbers"),
-        (array_bytes([("a", "<f4")], (1,), bytes(4)), "holds records, not numbers"),  # type: ignore[arg-type]
+        (array_bytes([("a", "<f4")], (1,), bytes(4)), "holds records, not numbers"),
         (array_bytes("<f4", (10**12,), bytes(4)), r"float32\[1000000000000\] doesn't fit its 4 bytes"),
         (array_bytes("<f4", (10**30, 0)), "is not a NumPy array, or is damaged"),
         (array_bytes("<f4", (-1, -1), bytes(4)), "doesn't fit its 4 bytes"),

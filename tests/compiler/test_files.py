@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,10 +85,11 @@ def test_failures_leave_the_file_and_no_part(tmp_path: Path) -> None:
 
 def test_messages_name_a_file_as_it_will_be_called(tmp_path: Path) -> None:
     outer, other = tmp_path / "outer", tmp_path / "other"
-    for write in (
+    writes: tuple[Callable[[Path], None], ...] = (
         lambda part: write_bytes(part, bytes(5000)),
         lambda part: write_bytes(part / "below", b""),
-    ):
+    )
+    for write in writes:
         with pytest.raises(NetcError, match=f"can't write {outer}: "), files_of_at_most(1000), replacing(outer) as part:
             write(part)
     with pytest.raises(NetcError, match=f"can't write {other}: "), files_of_at_most(1000), replacing(outer):

@@ -39,7 +39,7 @@ def detector(folder: Path, cat: str = CAT, masks: str = "", labels: str = NAMES)
     return path
 
 
-def annotations(pictures: int = 3) -> dict[str, Any]:
+def annotated(pictures: int = 3) -> dict[str, Any]:
     """Pictures of 80 x 40 pixels, twice as wide as the net's input; a cat and a dog in each."""
     boxes = {3: [8, 4, 24, 8], 7: [40, 20, 40, 20]}
     return {
@@ -68,7 +68,7 @@ def corners(x: int, y: int, width: int, height: int) -> list[int]:
 def folder_of(home: Path, content: Any = None) -> Path:
     (home / "annotations").mkdir(parents=True)
     (home / "val2017").mkdir()
-    (home / "annotations" / "instances_val2017.json").write_text(json.dumps(content or annotations()))
+    (home / "annotations" / "instances_val2017.json").write_text(json.dumps(content or annotated()))
     for i in range(3):
         Image.new("RGB", (80, 40), (i, 20, 30)).save(home / "val2017" / f"{i}.png")
     return home
@@ -115,9 +115,9 @@ def test_nothing_there_and_nothing_found(netc: Call, tmp_path: Path) -> None:
     """Without objects there is no precision; without boxes it is 0. A crowd is neither right nor wrong."""
     pytest.importorskip("pycocotools")
     net = detector(tmp_path)
-    empty = results(evaluate(netc, net, folder_of(tmp_path / "empty", annotations() | {"annotations": []}), "--json"))
+    empty = results(evaluate(netc, net, folder_of(tmp_path / "empty", annotated() | {"annotations": []}), "--json"))
     assert set(empty["boxes"].values()) == {None}
-    crowded = annotations(1)
+    crowded = annotated(1)
     runs = {"size": [40, 80], "counts": [100, 50, 3050]}
     crowded["annotations"][1] |= {"iscrowd": 1, "segmentation": runs}
     found = results(evaluate(netc, detector(tmp_path, masks=MASKS), folder_of(tmp_path / "crowd", crowded), "--json"))
@@ -144,7 +144,7 @@ def test_masks_and_the_table(netc: Call, tmp_path: Path) -> None:
 
 def test_damaged_pictures_are_named_and_skipped(netc: Call, tmp_path: Path) -> None:
     pytest.importorskip("pycocotools")
-    home = folder_of(tmp_path / "data", annotations(4))  # picture 3 is not there
+    home = folder_of(tmp_path / "data", annotated(4))  # picture 3 is not there
     (home / "val2017" / "0.png").write_bytes(b"no picture")
     Image.new("RGB", (8, 8)).save(home / "val2017" / "1.png")
     result = evaluate(netc, detector(tmp_path), home, "--json")
@@ -207,7 +207,7 @@ def test_what_objects_are_not_for(netc: Call, tmp_path: Path, tiny: Path, tiny_w
     loss = evaluate(netc, detector(tmp_path), tmp_path / "data", "--loss", "mean_squared_error")
     assert loss.code == 2
     assert "--loss is for classes and values" in loss.err
-    assert len(list(open_samples(data).keys)) == 3  # type: ignore[union-attr]
+    assert len(list(open_samples(data).keys)) == 3
     calibrated = ("quantize", tiny, "--weights", tiny_weights, "--calibrate", data, "--samples", 2)
     quantized = netc(*calibrated, "-o", tmp_path / "tiny.tflite", "--report", tmp_path / "report.html")
     assert quantized.code == 0, quantized.err
@@ -234,7 +234,7 @@ def test_what_objects_are_not_for(netc: Call, tmp_path: Path, tiny: Path, tiny_w
     ],
 )
 def test_damaged_annotations(tmp_path: Path, change: Any, message: str) -> None:
-    content = annotations()
+    content = annotated()
     change(content)
     with pytest.raises(NetcError, match=message):
         open_source(f"coco:{folder_of(tmp_path / 'data', content)}", "test")

@@ -39,7 +39,7 @@ def float_weights(netc: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """The net, its data and a short run in floats, in the current folder."""
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, count in (("train", 160), ("test", 60)):
         labels = random.integers(0, 3, count)
         pictures = random.integers(0, 120, (count, 8, 8))

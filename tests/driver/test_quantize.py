@@ -138,4 +138,4 @@ def test_float_networks_are_written_too(network: Path, tmp_path: Path) -> None:
 )
 def test_what_is_missing_is_an_error(network: Path, options: dict[str, object], problem: str) -> None:
     with pytest.raises(netc.NetcError, match=problem):
-        netc.quantize(str(network), **options)  # type: ignore[arg-type]
+        netc.quantize(str(network), **options)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from netc.pipeline import compile_graph
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
@@ -53,7 +55,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         programs.append(named["threads"])
         return original(graph, **named)
 
-    original = torch_backend.compile_graph
+    original = compile_graph
     monkeypatch.setattr(torch_backend, "compile_graph", counted)
     return programs
 

@@ -41,7 +41,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_what_is_emitted_is_what_is_trained(netc: Call, small: str, stage: str) -> None:
     result = netc("train", small, "--emit", stage, "--threads", 2, "-o", "out")
     assert (result.code, result.out, result.err) == (0, "", "")
-    request = TrainingRequest(small, threads=2, **OPTIONS)  # type: ignore[arg-type]
+    request = TrainingRequest(small, threads=2, **OPTIONS)
     emitted = build(request, until=stage).emit(stage)
     assert Path("out").read_bytes() == (emitted if isinstance(emitted, bytes) else emitted.encode())
     with load_trainer(request) as trainer:
@@ -55,7 +55,7 @@ def test_what_is_emitted_is_what_is_trained(netc: Call, small: str, stage: str) 
 def test_the_graph_of_a_step_is_a_network_itself(netc: Call, small: str) -> None:
     """It is read back, and computes what the trainer does."""
     assert netc("train", small, "--emit", "graph", "-o", "step.ir").code == 0
-    with package.compile_training(small, threads=1, **OPTIONS) as trainer:  # type: ignore[arg-type]
+    with package.compile_training(small, threads=1, **OPTIONS) as trainer:
         state = trainer.state()
         step = parse_graph(Path("step.ir").read_text())
         x = np.random.default_rng(1).standard_normal((4, 4, 4, 1), np.float32)
@@ -134,7 +134,7 @@ def test_memory_is_checked_for_networks_as_for_steps(small: str, monkeypatch: py
     for compiled, what in ((package.compile, "a run"), (package.compile_training, "a step")):
         with pytest.raises(package.NetcError, match=f"{what} works on .* GB, but this machine has 1e-06 GB of memory"):
             compiled(small, batch=64)
-    assert "module" in build(Request(small, batch=64), until="loops").emit("loops")  # type: ignore[operator]
+    assert "module" in build(Request(small, batch=64), until="loops").emit("loops")
 
 
 def test_steps_report_their_stages(small: str) -> None:

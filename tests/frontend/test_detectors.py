@@ -52,6 +52,12 @@ def chosen(boxes: Any, scores: Any, classes: Any, count: int, limit: float, leas
     return boxes[kept], scores[kept], classes[kept]
 
 
+def joined(candidates: list[tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+    """Boxes, scores and classes, each as one array."""
+    boxes, scores, classes = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
+    return boxes, scores, classes
+
+
 def compare(found: Any, boxes: Any, scores: Any, classes: Any) -> None:
     count = len(scores)
     assert 3 < count < len(np.asarray(found["scores"]))  # some places stay empty
@@ -79,7 +85,7 @@ def test_ssd(tmp_path: Path) -> None:
     for c in range(1, 5):
         best = np.argsort(-scores[:, c], kind="stable")[:30]
         candidates.append((boxes[best], scores[best, c], np.full(30, c)))
-    expected = chosen(*map(np.concatenate, zip(*candidates, strict=True)), 120, 0.4, 0.02)
+    expected = chosen(*joined(candidates), 120, 0.4, 0.02)
     compare(program(tmp_path, "ssd", text)(deltas, logits, anchors), *expected)
 
 
@@ -98,7 +104,7 @@ def test_retinanet(tmp_path: Path) -> None:
         boxes = clip(decode(d[best // 3], anchors[start + best // 3], (1, 1, 1, 1)), 80, 100)
         candidates.append((boxes, scores[best], best % 3))
         start += len(d)
-    expected = chosen(*map(np.concatenate, zip(*candidates, strict=True)), 50, 0.4, 0.02)
+    expected = chosen(*joined(candidates), 50, 0.4, 0.02)
     found = program(tmp_path, "retinanet", text)(deltas[0], logits[0], deltas[1], logits[1], anchors)
     compare(found, *expected)
 
@@ -131,7 +137,7 @@ def test_proposals(tmp_path: Path) -> None:
         boxes = clip(decode(d[best], anchors[start + best], (1, 1, 1, 1)), 90, 100)
         candidates.append((boxes, x[best, 0], np.full(len(best), level)))
         start += len(d)
-    boxes, _, _ = chosen(*map(np.concatenate, zip(*candidates, strict=True)), 20, 0.7, -np.inf)
+    boxes, _, _ = chosen(*joined(candidates), 20, 0.7, -np.inf)
     found = program(tmp_path, "mask_rcnn", text)(logits[0], deltas[0], logits[1], deltas[1], anchors)
     np.testing.assert_allclose(found[: len(boxes)], boxes, atol=1e-3)
     assert not np.any(found[len(boxes) :])

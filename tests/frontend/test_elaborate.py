@@ -14,7 +14,7 @@ from netc.frontend.modules import MAX_FILES
 
 
 def load(body: str, inputs: str = "image: f32[N, 8, 8, 4]", before: str = "", **options: object) -> Graph:
-    return load_text(f"{before}\nnet n({inputs}) {{\n{body}\n}}\n", "n.net", **options)  # type: ignore[arg-type]
+    return load_text(f"{before}\nnet n({inputs}) {{\n{body}\n}}\n", "n.net", **options)
 
 
 def names(graph: Graph) -> list[str | None]:
@@ -147,7 +147,7 @@ def test_free_sizes() -> None:
         ({"sizes": {"L": 1}, "batch": 0}, "a size must be a positive whole number"),
     ]:
         with pytest.raises(NetcError, match=message):
-            load_text(text, **options)  # type: ignore[arg-type]
+            load_text(text, **options)
     with pytest.raises(NetcError, match="no free batch size"):
         load_text("net n(x: f32[1, 2]) { return relu(x) }", batch=4)
 

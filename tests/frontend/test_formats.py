@@ -105,7 +105,7 @@ def test_graphs_leave_nothing_to_choose(
 ) -> None:
     (tmp_path / "g.ir").write_bytes(files["graph"])
     with pytest.raises(netc.NetcError, match=message):
-        netc.load(tmp_path / "g.ir", **options)  # type: ignore[arg-type]
+        netc.load(tmp_path / "g.ir", **options)
 
 
 def test_an_error_in_a_graph_shows_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +145,7 @@ def test_a_format_is_a_row(
         for kind in "xy"
         for split in ("train", "test")
     }
-    np.savez(tmp_path / "data.npz", **data)  # type: ignore[arg-type]
+    np.savez(tmp_path / "data.npz", **data)
     assert main(["eval", str(path), "--data", str(tmp_path / "data.npz"), "--weights", "w.safetensors"]) == 2
     assert "holds no weights of floats" in capsys.readouterr().err
     path.rename(tmp_path / "b.net")

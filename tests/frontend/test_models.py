@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -161,7 +162,7 @@ WITHOUT_LABELS = (
 ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1), "oidhw": (4, 3, 0, 1, 2), "iohw": (2, 3, 0, 1)}
 """For each order of dimensions in published weights, where its dimensions are in netc's."""
 
-SOME_SHAPES = {
+SOME_SHAPES: dict[str, dict[str, Any]] = {
     "vgg19": {
         "features.34.weight": (512, 512, 3, 3),
         "classifier.0.weight": (4096, 25088),

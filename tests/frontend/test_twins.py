@@ -44,7 +44,7 @@ def benchmarks() -> Iterator[Any]:
     folder = str(Path(__file__).parents[2] / "benchmarks")
     sys.path.insert(0, folder)
     try:
-        import twins  # type: ignore[import-not-found]
+        import twins
 
         yield twins
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from netc.compiler.graph import Value
@@ -136,7 +137,7 @@ def lstm_part(m: Maker, name: str) -> Value:
     if name == "lstm_peephole":
         operands.append(m.operand((dtype,), shape=m.choice((shape, shape[-1:]))))
     factor = quantize_multiplier(m.choice((0.01, 0.3)))
-    given: dict[str, Any] = {
+    drawn: dict[str, Callable[[], dict[str, Any]]] = {
         "lstm_gate": lambda: {k: quantize_multiplier(m.choice((0.01, 0.3))) for k in ("total", "fed_back")},
         "lstm_cell": lambda: {"bits": m.choice((-11, -15, -9)), "clip": m.choice((0, 1000))},
         "lstm_hidden": lambda: {"factor": factor, "zero": m.choice((0, -128, 7))},
@@ -147,7 +148,8 @@ def lstm_part(m: Maker, name: str) -> Value:
             "clip": m.choice((0, 50)),
             "dtype": m.choice(("i8", "i16")),
         },
-    }[name]()
+    }
+    given = drawn[name]()
     return m.emit(name, *operands, **given)
 
 

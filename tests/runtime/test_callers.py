@@ -102,7 +102,8 @@ def test_one_caller_needs_one_session() -> None:
 
 def test_calls_wait_in_the_order_in_which_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callers, "available_cores", lambda: 1)
-    go, order = threading.Event(), []
+    go = threading.Event()
+    order: list[int] = []
     amid(monkeypatch, lambda s: s.caller == first[0] and go.wait(SECONDS))
     first: list[int] = []
 

@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +87,7 @@ def test_write_refuses_missing_and_misshapen_values(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_floats_are_converted(tmp_path: Path, dtype: type) -> None:
-    stored = floats(6).astype(dtype)
+    stored: Any = floats(6).astype(dtype)
     save_file({"b": stored}, tmp_path / "w.safetensors")
     value = read_weights(tmp_path / "w.safetensors", graph_of(b=((6,), None)))["b"]
     assert value.dtype == np.float32
@@ -161,7 +163,7 @@ def test_message_about_a_wholly_other_file_is_bounded(tmp_path: Path) -> None:
         lambda data: data + b"more",
     ],
 )
-def test_damaged_file_gives_one_clear_message(tmp_path: Path, damage) -> None:
+def test_damaged_file_gives_one_clear_message(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"b": floats(6)}, path)
     path.write_bytes(damage(path.read_bytes()))

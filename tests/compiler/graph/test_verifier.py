@@ -36,7 +36,7 @@ def change(place: int, **fields: object) -> Break:
 
     def apply(graph: Graph) -> Graph:
         operations = list(graph.operations)
-        operations[place] = replace(operations[place], **fields)  # type: ignore[arg-type]
+        operations[place] = replace(operations[place], **fields)
         return replace(graph, operations=tuple(operations))
 
     return apply
@@ -58,7 +58,7 @@ def twice(graph: Graph) -> Graph:
 def body(graph: Graph, **fields: object) -> Graph:
     inner = graph.operations[-1].body
     assert inner is not None
-    return change(3, body=replace(inner, **fields))(graph)  # type: ignore[arg-type]
+    return change(3, body=replace(inner, **fields))(graph)
 
 
 def retyped(graph: Graph) -> Graph:

@@ -97,7 +97,7 @@ def test_every_node_is_printed_verified_interpreted_and_compiled(word: str) -> N
     assert parse_kernel(print_kernel(kernel)) == kernel
     verify_kernel(kernel)
     y = np.zeros(expr.type.lanes, expr.type.dtype.numpy)
-    arrays = [np.array([-5, 0, 3, 8], np.int32), np.arange(-8, 8, dtype=np.int8), TABLE, y]
+    arrays: list[Any] = [np.array([-5, 0, 3, 8], np.int32), np.arange(-8, 8, dtype=np.int8), TABLE, y]
     expected, found = [a.copy() for a in arrays], [a.copy() for a in arrays]
     run_kernel(kernel, expected)
     load_kernel(kernel, find_target("host")).run(found, 0, 1)

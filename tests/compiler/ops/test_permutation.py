@@ -146,7 +146,7 @@ def test_a_new_elementwise_operator_has_a_rule() -> None:
         def function(self, x: Array, attributes: object) -> Array:
             return x * x * x
 
-        element = chain = function  # type: ignore[assignment]
+        element = chain = function
 
     rule = PERMUTED.of(Cube())
     assert rule is not None

@@ -10,6 +10,7 @@ import pytest
 
 import netc
 from netc.compiler.errors import NetcError
+from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.passes import differentiate, pipelines, run
 
@@ -49,7 +50,7 @@ def check(graph: Any, shape: tuple[int, ...], options: dict[str, Any], *, compil
     y = torch.nn.functional.interpolate(moved, **options)
     dy = rng.standard_normal(y.movedim(1, -1).shape, np.float32)
     y.backward(torch.from_numpy(dy).movedim(-1, 1))
-    b = netc.compiler.graph.GraphBuilder("weighted")
+    b = GraphBuilder("weighted")
     (value,) = b.inline(graph, [b.input("x", graph.inputs[0].type)])
     loss = b.emit("reduce_sum", b.emit("mul", value, b.input("dy", value.type)))
     step = differentiate(b.finish([loss]), 0, ["x"])

@@ -14,6 +14,7 @@ from netc.compiler.graph.ir import Emits, Graph, Value
 from netc.compiler.graph.registry import lookup
 from netc.compiler.loops.ir import Space
 from netc.compiler.lowering import lower
+from netc.compiler.modules.module import Module
 from netc.compiler.ops.scan import cut_out, scanned
 from netc.compiler.types import DType, TensorType
 from netc.passes import UnrollScans, differentiate, pipelines, run, unroll_scans
@@ -148,6 +149,7 @@ def test_gates_are_read_where_they_lie_and_states_are_written_over() -> None:
     (scan,) = (op for op in run(gated(4, 8), pipelines.INFERENCE).operations if op.name == "scan")
     assert not any(op.name == "slice" for op in scan.attributes["body"].operations)
     with netc.compile(gated(4, 8), threads=1) as program:
+        assert isinstance(program.module, Module)
         (kernel,) = (k for k in program.module.kernels if k.name.startswith("scan"))
     # The results, and the sums of both gates: no gate, and no next state, has memory of its own.
     assert sum(buffer.space is Space.OUT for buffer in kernel.params) == 3 + 1

@@ -14,7 +14,7 @@ from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.graph import Array, Graph, GraphBuilder, Value, evaluate, parse_graph, verify
-from netc.compiler.graph.ir import Operation
+from netc.compiler.graph.ir import Builder, Operation
 from netc.compiler.ops.exponential import Exp
 from netc.compiler.passes import differentiate, jvp
 from netc.compiler.types import DType, TensorType
@@ -262,7 +262,7 @@ class Crooked(Exp):
 
     name = "crooked"
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("exp", dy)
 
 
@@ -271,7 +271,7 @@ class Misshapen(Exp):
 
     name = "misshapen"
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("reduce_sum", dy)
 
 

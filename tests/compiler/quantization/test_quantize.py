@@ -122,10 +122,10 @@ def test_scales_are_shared_or_fixed_where_the_specification_says_so() -> None:
 
 def test_concat_widens_the_ranges_of_what_only_it_reads() -> None:
     def two(n: Net, x: object) -> object:
-        a, b = (n.conv(x, 1, 1, 8, 4) for _ in range(2))  # type: ignore[arg-type]
+        a, b = (n.conv(x, 1, 1, 8, 4) for _ in range(2))
         return n.b.emit("concat", a, b, axis=-1)
 
-    graph = quantized(Net(PICTURE, two))  # type: ignore[arg-type]
+    graph = quantized(Net(PICTURE, two))
     assert [op.name for op in graph.operations if op.name != "constant"] == ["q_conv2d", "q_conv2d", "concat"]
 
 

@@ -13,7 +13,7 @@ from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_cod
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
-from netc.compiler.graph.ir import Graph
+from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.printer import print_module
@@ -185,7 +185,7 @@ def test_sums_fill_the_registers() -> None:
 def of_lanes() -> tuple[Graph, list[np.ndarray[tuple[int, ...], np.dtype[np.int8]]]]:
     """Shapes with signed and unsigned bytes, as one graph; results of the latter are mostly far from bytes."""
     b, inputs = GraphBuilder("all"), []
-    results = []
+    results: list[Value] = []
     for dtype, weight_zero, largest_bias in ((DType.I8, 0, 1000), (DType.U8, 100, 1 << 30)):
         for shape in OF_LANES:
             graph, x = graph_of(dtype, shape, weight_zero, largest_bias)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from netc.compiler.backends import find_target, lower, optimize
-from netc.compiler.backends.cpu import choose_algorithms
 from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.backends.cpu.cycles import Cycles
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
@@ -94,7 +94,7 @@ def graph_of(
 @pytest.fixture
 def _always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each convolution that can be computed so is."""
-    monkeypatch.setattr(choose_algorithms.Cycles, "is_faster_in_words", lambda *_: True)
+    monkeypatch.setattr(Cycles, "is_faster_in_words", lambda *_: True)
 
 
 def target_of(cpu: str | None) -> Target:

@@ -29,7 +29,7 @@ CONVOLUTIONS: Sequence[tuple[tuple[int, ...], tuple[int, ...], dict[str, tuple[i
     ((1, 9, 8, 3), (3, 3, 3, 33), {"strides": (2, 2)}),
     ((1, 6, 7, 5), (3, 3, 5, 8), {"dilations": (2, 2)}),
 ]
-BY_WINOGRAD = ((1, 12, 12, 48), (3, 3, 48, 48), {})
+BY_WINOGRAD: tuple[tuple[int, ...], tuple[int, ...], dict[str, tuple[int, ...]]] = ((1, 12, 12, 48), (3, 3, 48, 48), {})
 """Too large for loops that Python runs."""
 PRODUCTS = [((3, 5, 18), (3, 18, 13)), ((2, 9, 3), (2, 3, 4)), ((1, 1, 33), (1, 33, 20))]
 

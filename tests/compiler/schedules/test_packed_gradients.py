@@ -23,6 +23,7 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.loops.ir import Prefetch, statements
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.loops.printer import print_kernel
+from netc.compiler.modules.module import Module
 from netc.compiler.modules.verifier import verify_kernel, verify_module
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
@@ -60,6 +61,7 @@ def gradient(x: Shape, filters: int, kernel: int, stride: int, dtype: DType = DT
 
 
 def panels(program: Program) -> set[str]:
+    assert isinstance(program.module, Module)
     return {param.name for kernel in program.module.kernels for param in kernel.params} & {"xs", "dys", "panels"}
 
 

@@ -69,7 +69,7 @@ def drawn(type_: TensorType) -> Any:
     if type_.dtype.is_float:
         return random.standard_normal(type_.shape).astype(type_.dtype.numpy)
     info = np.iinfo(str(type_.dtype.numpy))
-    return random.integers(info.min, info.max, type_.shape, type_.dtype.numpy, endpoint=True)  # type: ignore[arg-type]
+    return random.integers(info.min, info.max, type_.shape, type_.dtype.numpy, endpoint=True)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from netc.compiler.tflite.names import (
 )
 from netc.compiler.tflite.reading import schema
 from netc.compiler.tflite.reading.flatbuffer import Scalar, Table
+from netc.compiler.tflite.reading.options import OPTIONS, OPTIONS_2
 
 TABLES = [
     schema.MODEL,
@@ -31,8 +32,8 @@ TABLES = [
     schema.METADATA,
     schema.SIGNATURE,
     schema.TENSOR_MAP,
-    *schema.OPTIONS.tables.values(),
-    *schema.OPTIONS_2.tables.values(),
+    *OPTIONS.tables.values(),
+    *OPTIONS_2.tables.values(),
 ]
 
 
@@ -48,7 +49,7 @@ def test_slots_and_defaults(table: Table) -> None:
             assert kind.default in (c for c in constants if c is not None)
 
 
-@pytest.mark.parametrize(("number", "table"), schema.OPTIONS.tables.items(), ids=str)
+@pytest.mark.parametrize(("number", "table"), OPTIONS.tables.items(), ids=str)
 def test_numbers_of_options(number: int, table: Table) -> None:
     assert getattr(tflite.BuiltinOptions, table.name) == number
 

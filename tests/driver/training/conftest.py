@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def real(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
 def net(tmp_path: Path, stand: Stand) -> Path:
     """A net whose recipe names data of three kinds of picture: left, right and whole."""
     random = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, count in (("train", 60), ("test", 21)):
         labels = random.integers(0, 3, count)
         pictures = random.integers(0, 100, (count, 4, 4))
@@ -124,7 +124,6 @@ def net(tmp_path: Path, stand: Stand) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs go to `runs` of the current folder."""
     monkeypatch.chdir(tmp_path)
-    return

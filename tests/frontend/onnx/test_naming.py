@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 onnx = pytest.importorskip("onnx")
@@ -9,7 +11,7 @@ onnx = pytest.importorskip("onnx")
 from netc.frontend.onnx.naming import weight_name  # noqa: E402
 
 
-def node(operator: str, name: str, scopes: str | None = None) -> onnx.NodeProto:
+def node(operator: str, name: str, scopes: str | None = None) -> Any:
     proto = onnx.NodeProto(op_type=operator, name=name)
     if scopes is not None:
         proto.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
@@ -33,5 +35,5 @@ def node(operator: str, name: str, scopes: str | None = None) -> onnx.NodeProto:
         (node("Conv", "/a b/Conv"), 1, "w", None),
     ],
 )
-def test_names_of_weights(proto: onnx.NodeProto, place: int, name: str, wanted: str | None) -> None:
+def test_names_of_weights(proto: Any, place: int, name: str, wanted: str | None) -> None:
     assert weight_name(proto, place, name) == wanted

@@ -32,7 +32,7 @@ FORMS = [
 ]
 
 
-class Samples(quantizer.CalibrationDataReader):  # type: ignore[misc,name-defined]
+class Samples(quantizer.CalibrationDataReader):  # type: ignore[name-defined]
     """Inputs for ONNX Runtime's calibration."""
 
     def __init__(self, name: str, arrays: Any) -> None:

@@ -10,8 +10,8 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper  # noqa: E402
 
+from .agreement import agrees  # noqa: E402
 from .small_models import model  # noqa: E402
-from .test_reader import agrees  # noqa: E402
 
 RNG = np.random.default_rng(5)
 REDUCTIONS = ["none", "add", "mul", "min", "max"]

@@ -27,7 +27,7 @@ def _binary(name: str, table: str, dtype: Any, *scales: Scale) -> bytes:
     m = Model()
     a, b = (m.tensor(n, (SIZE,), dtype, scale=s[0], zero=s[1]) for n, s in zip("ab", scales[:2], strict=True))
     given = {"scale": scales[2][0], "zero": scales[2][1]} if len(scales) > 2 else {}
-    y = m.tensor("y", (SIZE,), dtype if given else np.bool_, **given)  # type: ignore[arg-type]
+    y = m.tensor("y", (SIZE,), dtype if given else np.bool_, **given)
     m.operator(name, (a, b), (y,), (table, {}), version=2)
     return m.data((a, b), (y,))
 

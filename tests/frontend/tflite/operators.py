@@ -169,8 +169,8 @@ def _requantize(source: Any, target: Any, x: tuple[float, int] | None, y: tuple[
     m = Model()
     from_ = {"scale": x[0], "zero": x[1]} if x else {}
     to = {"scale": y[0], "zero": y[1]} if y else {}
-    a = m.tensor("a", (3, 37), source, **from_)  # type: ignore[arg-type]
-    b = m.tensor("b", (3, 37), target, **to)  # type: ignore[arg-type]
+    a = m.tensor("a", (3, 37), source, **from_)
+    b = m.tensor("b", (3, 37), target, **to)
     m.operator("QUANTIZE" if y else "DEQUANTIZE", (a,), (b,), version=2)
     return m.data((a,), (b,))
 

@@ -93,7 +93,7 @@ def _transpose(d: Draw) -> bytes:
 def _reshape(d: Draw) -> bytes:
     shape = d.shape(d.r.randint(1, 4))
     result = (int(np.prod(shape)), 1)
-    options = ("ReshapeOptions", {})
+    options: Any = ("ReshapeOptions", {})
     return _moved(d, "RESHAPE", d.dtype(*TYPES), shape, [result], result, options=options)
 
 

@@ -151,7 +151,7 @@ def _squared_difference(d: Draw) -> bytes:
     b = d.quantized(np.int8, a[0])
     y = d.quantized(np.int8, max(a[0], b[0]) ** 2)
     inputs = [d.input(first, np.int8, a), d.input(second, np.int8, b)]
-    options = ("SquaredDifferenceOptions", {})
+    options: Any = ("SquaredDifferenceOptions", {})
     return d.operator("SQUARED_DIFFERENCE", inputs, [d.tensor(result, np.int8, y)], options, 2)
 
 

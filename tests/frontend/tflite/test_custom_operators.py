@@ -288,7 +288,7 @@ def test_an_operator_without_a_name_is_refused(name: Any) -> None:
     with pytest.raises(NetcError, match="a custom operator has a name"):
         custom_operator(name)
     with pytest.raises(NetcError, match="takes a function, not 3"):
-        custom_operator("TestNumber")(3)  # type: ignore[arg-type]
+        custom_operator("TestNumber")(3)
 
 
 def test_a_rule_of_a_name_is_the_last_one() -> None:

@@ -75,7 +75,7 @@ def test_what_is_read_of_other_element_types_runs(name: str) -> None:
     base = tensors[inputs[0]]["dtype"]
     places = [i for i, t in enumerate(tensors) if t["data"] is None and t["dtype"] == base]
     for dtype in ELEMENTS:
-        graph = changed(name, places, dtype=np.dtype(dtype))  # type: ignore[arg-type]
+        graph = changed(name, places, dtype=np.dtype(dtype))
         if unknown_operators(graph):
             continue
         arguments = [np.ones(v.type.shape, v.type.dtype.numpy) for v in graph.inputs]

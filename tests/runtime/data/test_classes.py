@@ -57,7 +57,7 @@ def test_a_background_that_someone_names() -> None:
     assert match(3, ("a", "b"), ("background", "a", "b")).notes == ()
     for options in ({"count": 3}, {"highest": 2}):
         with pytest.raises(NetcError, match="behind a background class net net gives 2 classes"):
-            match(3, background=True, **options)  # type: ignore[arg-type]
+            match(3, background=True, **options)
 
 
 def test_names_decide() -> None:

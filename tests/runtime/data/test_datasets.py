@@ -6,6 +6,7 @@ import json
 import zipfile
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,14 +163,14 @@ def picture_net(size: int, **preprocess: object) -> Graph:
 
 
 @pytest.fixture(scope="module")
-def expected(data: Path) -> dict:
+def expected(data: Path) -> dict[str, Any]:
     path = data.parent / "weights" / "expected.json"
     if not path.is_file():
         pytest.skip(f"needs {path}")
     return json.loads(path.read_text())["files"]
 
 
-def test_photos_have_the_reference_pixels(data: Path, expected: dict) -> None:
+def test_photos_have_the_reference_pixels(data: Path, expected: dict[str, Any]) -> None:
     preprocess = Preprocess.of(picture_net(224, crop=0.875, resize="bilinear", divide=128, mean=1, std=1))
     examples = expected["mobilenet_v2_tf.safetensors"]["examples"]
     assert len(examples) == 3
@@ -178,7 +179,9 @@ def test_photos_have_the_reference_pixels(data: Path, expected: dict) -> None:
 
 
 @pytest.mark.parametrize(("name", "weights"), [("mnist", "cnn_mnist"), ("cifar10", "cnn_cifar")])
-def test_samples_have_the_reference_pixels_and_labels(data: Path, expected: dict, name: str, weights: str) -> None:
+def test_samples_have_the_reference_pixels_and_labels(
+    data: Path, expected: dict[str, Any], name: str, weights: str
+) -> None:
     dataset = open_source(name, "test", data)
     assert len(dataset) == 10000
     examples = expected[f"{weights}.safetensors"]["examples"]

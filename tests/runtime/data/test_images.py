@@ -6,6 +6,7 @@ import zlib
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,7 +235,7 @@ def test_bad_declarations_are_refused(declared: dict[str, object], message: str)
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 def test_deep_grey_has_a_white_that_can_be_declared(dtype: type) -> None:
-    values = np.arange(784, dtype=dtype).reshape(28, 28) * 5
+    values: Any = np.arange(784, dtype=dtype).reshape(28, 28) * 5
     picture = decode(png(Image.fromarray(values), "PNG" if dtype == np.uint16 else "TIFF"))
     plain, declared = (Preprocess.of(net((1, 28, 28, 1), **w)) for w in ({}, {"white": 3915}))
     for prepare in (plain, plain.pixels):

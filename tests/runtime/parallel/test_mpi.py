@@ -44,7 +44,7 @@ def home(tmp_path: Path) -> Path:
             ("y", rng.integers(0, 3, 200)),
         )
     }
-    np.savez(tmp_path / "data.npz", **data)  # type: ignore[arg-type]
+    np.savez(tmp_path / "data.npz", **data)
     (tmp_path / "tiny.net").write_text(NET)
     return tmp_path
 

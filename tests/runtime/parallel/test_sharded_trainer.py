@@ -176,7 +176,7 @@ def test_ranks_add_buckets_to_the_same_bits(tmp_path: Path) -> None:
         mine = trainer(path, world, bucket=10_000)
         if world.rank == 1:
             mine._final = [[], *reversed(mine._final[:-1]), mine._final[-1]]  # as if the program had another order
-            mine._shard.listen = lambda heard: None  # type: ignore[method-assign]
+            mine._shard.listen = lambda heard: None
         for _ in range(3):
             ShardedTrainer.step(mine, x[mine.rows], labels[mine.rows])  # without orders to the others
         state, buckets = mine.state(), mine.bucket[1]

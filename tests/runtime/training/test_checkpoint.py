@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from netc.runtime.training.checkpoint import CheckpointFolder, read_checkpoint
 from netc.runtime.training.files import replace_file
 from tests.surroundings import files_of_at_most
 
-STATE = {
+STATE: dict[str, Any] = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,
     "running.mean": np.float32([np.nan, np.inf, -0.0]),
     "steps": np.array(7, np.int64),

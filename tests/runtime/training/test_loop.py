@@ -273,7 +273,7 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path, bad: float, ste
             trainer.weight = trainer.weight * np.float32(bad)
         return loss
 
-    trainer.step = spoilt  # type: ignore[method-assign]
+    trainer.step = spoilt
     with open_run(tmp_path / "run") as run, pytest.raises(NetcError) as caught:
         list(make_loop(run, trainer).events())
     assert f"the update of {place} left infinities or NaNs in weight" in str(caught.value)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..draw import Draw
 from . import Generator
-from .parts import file, scale_of
+from .parts import Options, file, scale_of
 
 
 def _indices(d: Draw, shape: Sequence[int], size: int, kind: Any) -> int:
@@ -144,7 +144,7 @@ def _dynamic_update_slice(d: Draw, dtype: Any) -> bytes:
     kind = d.r.choice((np.int32, np.int64))
     start = d.input((len(shape),), kind, None, (-2, 6)) if d.flip() else d.constant(np.array([0] * len(shape), kind))
     inputs = [d.input(shape, dtype, given), d.input(part, dtype, given), start]
-    options = ("DynamicUpdateSliceOptions", {})
+    options: Options = ("DynamicUpdateSliceOptions", {})
     return file(d, "DYNAMIC_UPDATE_SLICE", inputs, [d.tensor(shape, dtype, given)], options)
 
 

@@ -55,7 +55,7 @@ def _pad(name: str) -> Generator:
         if name == "PADV2":
             value = np.array([d.r.uniform(-9, 9)], np.float32).astype(dtype)
             inputs.append(d.constant(d.integers(dtype, (1,)) if dtype in NARROW else value, given))
-        options = ("PadOptions" if name == "PAD" else "PadV2Options", {})
+        options: Options = ("PadOptions" if name == "PAD" else "PadV2Options", {})
         return file(d, name, inputs, [d.tensor(result, dtype, given)], options)
 
     return make
