@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph.ir import Attributes, Builder, Operation, Value
 from ..graph.registry import register
-from ..loops.ir import Binary, Cast, Expr, Fma, Select, Unary, binary, const, minimum
+from ..loops.ir import Binary, Cast, Expr, Fma, Select, Unary, const, minimum
 from ..types import DType
 from .elementwise import UnaryOperator
 from .facets import INTEGER, TFLITE
@@ -22,8 +22,6 @@ _FAR = 6.0
 """From here on the function is 1 to the last bit of f64."""
 _VANISHED = 28.0
 """From here on 1 - erf(x) is less than every f64: its exponential is 0."""
-_SMALLEST = 9.1
-"""Up to here 1 - erf(x) and its exponential are normal numbers of f32."""
 _A = (
     *(1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2),
     3.20937758913846947e3,
@@ -132,19 +130,6 @@ def erfc_element(x: Expr) -> Expr:
     is_middle = Binary("le", size, const(_MIDDLE, x.type))
     tail = _bell(size) * Select(is_middle, _ratio(size, _C, _D), _far_ratio(size))
     return Select(is_near, 1.0 - near, Select(Binary("lt", x, const(0, x.type)), 2.0 - tail, tail))
-
-
-def normal_erfc_element(x: Expr) -> Expr:
-    """1 - erf(x) of one element; 0 in place of the least results, down from 6.6e-38.
-
-    Behind them lie subnormal singles, on which processors spend a hundred cycles and more.
-    """
-    if x.type.dtype is not DType.F32:
-        return erfc_element(x)
-    size = minimum(Unary("abs", x), _SMALLEST)
-    tail = Unary("exp", Unary("neg", size * size)) * _single_ratio(size)
-    small = Select(binary("lt", x, _SMALLEST), tail, const(0, x.type))
-    return Select(binary("lt", x, 0.0), 2.0 - tail, small)
 
 
 @register

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Value
 from ..graph.registry import register
-from ..loops.ir import Expr, Unary
+from ..loops.ir import Cast, Expr, Fma, Select, Unary, binary, const, minimum
+from ..types import DType
 from .elementwise import UnaryOperator
-from .erf import erf_array, erfc_array, normal_erfc_element
+from .erf import erf_array, erfc_array, erfc_element
 from .facets import INTEGER, TFLITE, TfliteForm, reads
 from .gradients import scaled
 from .quantized.activation import RealFunction, in_f32
@@ -20,13 +21,41 @@ from .rules import integer_table, version
 
 _APPROXIMATE = {"approximate": AttributeSpec(bool, "by tanh, as BERT and GPT-2 do, in place of erf", False)}
 _SLOPE, _CUBE = math.sqrt(2 / math.pi), 0.044715
+_END = 12.86
+"""Up to here the density of the normal distribution and what is made of it are normal numbers of f32."""
+_ABOVE = (0.5, 0.33874207735061646, 0.10649295151233673, 0.014037707820534706)
+_BELOW = (1.0, 1.4753658771514893, 0.8901903033256531, 0.2664913237094879, 0.03520139679312706)
+"""exp(s * s / 2) times the share of a normal distribution below -s, as a quotient of polynomials, lowest power first,
+fitted: the relative error is 8e-8 up to 4, and 5e-6 up to 13, where the exponential has no more digits."""
+
+
+def _single(x: Expr) -> Expr:
+    """max(x, 0) - s * share below -s of a single, where s is its size; what lies below it counts for both signs.
+
+    Sums of products are made of pairs, so that none waits long for another one.
+    """
+    size = Unary("abs", x)
+    s = minimum(size, _END)
+    square = s * s
+    bell = Unary("exp2", square * (-0.5 / math.log(2)))
+    above, below = (_sum(s, square, coefficients) for coefficients in (_ABOVE, _BELOW))
+    inside = Select(binary("lt", size, _END), bell, const(0, x.type))
+    positive = x - minimum(x, 0)  # of -inf NaN, as the product is of which gelu is defined
+    return Fma(Unary("neg", inside), s * above / below, positive)
+
+
+def _sum(s: Expr, square: Expr, coefficients: tuple[float, ...]) -> Expr:
+    """A polynomial of s of degree 3 or 4, lowest power first."""
+    a, b, c, d, *more = (const(coefficient, s.type) for coefficient in coefficients)
+    high = Fma(d, s, c)
+    return Fma(Fma(more[0], square, high) if more else high, square, Fma(b, s, a))
 
 
 @register
 class Gelu(UnaryOperator):
     """x times the share of a normal distribution below x: x * (1 + erf(x / sqrt(2))) / 2.
 
-    In single precision code gives 0 in place of results nearer to it than 5e-37, for x below -12.86.
+    In single precision code gives 0 in place of results nearer to it than 5e-37, for x of -12.86 and below.
     """
 
     name = "gelu"
@@ -46,7 +75,11 @@ class Gelu(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         if attributes["approximate"]:
             return x * 0.5 * (Unary("tanh", (x * x * x * _CUBE + x) * _SLOPE) + 1.0)
-        return x * 0.5 * normal_erfc_element(x * -math.sqrt(0.5))
+        if x.type.dtype is DType.F16:
+            return Cast(_single(Cast(x, DType.F32)), DType.F16)
+        if x.type.dtype is DType.F32:
+            return _single(x)
+        return x * 0.5 * erfc_element(x * -math.sqrt(0.5))
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         (x,) = op.operands

@@ -9,6 +9,7 @@ import pytest
 
 from netc.compiler.backends import find_target
 from netc.compiler.backends.cpu.codegen.jit import load_kernel
+from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.loops.ir import VectorType
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.types import DType
@@ -87,6 +88,44 @@ def test_one_plus_an_exponential(dtype: DType, cpu: str) -> None:
     normal = ~(np.abs(expected) < 4 * np.finfo(dtype.numpy).tiny)
     np.testing.assert_array_max_ulp(found[normal], expected[normal], 4)
     np.testing.assert_allclose(found[~normal], expected[~normal], rtol=0, atol=4 * np.finfo(dtype.numpy).tiny)
+
+
+BOUNDED = [("exp", DType.F32, -87.0, 88.0), ("exp", DType.F64, -708.0, 709.0), ("exp2", DType.F32, -126.0, 127.0)]
+
+
+def bounded(op: str, dtype: DType, low: float, high: float, count: int) -> Any:
+    kind = VectorType(dtype, 8)
+    value = f"min(max(%v, {low}: {kind}), {high}: {kind})"
+    return parse_kernel(typed_unary(f"{op}({value})", kind, dtype, count))
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize(("op", "dtype", "low", "high"), BOUNDED)
+def test_exponentials_of_bounded_numbers(op: str, dtype: DType, low: float, high: float, cpu: str) -> None:
+    bits = np.random.default_rng(3).integers(0, 1 << 32, (1 << 9, dtype.itemsize // 4), np.uint32)
+    x = np.concatenate([np.linspace(low, high, 4096), np.linspace(-1, 1, 4096)])
+    x = np.concatenate(
+        [x.astype(dtype.numpy), bits.view(str(dtype.numpy)).reshape(-1), np.full(8, np.nan, dtype.numpy)]
+    )
+    payload = np.array(np.inf, dtype.numpy).view(f"u{dtype.itemsize}") + np.arange(1, 17, dtype=f"u{dtype.itemsize}")
+    x = np.concatenate([x, payload.view(str(dtype.numpy))])
+    found = np.zeros_like(x)
+    load_kernel(bounded(op, dtype, low, high, x.size), find_target(cpu)).run([x, found])
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        exact = getattr(np, op)(np.clip(x, low, high).astype(np.longdouble))
+    assert np.isnan(found[-24:]).all()
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
+    error = np.abs(found - exact) / np.spacing(exact.astype(dtype.numpy))
+    assert np.nanmax(error) < 2
+
+
+@pytest.mark.parametrize(("op", "dtype", "low", "high"), BOUNDED)
+def test_what_is_bounded_is_multiplied_by_one_power_of_two(op: str, dtype: DType, low: float, high: float) -> None:
+    def shifts(least: float, largest: float) -> int:
+        return emit_kernel(bounded(op, dtype, least, largest, 64), find_target("x86-64-v3")).count(" shl ")
+
+    assert shifts(low, high) == 1
+    assert shifts(low - 3, high) == shifts(low, high + 3) == 2
 
 
 @pytest.mark.parametrize("dtype", [DType.F32, DType.F64], ids=str)

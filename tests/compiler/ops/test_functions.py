@@ -101,6 +101,19 @@ def test_gelu_has_no_subnormal_results() -> None:
     assert not np.any((found != 0) & (np.abs(found) < np.finfo(np.float32).tiny))
 
 
+def test_gelu_keeps_the_digits_of_small_results() -> None:
+    x = np.concatenate([np.linspace(-4, 8, 9000), RNG.standard_normal(3000) * 1e-3, -RNG.uniform(4, 12.8, 3000)])
+    x = x.astype(np.float32)
+    (found,) = compiled(["gelu"], x)
+    exact = x * 0.5 * erfc_array(x.astype(np.float64) * -math.sqrt(0.5))
+    error = np.abs(found - exact) / np.abs(exact)
+    assert error[x > -1].max() < 6e-7
+    assert error[x > -4].max() < 2e-6
+    assert error.max() < 2e-5
+    ends = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, -12.9], np.float32)
+    np.testing.assert_array_equal(compiled(["gelu"], ends)[0], [np.nan, np.inf, np.nan, np.float32(1e30), 0, 0])
+
+
 NET = """net t(x: f32[4, 8], y: f32[4, 8]) {
   return [
     where(x > 0, x ** -1.5, (x % 2) ** 2.0), cast(logical_and(x > 0, not (y == 0)), "f32"),

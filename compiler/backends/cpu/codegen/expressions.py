@@ -59,7 +59,7 @@ from .fixed_point import fixed_mul, high_product, real_mul, upper_product
 from .functions import METHODS
 from .index import Linear
 from .lanes import interleave, join, pair_sums, reduce, spread
-from .math import exp_beside_one, expand
+from .math import bounded, exp_beside_one, expand
 from .memory import MemoryEmitter
 from .narrowing import can_narrow, clamped, narrowed, taken_apart
 from .reach import Reach
@@ -229,7 +229,9 @@ class ExpressionEmitter(MemoryEmitter):
 
     def _unary(self, expr: Unary) -> Value:
         op = expr.op
-        if op in ("exp", "log", "tanh"):
+        if op in ("exp", "exp2"):
+            return self._exponential(op, self.let(expr.value))
+        if op in ("log", "tanh"):
             return self.value(expand(op, self.let(expr.value), self.let))
         if op in METHODS:
             return self.value(expand_function(op, [self.let(expr.value)], self.let))
@@ -240,7 +242,10 @@ class ExpressionEmitter(MemoryEmitter):
         if op not in (("neg", "abs", "floor", "sqrt") if floating else ("neg", "abs", "floor", "not")):
             raise InternalError(f"code generation has no rule for {op} of {kind.dtype}")
         if op == "neg":
-            return Value(kind, self.out.emit(f"fneg {t} {x}" if floating else f"sub {t} {text.constant(0, kind)}, {x}"))
+            result = self.out.emit(f"fneg {t} {x}" if floating else f"sub {t} {text.constant(0, kind)}, {x}")
+            if floating:
+                self.reach.turn(op, result, x)
+            return Value(kind, result)
         if op == "not":
             known = text.truth(x)
             if known is not None:
@@ -254,7 +259,17 @@ class ExpressionEmitter(MemoryEmitter):
         if op == "floor":
             return floor(self, kind, x)
         name = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt"}[op]
-        return Value(kind, self.out.call(t, f"{name}.{kind.suffix}", (t, x)))
+        result = self.out.call(t, f"{name}.{kind.suffix}", (t, x))
+        if op == "abs":
+            self.reach.turn(op, result, x)
+        return Value(kind, result)
+
+    def _exponential(self, op: str, x: Expr) -> Value:
+        """That of a value under a name; with less effort where its bounds are known."""
+        method = bounded(op, x.type.dtype, self.reach.unless_nan(self.value(x).name))
+        if method is not None:
+            return self.value(method(x, self.let))
+        return self.value(expand(op, x, self.let) if op == "exp" else expand_function(op, [x], self.let))
 
     def _fma(self, expr: Fma) -> Value:
         if expr.type.dtype is DType.F16:  # else LLVM calls the C library, to round from double precision
@@ -301,7 +316,7 @@ class ExpressionEmitter(MemoryEmitter):
         then, otherwise = self.value(expr.then), self.value(expr.otherwise)
         chosen = self.out.emit(f"select {condition}, {then}, {otherwise}")
         if then.type.dtype.is_float:
-            self.reach.choose(chosen, then.name, otherwise.name, then.type.dtype)
+            self.reach.choose(chosen, then.name, otherwise.name)
         return Value(then.type, chosen)
 
     def _broadcast(self, expr: Broadcast) -> Value:

@@ -1,7 +1,7 @@
 """Bounds of floats, as far as they are known while code is emitted.
 
-What has bounds is no NaN, and what has finite ones may lie in an integer type's range for certain: then instructions
-that would take care of the rest are left out.
+What is no NaN and has finite bounds may lie in an integer type's range for certain: then instructions that would take
+care of the rest are left out. Bounds of what may be NaN hold where it is a number.
 """
 
 from __future__ import annotations
@@ -23,13 +23,22 @@ class Reach:
 
     def __init__(self) -> None:
         self._bounds: dict[str, Interval] = {}
+        self._numbers = set[str]()
+        """What is no NaN."""
 
     def of(self, operand: str) -> Interval | None:
         """Bounds of an operand; None if it may be NaN."""
         number = literal(operand)
         if number is None:
-            return self._bounds.get(operand)
+            return self._bounds[operand] if operand in self._numbers else None
         return None if math.isnan(number) else (number, number)
+
+    def unless_nan(self, operand: str) -> Interval:
+        """Bounds of an operand where it isn't NaN."""
+        number = literal(operand)
+        if number is None or math.isnan(number):
+            return self._bounds.get(operand, UNKNOWN)
+        return number, number
 
     def is_within(self, operand: str, low: float, high: float) -> bool:
         """True if an operand lies between two numbers for certain."""
@@ -38,25 +47,34 @@ class Reach:
 
     def record(self, name: str, bounds: Interval | None, dtype: DType) -> None:
         """Note the bounds of a float of a type; None: it may be NaN."""
-        if bounds is None:
-            return
-        slack = _SLACK * max(abs(bounds[0]), abs(bounds[1]))
-        low, high = bounds[0] - slack, bounds[1] + slack
-        largest = float(np.finfo(str(dtype.numpy)).max)
-        self._bounds[name] = (low, high) if -largest < low and high < largest else UNKNOWN
+        if bounds is not None:
+            self._note(name, _widened(bounds, dtype), is_number=True)
+
+    def _note(self, name: str, bounds: Interval, *, is_number: bool) -> None:
+        self._bounds[name] = bounds
+        if is_number:
+            self._numbers.add(name)
 
     def combine(self, op: str, name: str, a: str, b: str, dtype: DType) -> None:
         """Note the bounds of `name`, which an operation of the loop IR made of two operands."""
-        x, y = self.of(a), self.of(b)
-        if x is None or y is None:
-            return
+        x, y = self.unless_nan(a), self.unless_nan(b)
+        is_number = self.of(a) is not None and self.of(b) is not None
         if op in ("min", "max"):
             pick = min if op == "min" else max
-            self.record(name, (pick(x[0], y[0]), pick(x[1], y[1])), dtype)
+            self._note(name, (pick(x[0], y[0]), pick(x[1], y[1])), is_number=is_number)
         elif op in ("add", "sub", "mul") and all(map(math.isfinite, (*x, *y))):
             signed = (-y[1], -y[0]) if op == "sub" else y
             sums = [p * q if op == "mul" else p + q for p in x for q in signed]
-            self.record(name, (min(sums), max(sums)), dtype)
+            self._note(name, _widened((min(sums), max(sums)), dtype), is_number=is_number)
+
+    def turn(self, op: str, name: str, x: str) -> None:
+        """Note the bounds of `name`, which neg or abs made of an operand."""
+        low, high = self.unless_nan(x)
+        if op == "abs":
+            low, high = max(low, -high, 0.0), max(-low, high)
+        else:
+            low, high = -high, -low
+        self._note(name, (low, high), is_number=self.of(x) is not None)
 
     def add_product(self, name: str, factors: tuple[str, str], c: str, dtype: DType) -> None:
         """Note the bounds of `name`, the product of two operands plus another one."""
@@ -64,8 +82,16 @@ class Reach:
         self.combine("mul", product, *factors, dtype)
         self.combine("add", name, product, c, dtype)
 
-    def choose(self, name: str, a: str, b: str, dtype: DType) -> None:
+    def choose(self, name: str, a: str, b: str) -> None:
         """Note the bounds of `name`, which is one of two operands."""
-        x, y = self.of(a), self.of(b)
-        if x is not None and y is not None:
-            self.record(name, (min(x[0], y[0]), max(x[1], y[1])), dtype)
+        x, y = self.unless_nan(a), self.unless_nan(b)
+        is_number = self.of(a) is not None and self.of(b) is not None
+        self._note(name, (min(x[0], y[0]), max(x[1], y[1])), is_number=is_number)
+
+
+def _widened(bounds: Interval, dtype: DType) -> Interval:
+    """Bounds of what is rounded to a type: what passes its largest number is infinite."""
+    slack = _SLACK * max((abs(x) for x in bounds if math.isfinite(x)), default=0.0)
+    low, high = bounds[0] - slack, bounds[1] + slack
+    largest = float(np.finfo(str(dtype.numpy)).max)
+    return low if -largest < low else -math.inf, high if high < largest else math.inf

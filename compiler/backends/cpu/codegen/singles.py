@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ....loops.ir import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, binary, const, maximum, minimum
 from ....types import DType
 from .functions import METHODS, power_of_any
-from .math import Let, exp_near_zero, expand, mantissa_and_exponent, power_of_two
+from .math import Let, expand, mantissa_and_exponent, power, power_of_two
 
 _MAGIC = 1.5 * 2.0**52
 """Adding it rounds a double to a whole number, which then stands in the low bits."""
@@ -43,15 +43,6 @@ def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
 
 
 # ---- in single precision --------------------------------------------------------------------------------------------
-
-
-def _exp2(x: Expr, let: Let) -> Expr:
-    x = let(minimum(maximum(x, -160.0), 130.0))
-    whole = let(Unary("floor", x + 0.5))
-    near = let(exp_near_zero(let((x - whole) * math.log(2)), let))
-    n = let(Cast(whole, DType.I32))
-    half = let(Binary("shr", n, Const(1, DType.I32, x.type.lanes)))
-    return near * power_of_two(half, x) * power_of_two(let(n - half), x)
 
 
 def _log1p(x: Expr, let: Let) -> Expr:
@@ -100,5 +91,5 @@ def _fmod(a: Expr, b: Expr, let: Let) -> Expr:
     return Select(is_negative, Unary("neg", size), size)
 
 
-_IN_SINGLE: dict[str, Callable[..., Expr]] = {"exp2": _exp2, "log1p": _log1p}
+_IN_SINGLE: dict[str, Callable[..., Expr]] = {"exp2": power, "log1p": _log1p}
 _IN_DOUBLE: dict[str, Callable[..., Expr]] = {"fmod": _fmod, "pow": _pow}

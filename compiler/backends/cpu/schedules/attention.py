@@ -361,7 +361,8 @@ class _Emitter:
         masks hold -100 or -inf.
         """
         least = LEAST_EXPONENTS[self.dtype]
-        return Select(binary("lt", x, least), self._zero(x.type.lanes), Unary("exp", maximum(x, least)))
+        within = minimum(maximum(x, least), 0.0)  # it is that, but code that knows it is shorter
+        return Select(binary("lt", x, least), self._zero(x.type.lanes), Unary("exp", within))
 
     def _reduced(
         self, block: list[Stmt], r: Expr, row: int, op: str, neutral: float, function: Callable[[Expr], Expr]
