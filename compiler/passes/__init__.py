@@ -37,6 +37,7 @@ from .jvp import Jvp, jvp
 from .legalize_edgetpu import LegalizeEdgeTpu, legalize_edgetpu
 from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
+from .merge_convolutions import MergeConvolutions, merge_convolutions
 from .optimize_bodies import OptimizeBodies, optimize_bodies
 from .order_operations import OrderOperations, order_operations
 from .recompute import Recompute, recompute
@@ -74,6 +75,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Jvp,
             LegalizeEdgeTpu,
             LowerGradients,
+            MergeConvolutions,
             OptimizeBodies,
             OrderOperations,
             Recompute,
@@ -127,6 +129,7 @@ __all__ = [
     "Jvp",
     "LegalizeEdgeTpu",
     "LowerGradients",
+    "MergeConvolutions",
     "Observer",
     "OptimizeBodies",
     "OrderOperations",
@@ -165,6 +168,7 @@ __all__ = [
     "jvp",
     "legalize_edgetpu",
     "lower_gradients",
+    "merge_convolutions",
     "optimize_bodies",
     "order_operations",
     "parse_pipeline",

@@ -10,6 +10,7 @@ INFERENCE = ",".join(
         # Mathematics: what inference doesn't need goes, the rest takes its simplest form.
         "canonicalize",
         "fold-batch-norm",
+        "merge-convolutions",
         "simplify-inference",
         "skip-padding",
         "decompose",
