@@ -134,6 +134,7 @@ class _Emitter:
         self.scores = Buffer("scores", self.dtype, (self.rows, self.scores_row), Space.STACK)
         self.sums = Buffer("sums", self.dtype, (self.rows, self.features), Space.STACK)
         self.largest = Buffer("largest", self.dtype, (self.rows,), Space.STACK)
+        self.best = Buffer("best", self.dtype, (self.rows,), Space.STACK)
         self.totals = Buffer("totals", self.dtype, (self.rows,), Space.STACK)
 
     def _outside(self, value: Value) -> Value:
@@ -229,7 +230,7 @@ class _Emitter:
             self.k_at = let(start, "kn", flat_place(leads[1], k))
             self.v_at = self._matrix(start, "v", leads[2], v)
             self.y_at = self._matrix(start, "y", self.outer, self.batch) if self.inside else (p // blocks,)
-            start += [Allocate(self.scores), Allocate(self.largest), Allocate(self.totals)]
+            start += [Allocate(each) for each in (self.scores, self.best, self.largest, self.totals)]
             if self.keys > self.block_keys:
                 start.append(Allocate(self.sums))
             if last == self.rows:
@@ -319,17 +320,25 @@ class _Emitter:
             lambda k, c: Load(self.k_buffer, (self.k_at, panel + c.tile, k, Const(c.offset)), c.width),
             lambda r, c, total: [Store(self.scores, (r, c.first), total * self.factor)],
         )
-        exponentials = self._each_row(rows, lambda r: self._exponentials(r, first, keys, row, only))
-        return [*scores.loops(rows, row, self.depth), *exponentials]
+        # Each step goes through all rows: vectors wait for single elements that were just stored, and exponentials of
+        # a row would wait for its largest score.
+        return [
+            *scores.loops(rows, row, self.depth),
+            *self._each_row(rows, lambda r: self._masked(r, first, keys, row)),
+            *self._each_row(rows, lambda r: self._largest(r, row)),
+            *self._each_row(rows, lambda r: self._exponentials(r, row, only)),
+        ]
 
-    def _exponentials(self, r: Expr, first: Expr, keys: int, row: int, only: bool) -> list[Stmt]:
-        """Put exponentials in the place of a query's scores; their sum, and what it means for the sums so far."""
-        kind = VectorType(self.dtype)
-        block = self._masked(r, first, keys)
-        hidden = const(-math.inf, kind)
-        block += [Store(self.scores, (r, Const(c)), hidden) for c in range(keys, row)]
+    def _largest(self, r: Expr, row: int) -> list[Stmt]:
+        """Note a query's largest score of a block of keys."""
+        block: list[Stmt] = []
         best = self._reduced(block, r, row, "max", -math.inf, lambda s: s)
-        new: Expr = best
+        return [*block, Store(self.best, (r,), best)]
+
+    def _exponentials(self, r: Expr, row: int, only: bool) -> list[Stmt]:
+        """Put exponentials in the place of a query's scores; their sum, and what it means for the sums so far."""
+        block: list[Stmt] = []
+        new = best = let(block, self.names.fresh("best"), Load(self.best, (r,)))
         if not only:
             old = let(block, self.names.fresh("old"), Load(self.largest, (r,)))
             new = let(block, self.names.fresh("new"), maximum(old, best))
@@ -387,9 +396,10 @@ class _Emitter:
             block, self.names.fresh("all"), Reduce(op, Load(total, here)) if self.lanes > 1 else Load(total, here)
         )
 
-    def _masked(self, r: Expr, first: Expr, keys: int) -> list[Stmt]:
-        """Add the mask to a query's scores, and hide keys behind the query."""
+    def _masked(self, r: Expr, first: Expr, keys: int, row: int) -> list[Stmt]:
+        """Add the mask to a query's scores; hide keys behind the query, and places of the row behind the last key."""
         block: list[Stmt] = []
+        hidden = const(-math.inf, VectorType(self.dtype))
         if self.mask_buffer is not None:
             mask, shape = self.mask_buffer, self.mask[0].type.shape
 
@@ -404,9 +414,8 @@ class _Emitter:
             block += self._along(keys, add)
         if self.causal:
             seen = maximum(minimum(self.first + r + 1 - first, keys), 0)
-            hide = Store(self.scores, (r, Var("c")), const(-math.inf, VectorType(self.dtype)))
-            block.append(For("c", seen, Const(keys), (hide,)))
-        return block
+            block.append(For("c", seen, Const(keys), (Store(self.scores, (r, Var("c")), hidden),)))
+        return [*block, *(Store(self.scores, (r, Const(c)), hidden) for c in range(keys, row))]
 
     # ---- values ----
 
