@@ -96,7 +96,8 @@ def read_program(program: Any, name: str) -> Graph:
     torch = library()
     _check_outputs(torch, program)
     with quiet(torch), explained("torch.onnx.export"):
-        exported = torch.onnx.export(spelt_out(torch, program), dynamo=True, verbose=False)
+        spelt = spelt_out(torch, program)
+        exported = torch.onnx.export(spelt, dynamo=True, verbose=False)
     _check_effects(torch, exported.exported_program)
     return graph_of(exported.model_proto, name)
 

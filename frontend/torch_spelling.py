@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..compiler.errors import NetcError
+
 
 def spelt_out(torch: Any, program: Any) -> Any:
     """An `ExportedProgram` that the exporter gets right; the same one if it does anyway."""
@@ -27,9 +29,27 @@ def _is_wrong(node: Any) -> bool:
     return (
         given.get("reduce") == "mean"  # becomes a scatter that keeps the last element
         or given.get("divisor_override") is not None  # is left out
-        # ONNX then has corners of unrounded sizes, PyTorch of whole ones
-        or bool(given.get("align_corners") and given.get("scale_factors"))
+        or _is_scaled_otherwise(str(node.target), given)
         or (str(node.target) == "aten.mean.dim" and given["dtype"] is not None)  # whole numbers stay whole
+    )
+
+
+_COPYING = tuple(f"aten.upsample_{name}.vec" for name in ("linear1d", "bilinear2d", "trilinear3d", "nearest2d"))
+"""Those that copy along dimensions whose size stays, whatever the scale."""
+_SMOOTH = ("aten._upsample_bilinear2d_aa.vec", "aten._upsample_bicubic2d_aa.vec")
+
+
+def _is_scaled_otherwise(name: str, given: dict[str, Any]) -> bool:
+    """Whether ONNX takes scales otherwise: `align_corners` of unrounded sizes, and scales where sizes stay."""
+    scales = given.get("scale_factors")
+    if not scales:
+        return False
+    sizes = given["input"].meta["val"].shape[2:]
+    if name in _SMOOTH and any(int(n * scale) != n * scale for n, scale in zip(sizes, scales, strict=True)):
+        hint = "give `size`, or recompute_scale_factor = True"
+        raise NetcError("the exporter takes antialiasing by such a scale_factor for another one", hint=hint)
+    return bool(given.get("align_corners")) or (
+        name in _COPYING and any(scale != 1 and int(n * scale) == n for n, scale in zip(sizes, scales, strict=True))
     )
 
 
@@ -37,8 +57,8 @@ def _forms(torch: Any) -> dict[Any, Callable[..., Any]]:
     aten = torch.ops.aten
     scatters = {aten.scatter_reduce.two: _scattered_means(torch, aten.scatter_reduce.two)}
     pools = {operator: _divided(torch, operator) for operator in (aten.avg_pool2d.default, aten.avg_pool3d.default)}
-    names = ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d")
-    resized = {operator: _by_size(operator) for operator in (getattr(aten, f"upsample_{name}").vec for name in names)}
+    names = ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d", "nearest2d")
+    resized = {operator: _resized(operator) for operator in (getattr(aten, f"upsample_{name}").vec for name in names)}
     return scatters | pools | resized | {aten.mean.dim: _means(aten.mean.dim)}
 
 
@@ -93,11 +113,19 @@ def _means(operator: Any) -> Callable[..., Any]:
     return form
 
 
-def _by_size(operator: Any) -> Callable[..., Any]:
-    def form(x: Any, size: Any, align_corners: bool, scales: Any) -> Any:
-        if not align_corners or not scales:
+def _resized(operator: Any) -> Callable[..., Any]:
+    """By sizes for `align_corners`; else with scales of 1 for dimensions whose sizes stay, which PyTorch copies."""
+
+    def form(x: Any, size: Any, *rest: Any) -> Any:
+        *corners, scales = rest
+        if not scales:
             return NotImplemented
-        spatial = x.shape[2:]
-        return operator(x, [int(n * scale) for n, scale in zip(spatial, scales, strict=True)], True, None)
+        new = [int(n * scale) for n, scale in zip(x.shape[2:], scales, strict=True)]
+        if any(corners):
+            return operator(x, new, True, None)
+        if str(operator) not in _COPYING:
+            return NotImplemented
+        kept = [1.0 if n == m else scale for n, m, scale in zip(x.shape[2:], new, scales, strict=True)]
+        return NotImplemented if kept == list(scales) else operator(x, None, *corners, kept)
 
     return form

@@ -49,6 +49,8 @@ class Converter:
     work: int = 0
     to_train: bool = False
     """Whether forms for training become operators that know what training is."""
+    producer: str = ""
+    """What wrote the file, by its own word."""
 
     def report(self, message: str, hint: str | None = None) -> None:
         """Note a problem of the file."""

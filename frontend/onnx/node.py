@@ -33,6 +33,8 @@ class Walk(Protocol):
     """Inputs of the graph on which something depends that must be known."""
     to_train: bool
     """Whether forms for training become operators that know what training is."""
+    producer: str
+    """What wrote the file, by its own word."""
 
     def convert(self, graph: Any, scope: Scope) -> list[Tensor | None]:
         """Convert the nodes of a graph, whose inputs stand in the scope, and return its outputs."""

@@ -121,7 +121,7 @@ def graph_of(
     opsets = _opsets(model)
     sizes = sizes_of(model, batch, settings, to_train=to_train)
     builder = GraphBuilder(name, {"format": "onnx"})
-    converter = Converter(builder, folder, _functions(model), to_train=to_train)
+    converter = Converter(builder, folder, _functions(model), to_train=to_train, producer=model.producer_name)
     scope = Scope(opsets=opsets)
     given = {tensor.name for tensor in model.graph.initializer}
     for info in model.graph.input:

@@ -81,6 +81,12 @@ def test_scattered_means(dtype: Any, include_self: bool) -> None:
         lambda x: nn.functional.interpolate(x, scale_factor=2.4, mode="bilinear", align_corners=True),
         lambda x: nn.functional.interpolate(x, scale_factor=(0.7, 1.3), mode="bicubic", align_corners=True),
         lambda x: nn.functional.interpolate(x, scale_factor=1.7, mode="bilinear"),
+        lambda x: nn.functional.interpolate(x[:, :, :3, :4], scale_factor=1.3, mode="bilinear"),
+        lambda x: nn.functional.interpolate(x[:, :, :3, :4], scale_factor=1.3, mode="bicubic"),
+        lambda x: nn.functional.interpolate(x[:, :, :3, :4], scale_factor=(1.2, 0.6), mode="nearest"),
+        lambda x: nn.functional.interpolate(x[:, :, 0, :3], scale_factor=1.3, mode="linear"),
+        lambda x: nn.functional.interpolate(x[:, :, 0, :3], scale_factor=1.3, mode="nearest"),
+        lambda x: nn.functional.interpolate(x[:, None, :3, :4, :5], scale_factor=1.3, mode="trilinear"),
         lambda x: (x * 9).to(torch.int64).mean((1, 2), dtype=torch.float32),
     ],
 )
@@ -88,6 +94,15 @@ def test_arguments_that_the_exporter_passes_over(function: Any) -> None:
     x = torch.randn(1, 3, 7, 9, generator=torch.Generator().manual_seed(2))
     (result,) = evaluate(netc.from_torch(Does(function).eval(), x), [x.numpy()])
     np.testing.assert_allclose(result, function(x).numpy(), 1e-4, 1e-5)
+
+
+def test_antialiasing_by_scales_that_give_no_whole_sizes_is_refused() -> None:
+    def smoothed(scale: float) -> Any:
+        return lambda x: nn.functional.interpolate(x, scale_factor=scale, mode="bilinear", antialias=True)
+
+    refusal(smoothed(0.8), match="takes antialiasing by such a scale_factor for another one")
+    (result,) = evaluate(netc.from_torch(Does(smoothed(0.5)).eval(), X), [X.numpy()])
+    np.testing.assert_allclose(result, smoothed(0.5)(X).numpy(), 1e-4, 1e-5)
 
 
 def refusal(function: Any, *, match: str) -> NetcError:

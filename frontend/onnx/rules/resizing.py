@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ _COORDINATES = (
     *("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"),
     *("tf_half_pixel_for_nn", "half_pixel_symmetric", "tf_crop_and_resize"),
 )
+_OF_WHOLE_SIZES = ("pytorch", "onnx.quantize")
+"""Producers whose `align_corners` means the corners of whole sizes, as in PyTorch and ONNX Runtime, also with scales
+that give none: by ONNX's own tests, sizes count unrounded there."""
 _ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
@@ -74,6 +77,8 @@ def resize(c: Node) -> Value:
     policy = c.choice("keep_aspect_ratio_policy", "stretch", "stretch", "not_larger", "not_smaller")
     by_size = c.has(3) and c.type(3).size
     goal = _sized(c, axes, c.integers(3), policy) if by_size else _scaled(c, axes, _floats(c, 2))
+    if coordinates == "align_corners" and c.converter.producer in _OF_WHOLE_SIZES:
+        goal = replace(goal, scales=())
     if coordinates == "tf_crop_and_resize":
         return _cropped(c, goal, rules, _floats(c, 1), outside)
     return _resized(c, goal, rules)

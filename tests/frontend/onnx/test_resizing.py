@@ -1,4 +1,7 @@
-"""Resize that reads parts of pictures (`tf_crop_and_resize`); test_random_models.py draws all other rules."""
+"""Resize that reads parts of pictures (`tf_crop_and_resize`), or has corners of sizes that scales give unrounded.
+
+test_random_models.py draws all other rules.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from onnx import helper  # noqa: E402
+
+from netc.compiler.graph.interpreter import evaluate  # noqa: E402
+from netc.frontend.onnx import graph_of  # noqa: E402
 
 from .agreement import agrees  # noqa: E402
 from .small_models import model  # noqa: E402
@@ -45,3 +51,17 @@ def test_nearest_elements_of_a_part(rounding: str, first: float, last: float) ->
 def test_the_last_element_lies_inside(mode: str, size: int, target: int) -> None:
     """(target - 1) * ((size - 1) / (target - 1)) may be more than size - 1, or less."""
     part(size, target, 0, 1, mode)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic", "nearest"])
+def test_corners_of_scaled_sizes(mode: str) -> None:
+    """PyTorch's files mean whole sizes, which ONNX Runtime takes for all; ONNX's own tests want unrounded ones."""
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], "r", coordinate_transformation_mode="align_corners")
+    node.attribute.append(helper.make_attribute("mode", mode))
+    made = model([node], {"x": (1, 1, 2, 4)}, ["y"], {"scales": np.array([1, 1, 0.6, 0.6], np.float32)})
+    x = np.arange(1, 9, dtype=np.float32).reshape(1, 1, 2, 4)
+    made.producer_name = "pytorch"
+    agrees(made, x)
+    if mode == "linear":
+        made.producer_name = "backend-test"
+        np.testing.assert_allclose(evaluate(graph_of(made, "small"), [x])[0], [[[[1, 22 / 7]]]], 1e-6)
