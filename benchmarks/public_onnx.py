@@ -16,7 +16,9 @@ files. Verdicts:
   far off). Integers may differ only where these two differ, too, and by no more. Where a file still differs, ONNX
   Runtime is asked once more, with inputs, weights and scales that are moved by as much as roundings move sums: what
   this changes (ties of an argmax, roundings to a step of a scale) may change as much in netc. Where even that is too
-  little, nodes that choose give netc ONNX Runtime's choices, and all else is compared (`public_onnx_choices.py`);
+  little, both get weights of 7 bits in place of 8, with which ONNX Runtime's sums of two products don't saturate on
+  processors without instructions for them; and nodes that choose give netc ONNX Runtime's choices, and all else is
+  compared (`public_onnx_choices.py`);
 - `differs`, `refused` (with the reasons), `slow` (over the limit), `crashed`;
 - `unjudged`: ONNX Runtime itself does not run the file with any of the sizes tried.
 
