@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph.ir import Attributes, Builder, Operation, Value
 from ..graph.registry import register
-from ..loops.ir import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, binary, const
+from ..loops.ir import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, binary, const, maximum, minimum
 from ..types import DType
 from .elementwise import UnaryOperator
 from .facets import INTEGER, TFLITE
@@ -38,11 +38,15 @@ def _polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
 
 
 def _reduced(x: Expr) -> tuple[Expr, Expr]:
-    """A number of quarter turns, and the rest of an f64 to it: x is less than 1e6, or digits of the rest are lost."""
+    """A number of quarter turns, and the rest of an f64 to it: x is less than 1e6, or digits of the rest are lost.
+
+    It never exceeds 1, so that sines stay within their bounds even where no digit is left.
+    """
     quarter = Unary("floor", x * (2 / math.pi) + 0.5)
     rest = x
     for part in _HALF_PI:
         rest = rest - quarter * part
+    rest = minimum(maximum(rest, -1.0), 1.0)
     return quarter - Unary("floor", quarter * 0.25) * 4.0, rest
 
 

@@ -73,6 +73,13 @@ def test_compiled_functions_are_exact(dtype: DType) -> None:
             assert units_off(found, PAIRS[name](wide, wider)) <= UNITS, name
 
 
+def test_sines_of_huge_doubles_stay_within_their_bounds() -> None:
+    """Their digits are lost, but what follows may rely on the bounds."""
+    x = np.array([1e9, -1e14, 1e18, -1e38, 1e100, 1e300, -np.finfo(np.float64).max])
+    for found in compiled(["sin", "cos"], x):
+        assert (np.abs(found) <= 1).all()
+
+
 @pytest.mark.parametrize("dtype", [DType.F32, DType.F64], ids=str)
 def test_small_results_of_the_error_function_keep_their_digits(dtype: DType) -> None:
     x = np.concatenate([RNG.uniform(-7, 9, 4000), RNG.uniform(0, 26, 999), grid(dtype)]).astype(dtype.numpy)
