@@ -54,7 +54,7 @@ def test_mistakes_are_said(netc: Call, tiny: Path, tmp_path: Path) -> None:
         (("--target", "cortex-m4", "--threads", "2"), "runs on one thread"),
         (("--inputs-in-workspace", "--threads", "2"), "only code for one thread has its inputs in the workspace"),
         (("--target", "cortex-m4", "--ram", "50"), "doesn't fit in 50 bytes of RAM: the least is"),
-        (("--weights-section", "", "--embed-weights"), "no name of a section"),
+        (("--weights-section", "", "--embed-weights"), "--weights-section is empty"),
         (("--weights-section", ".x", "--no-embed-weights"), "weights in a section are embedded"),
         (("--weights-section", ".bss.weights"), "means something else to linkers"),
         (("--weights-section", ".symtab", "--target", "cortex-m4"), "means something else to linkers"),

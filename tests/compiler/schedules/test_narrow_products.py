@@ -297,8 +297,8 @@ def test_joined_values_are_stored_so_if_all_are() -> None:
 def test_branches_are_stored_so_where_their_sum_is() -> None:
     for is_read_later in (False, True):
         maker = Maker()
-        x = maker.b.emit("relu", maker.input(1, 6, 6, 16))
-        y = maker.b.emit("relu", maker.b.emit("add", conv(maker, x, 32), conv(maker, x, 32)))
+        one, other = (maker.b.emit("relu", maker.input(1, 6, 6, 16)) for _ in range(2))
+        y = maker.b.emit("relu", maker.b.emit("add", conv(maker, one, 32), conv(maker, other, 32)))
         outputs = [conv(maker, y, 8)] if is_read_later else [maker.b.emit("tanh", y)]
         found = stored(maker, outputs)
         assert (("conv2d",) in found) == (("conv2d", "add", "relu") in found) == is_read_later
