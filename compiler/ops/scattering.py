@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +33,29 @@ BAND = 64
 MOST_BANDS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Elements of an update, side by side, and where in the result they go."""
+
+    update: tuple[Expr, ...]
+    """Which one: the indices before its place."""
+    row: tuple[Expr, ...]
+    """Its place."""
+    column: tuple[Expr, ...]
+    """Of the first element, in the slice."""
+    lanes: int
+
+    @property
+    def of_result(self) -> tuple[Expr, ...]:
+        """Indices of the first element in the result."""
+        return (*self.row, *self.column)
+
+    @property
+    def of_update(self) -> tuple[Expr, ...]:
+        """Indices of the first element among the updates."""
+        return (*self.update, *self.column)
+
+
 class Scatter(Operator):
     """Base of the operators that put something at places [..., K]: the first K indices of a shape."""
 
@@ -49,6 +73,13 @@ class Scatter(Operator):
         if 0 in shape[:depth] and indices.size:
             raise ShapeError(f"{self.name}: there are no places in {list(shape)}")
         return math.prod(indices.shape[:-1]), depth
+
+    def joined(self, by: np.ufunc, result: Array, indices: Array, updates: Array) -> Array:
+        """The result, with updates joined to it in place, one after the other."""
+        depth = indices.shape[-1]
+        flat = inside(self.name, indices.reshape(-1, depth), result.shape[:depth])
+        by.at(result, tuple(flat.T), updates.reshape(len(flat), *result.shape[depth:]))
+        return result
 
     def procedure(self, p: Procedure, attributes: Attributes) -> list[Stmt]:
         """Each update is read once, in order; a thread has its own columns of the slices, so no two threads meet."""
@@ -72,8 +103,8 @@ class Scatter(Operator):
                 row = tuple(p.let(block, "place", value) for value in there)
 
                 def store(at: tuple[Expr, ...], lanes: int) -> list[Stmt]:
-                    new = self.updated(p, attributes, update, row, whole(at), lanes)
-                    return [p.store((*row, *whole(at)), new)]
+                    meeting = Meeting(update, row, whole(at), lanes)
+                    return [p.store(meeting.of_result, self.updated(p, attributes, meeting))]
 
                 return [*block, *each_vector(p, inner, store)]
 
@@ -89,16 +120,8 @@ class Scatter(Operator):
         return const(0, VectorType(p.result.dtype, lanes))
 
     @abstractmethod
-    def updated(
-        self,
-        p: Procedure,
-        attributes: Attributes,
-        update: tuple[Expr, ...],
-        row: tuple[Expr, ...],
-        column: tuple[Expr, ...],
-        lanes: int,
-    ) -> Expr:
-        """Elements of the result at [row, column] after an update."""
+    def updated(self, p: Procedure, attributes: Attributes, at: Meeting) -> Expr:
+        """Elements of the result after an update."""
 
 
 def _shared_columns(
@@ -148,23 +171,11 @@ class ScatterND(Scatter):
         return (TensorType(updates.dtype, shape),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        (indices, updates), shape = operands, attributes["shape"]
-        depth = indices.shape[-1]
-        flat = inside(self.name, indices.reshape(-1, depth), shape[:depth])
-        result = np.zeros(shape, updates.dtype)
-        np.add.at(result, tuple(flat.T), updates.reshape(len(flat), *shape[depth:]))
-        return (result,)
+        indices, updates = operands
+        return (self.joined(np.add, np.zeros(attributes["shape"], updates.dtype), indices, updates),)
 
-    def updated(
-        self,
-        p: Procedure,
-        attributes: Attributes,
-        update: tuple[Expr, ...],
-        row: tuple[Expr, ...],
-        column: tuple[Expr, ...],
-        lanes: int,
-    ) -> Expr:
-        return p.read((*row, *column), lanes) + p.load(1, (*update, *column), lanes)
+    def updated(self, p: Procedure, attributes: Attributes, at: Meeting) -> Expr:
+        return p.read(at.of_result, at.lanes) + p.load(1, at.of_update, at.lanes)
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return None, b.emit("gather_nd", cotangents[0], op.operands[0])
@@ -196,25 +207,13 @@ class ScatterCombine(Scatter):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, indices, updates = operands
-        depth = indices.shape[-1]
-        flat = inside(self.name, indices.reshape(-1, depth), x.shape[:depth])
-        result = x.copy()
-        _JOINS[attributes["by"]][0].at(result, tuple(flat.T), updates.reshape(len(flat), *x.shape[depth:]))
-        return (result,)
+        return (self.joined(_JOINS[attributes["by"]][0], x.copy(), indices, updates),)
 
     def start(self, p: Procedure, at: tuple[Expr, ...], lanes: int) -> Expr:
         return p.load(0, at, lanes)
 
-    def updated(
-        self,
-        p: Procedure,
-        attributes: Attributes,
-        update: tuple[Expr, ...],
-        row: tuple[Expr, ...],
-        column: tuple[Expr, ...],
-        lanes: int,
-    ) -> Expr:
-        old, new = p.read((*row, *column), lanes), p.load(2, (*update, *column), lanes)
+    def updated(self, p: Procedure, attributes: Attributes, at: Meeting) -> Expr:
+        old, new = p.read(at.of_result, at.lanes), p.load(2, at.of_update, at.lanes)
         return binary(_JOINS[attributes["by"]][1], old, new)
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
@@ -276,25 +275,15 @@ class LastUpdate(Scatter):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (indices,), shape = operands, attributes["shape"]
-        flat = inside(self.name, indices.reshape(-1, indices.shape[-1]), shape)
-        result = np.full(shape, -1, np.int32)
-        np.maximum.at(result, tuple(flat.T), np.arange(len(flat), dtype=np.int32))
-        return (result,)
+        numbers = np.arange(math.prod(indices.shape[:-1]), dtype=np.int32)
+        return (self.joined(np.maximum, np.full(shape, -1, np.int32), indices, numbers),)
 
     def start(self, p: Procedure, at: tuple[Expr, ...], lanes: int) -> Expr:
         return const(-1, VectorType(p.result.dtype, lanes))
 
-    def updated(
-        self,
-        p: Procedure,
-        attributes: Attributes,
-        update: tuple[Expr, ...],
-        row: tuple[Expr, ...],
-        column: tuple[Expr, ...],
-        lanes: int,
-    ) -> Expr:
+    def updated(self, p: Procedure, attributes: Attributes, at: Meeting) -> Expr:
         number: Expr = Const(0)
-        for position, size in zip(update, p.type(0).shape[:-1], strict=True):
+        for position, size in zip(at.update, p.type(0).shape[:-1], strict=True):
             number = number * size + position
         return Cast(number, DType.I32)
 

@@ -16,13 +16,10 @@ from functools import partial
 
 from ....graph.ir import Value
 from ....loops.ir import (
-    Allocate,
     Binary,
-    Broadcast,
     Buffer,
     Const,
     Expr,
-    Fma,
     For,
     If,
     Load,
@@ -42,7 +39,8 @@ from ....targets.target import Target
 from ....types import DType, TensorType
 from .geometry import origin_of, pair_of, rows_of
 from .gradient_panels import Axis, Block, Panels, Side, part_of
-from .tiling import BROADCAST_CYCLES, Tile, Tiling
+from .outer_product import OuterProduct, outer_tile
+from .tiling import Tile
 
 LEAST_USES = 16
 """Multiplications of each element that is copied."""
@@ -67,23 +65,12 @@ def schedule_packed_weight_gradient(group: Group, target: Target, threads: int) 
     window = window_of(anchor.name, x.shape[1:-1], group.result.type.shape[:-2], anchor.attributes)
     if anchor.attributes["groups"] != 1 or not x.has_margins(window.margins):
         return ()
-    tile = _tile_of(x, dy, target)
+    tile = outer_tile(x.shape[-1], dy.shape[-1], target)
     kernel = pair_of(window.kernel, 1)
     uses = min(x.shape[-1], dy.shape[-1]) * kernel[0] * kernel[1]
     if uses < LEAST_USES or x.shape[-1] < tile.columns or dy.shape[-1] < target.vector_lanes:
         return ()
     return (_PackedGradient(group, window, tile, target, threads).schedule(),)
-
-
-def _tile_of(x: TensorType, dy: TensorType, target: Target) -> Tile:
-    return Tiling(
-        height=1,
-        width=x.shape[-1],
-        channels=dy.shape[-1],
-        lanes=target.vector_lanes,
-        registers=target.vector_registers,
-        pixel_cost=BROADCAST_CYCLES,
-    ).best()
 
 
 class _PackedGradient:
@@ -290,10 +277,8 @@ class _PackedGradient:
     ) -> list[Stmt]:
         (some, c), (others, f) = channels, filters
         rows, columns = self.axes
-        widths = vector_widths(others.width, self.lanes)
-        offsets = starts_of(widths)
         statements, fresh = list[Stmt](), self.names.fresh
-        sums = [Buffer(fresh("acc"), self.dtype, (some.width,), Space.REGISTER, lanes=w) for w in widths]
+        tile = OuterProduct(some.width, vector_widths(others.width, self.lanes), self.dtype, self.names)
         inputs = let(statements, fresh("xs"), self._inputs_of(p, c))
         gradients = let(statements, fresh("gs"), self._gradients_of(p, others, f))
         channel = let(statements, fresh("channel"), some.element(c))
@@ -301,37 +286,18 @@ class _PackedGradient:
         ky, kx = tap // columns.kernel, tap % columns.kernel
         begin = let(statements, fresh("begin"), ky * (rows.dilation * self.input_columns) + kx * columns.dilation)
 
-        def each(body: Callable[[Expr, Buffer, int, int], Stmt]) -> list[Stmt]:
-            def channel_of(s: Expr) -> list[Stmt]:
-                return [body(s, a, offset, w) for a, offset, w in zip(sums, offsets, widths, strict=True)]
-
-            return loop("s", some.width, channel_of, LoopKind.UNROLL)
-
         def multiply(x: Expr, g: Expr) -> list[Stmt]:
-            inside: list[Stmt] = []
-            factors = [
-                let(inside, fresh("g"), Load(self.gradients, (gradients, g * others.width + offset), width))
-                for offset, width in zip(offsets, widths, strict=True)
-            ]
-
-            def element(s: Expr) -> list[Stmt]:
-                block: list[Stmt] = []
-                a = let(block, "a", Load(self.inputs, (inputs, x * some.width + s)))
-                for total, factor, width in zip(sums, factors, widths, strict=True):
-                    spread = Broadcast(a, width) if width > 1 else a
-                    block.append(Store(total, (s,), Fma(spread, factor, Load(total, (s,)))))
-                return block
-
-            return [*inside, *loop("s", some.width, element, LoopKind.UNROLL)]
+            return tile.add(
+                lambda s: Load(self.inputs, (inputs, x * some.width + s)),
+                lambda offset, width: Load(self.gradients, (gradients, g * others.width + offset), width),
+            )
 
         def memory(s: Expr, offset: int) -> tuple[Expr, Expr, Expr]:
             return (tap, channel + s, first + offset)
 
-        statements += [Allocate(a) for a in sums]
-        statements += each(lambda s, a, offset, w: Store(a, (s,), Const(0.0, self.dtype, w)))
-        statements += self._pixels(block, begin, multiply)
-        begun = each(lambda s, a, offset, w: Store(self.dw, memory(s, offset), Load(a, (s,))))
-        added = each(
+        statements += [*tile.begin(), *self._pixels(block, begin, multiply)]
+        begun = tile.each(lambda s, a, offset, w: Store(self.dw, memory(s, offset), Load(a, (s,))))
+        added = tile.each(
             lambda s, a, offset, w: Store(
                 self.dw, memory(s, offset), Load(self.dw, memory(s, offset), w) + Load(a, (s,))
             )

@@ -7,6 +7,7 @@ channels to its points, in the second-level cache, right before it is multiplied
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ....graph.ir import Value
@@ -117,16 +118,13 @@ class Chunks:
                 return let(block, names.fresh("t"), e)
 
             def tap(y: int, x: int) -> Expr:
-                y, x = (f43.TAPS - 1 - y, f43.TAPS - 1 - x) if self.flip else (y, x)
                 channel, number = chunk * self.channels + c, Const(y * f43.TAPS + x)
                 there = (j, channel, number, start), (Const(y), Const(x), channel, j * self.width + start)
                 return name(widened(Load(self.source, there[not self.in_panels], width), self.points.dtype))
 
-            taps = range(f43.TAPS)
-            points = square(self.matrix, [[tap(y, x) for x in taps] for y in taps], name)
+            points = _at_points(self.matrix, tap, self.flip, name)
             at = name(c * self.width + start)
-            for q, value in enumerate(v for line in points for v in line):
-                block.append(Store(self.points, (first + q, Const(0), at), value))
+            block += [Store(self.points, (first + q, Const(0), at), value) for q, value in enumerate(points)]
             if self.in_panels or self.source.shape[-1] % self.width == 0:
                 return block
             return [If(Binary("le", j * self.width + start, Const(self.source.shape[-1] - width)), tuple(block))]
@@ -137,13 +135,20 @@ class Chunks:
         return loop(names.fresh("k"), self.channels, channel)
 
 
+def _at_points(
+    matrix: f43.Matrix, tap: Callable[[int, int], Expr], flip: bool, bind: Callable[[Expr], Expr]
+) -> list[Expr]:
+    """A filter at its 36 points, from `tap(row, column)`; turned by 180 degrees if it is to `flip`."""
+    taps = range(f43.TAPS - 1, -1, -1) if flip else range(f43.TAPS)
+    return [value for line in square(matrix, [[tap(y, x) for x in taps] for y in taps], bind) for value in line]
+
+
 def filter_kernel(weight: Value, points: Value, flip: bool, filters: int, target: Target) -> Scheduled:
     """A kernel that brings filters [3, 3, C, F] to their points, in panels [F / width][36][C][width]."""
     panels, _, channels, width = points.type.shape
     w = Buffer("w", weight.type.dtype, weight.type.shape)
     u = Buffer("u", weight.type.dtype, points.type.shape, Space.OUT)
     names = Names()
-    taps = range(f43.TAPS)
 
     def vector(c: Expr, j: Expr, start: Expr, at: Expr, lanes: int) -> list[Stmt]:
         block: list[Stmt] = []
@@ -151,11 +156,11 @@ def filter_kernel(weight: Value, points: Value, flip: bool, filters: int, target
         def name(e: Expr) -> Expr:
             return let(block, names.fresh("t"), e)
 
-        places = [[(f43.TAPS - 1 - y, f43.TAPS - 1 - x) if flip else (y, x) for x in taps] for y in taps]
-        values = [[name(Load(w, (Const(y), Const(x), c, start), lanes)) for y, x in line] for line in places]
-        results = square(f43.FILTER, values, name)
-        block += [Store(u, (j, Const(q), c, at), v) for q, v in enumerate(v for line in results for v in line)]
-        return block
+        def tap(y: int, x: int) -> Expr:
+            return name(Load(w, (Const(y), Const(x), c, start), lanes))
+
+        points = _at_points(f43.FILTER, tap, flip, name)
+        return [*block, *(Store(u, (j, Const(q), c, at), value) for q, value in enumerate(points))]
 
     def panel(c: Expr, j: Expr, extent: int) -> list[Stmt]:
         return vector_loop(

@@ -22,8 +22,8 @@ from ....ops import winograd as f43
 from ....ops.window import Window, window_of, with_whole_tiles
 from ....targets.target import Target
 from ....types import DType, TensorType
-from .tiling import BROADCAST_CYCLES, Tiling
-from .winograd_gradient_panels import PanelEmitter, panels_of
+from .outer_product import outer_tile
+from .winograd_gradient_panels import PanelEmitter, equal_panels, panels_of
 from .winograd_gradient_sums import PointSums, filters_from_points, gradient_source, input_source
 from .winograd_tiles import PRODUCTS, SPREAD, Blocks, Points, pitch_of, workspace
 
@@ -50,19 +50,18 @@ def schedule_winograd_gradient(group: Group, target: Target, threads: int) -> tu
         return ()
     x, dy = (v.type for v in anchor.operands)
     window = window_of(anchor.name, x.shape[1:-1], group.result.type.shape[:2], anchor.attributes)
-    sizes = x.shape[-1], dy.shape[-1]
-    chunks, panels = chunks_of(*sizes), panels_of(*sizes, target.vector_lanes, target.l2_bytes)
-    if (chunks is None and panels is None) or not f43.is_served(
-        x.dtype, window.kernel, window.strides, window.dilations
-    ):
-        raise InternalError(f"{anchor.name} of {x} and {dy} can't be computed by {anchor.algorithm}")
     fits = all(t.has_margins(m) for t, m in zip((x, dy), margins_of_gradient(window), strict=True))
     if not fits or group.result.type.layout is not None:
         raise InternalError(f"{anchor.name} by {anchor.algorithm} reaches beyond the margins of {x} or {dy}")
-    if chunks is None:
-        assert panels is not None
+    sizes, is_served = (
+        (x.shape[-1], dy.shape[-1]),
+        f43.is_served(x.dtype, window.kernel, window.strides, window.dilations),
+    )
+    if is_served and (chunks := chunks_of(*sizes)) is not None:
+        return _Emitter(group, window, chunks, target).schedule()
+    if is_served and (panels := panels_of(*sizes, target.vector_lanes, target.l2_bytes)) is not None:
         return PanelEmitter(group, window, panels, target).schedule()
-    return _Emitter(group, window, chunks, target).schedule()
+    raise InternalError(f"{anchor.name} of {x} and {dy} can't be computed by {anchor.algorithm}")
 
 
 def margins_of_gradient(window: Window) -> tuple[Margins, Margins]:
@@ -84,7 +83,7 @@ def partial_sums_of(tiles: int, channels: int, filters: int, lanes: int) -> int 
     if chunks := chunks_of(channels, filters):
         return chunks
     at_points = PRODUCTS * tiles * (channels + filters) * DType.F32.itemsize
-    return 1 if at_points <= MOST_BYTES and panels_of(channels, filters, lanes, 0) is not None else None
+    return 1 if at_points <= MOST_BYTES and equal_panels(channels, filters, lanes) else None
 
 
 class _Emitter:
@@ -99,14 +98,7 @@ class _Emitter:
         tiles = (x.shape[0], f43.tiles_of(window.output[0]), f43.tiles_of(window.output[1]))
         self.blocks = self._choose_blocks(tiles, chunks, target)
         self.chunks = min(chunks, self.blocks.count)
-        self.tile = Tiling(
-            height=1,
-            width=self.channels,
-            channels=self.filters,
-            lanes=target.vector_lanes,
-            registers=target.vector_registers,
-            pixel_cost=BROADCAST_CYCLES,
-        ).best()
+        self.tile = outer_tile(self.channels, self.filters, target)
         self.parameters = Parameters()
         self.x = input_source(group, window, self.parameters)
         self.dy = gradient_source(group, self.parameters)

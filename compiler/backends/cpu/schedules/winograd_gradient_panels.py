@@ -19,7 +19,7 @@ from ....ops import winograd as f43
 from ....ops.window import Window
 from ....targets.target import Target
 from ....types import DType
-from .tiling import BROADCAST_CYCLES, Tiling
+from .outer_product import outer_tile
 from .winograd_gradient_sums import PointSums, filters_from_points, gradient_source, input_source
 from .winograd_tiles import PRODUCTS, Blocks, Points, Source, workspace
 
@@ -41,11 +41,15 @@ class Panels:
     filters: int
 
 
+def equal_panels(channels: int, filters: int, lanes: int) -> list[Panels]:
+    """All cuts into equal panels of whole vectors that are neither too narrow nor too wide."""
+    widths = ([w for w in range(lanes, WIDEST + 1, lanes) if size % w == 0] for size in (channels, filters))
+    return [Panels(c, f) for c, f in product(*widths) if min(c, f) >= NARROWEST]
+
+
 def panels_of(channels: int, filters: int, lanes: int, l2_bytes: int) -> Panels | None:
     """The panels that read the least of those whose sums fit the cache; None if there are no equal ones."""
-    widths = ([w for w in range(lanes, WIDEST + 1, lanes) if size % w == 0] for size in (channels, filters))
-    panels = [Panels(c, f) for c, f in product(*widths) if min(c, f) >= NARROWEST]
-    room = l2_bytes * SHARE / (PRODUCTS * DType.F32.itemsize)
+    panels, room = equal_panels(channels, filters, lanes), l2_bytes * SHARE / (PRODUCTS * DType.F32.itemsize)
     fitting = [p for p in panels if p.channels * p.filters <= room]
     return min(fitting or panels, key=lambda p: (1 / p.channels + 1 / p.filters, p.channels), default=None)
 
@@ -63,14 +67,7 @@ class PanelEmitter:
         self.blocks = Blocks(self.whole.tiles, ceil_div(self.tiles, ceil_div(self.tiles, TILES)))
         self.inputs, self.gradients = x.shape[-1] // panels.channels, dy.shape[-1] // panels.filters
         """Panels of channels and of filters."""
-        self.tile = Tiling(
-            height=1,
-            width=panels.channels,
-            channels=panels.filters,
-            lanes=target.vector_lanes,
-            registers=target.vector_registers,
-            pixel_cost=BROADCAST_CYCLES,
-        ).best()
+        self.tile = outer_tile(panels.channels, panels.filters, target)
 
     def schedule(self) -> tuple[Scheduled, ...]:
         """The two kernels."""

@@ -7,29 +7,23 @@ from dataclasses import dataclass
 
 from ....graph.ir import Value
 from ....loops.ir import (
-    Allocate,
-    Broadcast,
     Buffer,
     Const,
     Expr,
-    Fma,
     For,
     If,
     Load,
-    LoopKind,
-    Space,
     Stmt,
     Store,
     Var,
-    VectorType,
-    const,
 )
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, let
-from ....lowering.loops import loop, vector_loop, vector_widths
+from ....lowering.loops import vector_loop, vector_widths
 from ....ops import winograd as f43
 from ....ops.window import Window
 from .linear import square
+from .outer_product import OuterProduct
 from .tiling import Tile, split
 from .winograd_tiles import Points, Source
 
@@ -76,60 +70,35 @@ class PointSums:
         """`channels` x vectors of sums, from a place (point, channel, filter) on."""
         block: list[Stmt] = []
         q, c, f = place
-        widths, dtype, fresh = vector_widths(filters, self.lanes), self.sums.buffer.dtype, self.names.fresh
-        sums = [Buffer(fresh("acc"), dtype, (channels,), Space.REGISTER, lanes=w) for w in widths]
-        places = [let(block, fresh("f"), f + sum(widths[:v])) for v in range(len(widths))]
-        channel = let(block, fresh("c"), c)
-
-        def each(body: Callable[[Expr, Buffer, Expr, int], Stmt]) -> list[Stmt]:
-            def row_of(r: Expr) -> list[Stmt]:
-                return [body(r, a, place, w) for a, place, w in zip(sums, places, widths, strict=True)]
-
-            return loop("r", channels, row_of, LoopKind.UNROLL)
-
-        def at(r: Expr, place: Expr) -> tuple[Expr, ...]:
-            return (self.sums.first + q, Const(0), (channel + r) * self.sums.pitch + place)
-
-        def store(r: Expr, a: Buffer, place: Expr, width: int) -> Stmt:
-            return Store(self.sums.buffer, at(r, place), Load(a, (r,)))
-
-        def add(r: Expr, a: Buffer, place: Expr, width: int) -> Stmt:
-            return Store(self.sums.buffer, at(r, place), Load(self.sums.buffer, at(r, place), width) + Load(a, (r,)))
-
+        sums, left, right = self.sums, self.inputs, self.gradients
+        tile = OuterProduct(channels, vector_widths(filters, self.lanes), sums.buffer.dtype, self.names)
+        channel, start = let(block, self.names.fresh("c"), c), let(block, self.names.fresh("f"), f)
         first, count = tiles
-        t = Var("tile")
-        block += map(Allocate, sums)
-        block += each(lambda r, a, place, w: Store(a, (r,), const(0, VectorType(dtype, w))))
-        multiply = self._multiply(q, first + t, channel, sums, places)
-        block.append(For(t.name, Const(0), count, tuple(multiply)))
-        if isinstance(begins, bool):
-            return [*block, *each(store if begins else add)]
-        return [*block, If(begins, tuple(each(store)), tuple(each(add)))]
 
-    def _multiply(self, q: Expr, tile: Expr, channel: Expr, sums: list[Buffer], places: list[Var]) -> list[Stmt]:
-        """One multiply-add for every sum: those of one tile."""
-        block: list[Stmt] = []
-        inputs, right = self.inputs, self.gradients
-        number = let(block, self.names.fresh("t"), tile)
-        gradients = [
-            let(
-                block,
-                self.names.fresh("g"),
-                Load(right.buffer, (right.first + q, Const(0), number * right.pitch + place), a.lanes),
-            )
-            for a, place in zip(sums, places, strict=True)
-        ]
-
-        def element(r: Expr) -> list[Stmt]:
+        def multiply(t: Expr) -> list[Stmt]:
             inside: list[Stmt] = []
-            at = (inputs.first + q, Const(0), number * inputs.pitch + channel + r)
-            a = let(inside, "a", Load(inputs.buffer, at))
-            for total, gradient in zip(sums, gradients, strict=True):
-                spread = Broadcast(a, total.lanes) if total.lanes > 1 else a
-                inside.append(Store(total, (r,), Fma(spread, gradient, Load(total, (r,)))))
-            return inside
+            number = let(inside, self.names.fresh("t"), first + t)
+            products = tile.add(
+                lambda s: Load(left.buffer, (left.first + q, Const(0), number * left.pitch + channel + s)),
+                lambda offset, width: Load(
+                    right.buffer, (right.first + q, Const(0), number * right.pitch + start + offset), width
+                ),
+            )
+            return [*inside, *products]
 
-        return [*block, *loop("r", sums[0].shape[0], element, LoopKind.UNROLL)]
+        def at(s: Expr, offset: int) -> tuple[Expr, ...]:
+            return (sums.first + q, Const(0), (channel + s) * sums.pitch + start + offset)
+
+        block += [*tile.begin(), For("tile", Const(0), count, tuple(multiply(Var("tile"))))]
+        begun = tile.each(lambda s, a, offset, width: Store(sums.buffer, at(s, offset), Load(a, (s,))))
+        added = tile.each(
+            lambda s, a, offset, width: Store(
+                sums.buffer, at(s, offset), Load(sums.buffer, at(s, offset), width) + Load(a, (s,))
+            )
+        )
+        if isinstance(begins, bool):
+            return [*block, *(begun if begins else added)]
+        return [*block, If(begins, tuple(begun), tuple(added))]
 
 
 def input_source(group: Group, window: Window, parameters: Parameters) -> Source:
