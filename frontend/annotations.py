@@ -10,7 +10,7 @@ from ..compiler.types import DType, TensorType, parse_quantization
 from . import ast
 from .names import FREE_SIZE
 from .state import check_size
-from .values import Callee, Record, Tensor, applying, describe, error, list_of
+from .values import Applying, Callee, Record, Tensor, describe, error, list_of
 
 _KINDS: Mapping[str, Any] = {
     "int": int,
@@ -65,7 +65,7 @@ def tensor_type(annotation: ast.Annotation, evaluate: Evaluate) -> TensorType:
     sizes = tuple(_size(size, evaluate) for size in annotation.sizes or ())
     kind = TensorType(_DTYPES[annotation.name], sizes)
     if annotation.quantization is not None:
-        with applying("a tensor type", annotation.location):
+        with Applying("a tensor type", annotation.location):
             kind = kind.with_quantization(parse_quantization(annotation.quantization))
         problem = kind.quantization.problem(kind.dtype, kind.shape) if kind.quantization is not None else None
         if problem is not None:

@@ -18,7 +18,7 @@ from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_o
 from .state import MAX_DEPTH, CallSite, Elaboration, Frame, Use
 from .statements import StatementRunner
 from .tensors import apply_operator
-from .values import Builtin, Definition, Placed, Poisoned, Shared, applying, contains_tensor, describe, error
+from .values import Applying, Builtin, Definition, Placed, Poisoned, Shared, contains_tensor, describe, error
 
 
 def unfold(net: Definition) -> tuple[Definition, list[ast.Specialisation]]:
@@ -96,7 +96,7 @@ class CallRunner(StatementRunner):
                     break
                 value = bound.pop(slot.name, ())
                 by_position += value if slot.variadic else [value]
-        with applying(layer.name, site.location):
+        with Applying(layer.name, site.location):
             return layer.function(site, *by_position, **bound)
 
     def _operator(self, site: CallSite, operator: Operator, arguments: Arguments) -> Any:
@@ -105,7 +105,7 @@ class CallRunner(StatementRunner):
         for name in operator.operands:
             value = bound.pop(name.strip("*?"), ())
             operands += value if isinstance(value, tuple) else (value,)
-        with applying(operator.name, site.location):
+        with Applying(operator.name, site.location):
             bound = settings(operator, operands, bound)
         results = self.state.operation(site.frame, site.location, operator.name, *operands, **bound)
         return results[0] if len(results) == 1 else results
@@ -183,8 +183,10 @@ class CallRunner(StatementRunner):
     ) -> Frame:
         """The frame of a call, all parameters bound."""
         self._refuse_recursion(definition, site)
-        slots = [_slot(p) for p in procedure.parameters]
-        bound = bind(definition.name, slots, arguments, site.location, self.state.budget)
+        known = self.state.slots.get(id(procedure))
+        if known is None:
+            known = self.state.slots[id(procedure)] = [_slot(p) for p in procedure.parameters], procedure
+        bound = bind(definition.name, known[0], arguments, site.location, self.state.budget)
         frame = Frame(definition.name, definition.scope, path, site.frame, site.location, procedure)
         frame.use = site.use or site.frame.use
         frame.variables.update(bound)

@@ -13,7 +13,7 @@ from ..compiler.ops.layer import Layer
 from ..compiler.published import parse_order
 from ..compiler.types import parse_elements
 from .signatures import Arguments, Slot, bind
-from .values import Definition, Placed, Shared, applying, checked_label, describe, error, join
+from .values import Applying, Definition, Placed, Shared, checked_label, describe, error, join
 
 if TYPE_CHECKING:
     from .state import CallSite
@@ -39,7 +39,7 @@ def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
     bound = _placed(site, label, "param", _PARAM, arguments)
     if any(size < 0 for size in bound["shape"]):
         raise error("a parameter can't have negative sizes", site.location)
-    with applying("param", site.location):
+    with Applying("param", site.location):
         parse_order(bound.get("checkpoint"), len(bound["shape"]))
         elements, _ = parse_elements(bound.get("dtype", "f32"))
         return site.param(**{"init": "zeros", "trainable": elements.is_float, **bound})
@@ -50,7 +50,7 @@ def _state(site: CallSite, label: str | None, arguments: Arguments) -> Any:
     bound = _placed(site, label, "state", _STATE, arguments)
     if any(size < 1 for size in bound["shape"]):
         raise error("the sizes of a state must be positive", site.location)
-    with applying("state", site.location):
+    with Applying("state", site.location):
         return site.network_state(**{"value": 0, "dtype": "f32", **bound})
 
 

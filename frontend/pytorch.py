@@ -5,19 +5,24 @@ PyTorch is an extra of netc, and imported when it is needed.
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from ..compiler.errors import Diagnostic, NetcError, Note
 from ..compiler.extras import extra
+from ..compiler.graph.interpreter import evaluate
 from ..compiler.graph.ir import Graph
 from .torch_exporters import explained, quiet, without_frozen_choices
-from .torch_spelling import arguments_of, spelt_out
+from .torch_spelling import arguments_of, exact_numbers, spelt_out
 
 
 @cache
@@ -47,13 +52,14 @@ def from_torch(module: Any, example_inputs: Any, *, name: str | None = None) -> 
     if module.training:
         raise NetcError("the module is in training mode", hint="call module.eval() first")
     arguments, named = _arguments(torch, example_inputs)
-    name = name or _plain(type(module).__name__)
+    name, program = name or _plain(type(module).__name__), None
     try:
-        return read_program(_traced(torch, module, arguments, named), name)
+        program = _traced(torch, module, arguments, named)
+        return read_program(program, name)
     except UnfitError:
         raise
     except NetcError as error:
-        return _by_older_exporter(torch, module, arguments, named, name, error)
+        return _by_older_exporter(torch, module, program, arguments, named, name, error)
 
 
 class UnfitError(NetcError):
@@ -61,6 +67,18 @@ class UnfitError(NetcError):
 
 
 def _arguments(torch: Any, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What `forward` takes by position and by name.
+
+    A tensor that is given twice is copied: PyTorch takes inputs that are one object for one input in all calls.
+    """
+    leaves, structure = torch.utils._pytree.tree_flatten(given)
+    seen: set[int] = set()
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, torch.Tensor) and id(leaf) in seen:
+            leaves[i] = leaf.detach().clone()
+        seen.add(id(leaf))
+    if len(seen) < len(leaves):
+        given = torch.utils._pytree.tree_unflatten(leaves, structure)
     if isinstance(given, Mapping):
         return (), dict(given)
     if isinstance(given, torch.Tensor) or not isinstance(given, Sequence):
@@ -91,13 +109,17 @@ def read_program(program: Any, name: str) -> Graph:
     Raises `UnfitError` if it changes what it is given, draws random numbers or has an output that is no tensor, and
     `NetcError` for what the exporter or netc doesn't have.
     """
+    from onnxscript.optimizer import fold_constants
+
     from .onnx import graph_of  # needs the package onnx
 
     torch = library()
     _check_outputs(torch, program)
     with quiet(torch), explained("torch.onnx.export"):
-        spelt = spelt_out(torch, program)
-        exported = torch.onnx.export(spelt, dynamo=True, verbose=False)
+        spelt, exact = spelt_out(torch, program), exact_numbers(torch)
+        # Its optimizer takes x + 1e-8 for x + 0, and x * 1.00001 for x * 1; of what it does constants are enough.
+        exported = torch.onnx.export(spelt, dynamo=True, verbose=False, optimize=False, custom_translation_table=exact)
+        fold_constants(exported.model)
     _check_effects(torch, exported.exported_program)
     return graph_of(exported.model_proto, name)
 
@@ -129,22 +151,91 @@ def _drops_nothing(node: Any) -> bool:
 
 
 def _by_older_exporter(
-    torch: Any, module: Any, arguments: tuple[Any, ...], named: dict[str, Any], name: str, first: NetcError
+    torch: Any,
+    module: Any,
+    program: Any,
+    arguments: tuple[Any, ...],
+    named: dict[str, Any],
+    name: str,
+    first: NetcError,
 ) -> Graph:
-    """The graph that PyTorch's older exporter gives, or `first`, with what is wrong with this one."""
+    """The graph that PyTorch's older exporter gives, or `first`, with what is wrong with this one.
+
+    It forgets changes in place of views, so that it gets `program` without them. Its numbers are compared with those of
+    the module.
+    """
     from .onnx import graph_of
     from .onnx.library import library as onnx
 
     stream = io.BytesIO()
+    order = inspect.signature(module.forward).parameters
+    named = {key: named[key] for key in sorted(named, key=[*order, *named].index)}  # that of the graph's inputs
     try:
-        with quiet(torch), explained("torch.onnx.export(dynamo=False)"), without_frozen_choices(torch):
-            torch.onnx.export(module, arguments, stream, kwargs=named, dynamo=False, verbose=False)
+        with quiet(torch), explained("torch.onnx.export(dynamo=False)"):
+            traced, given, more = module, arguments, named
+            if program is not None:
+                (traced, given), more = _without_changes(torch, program, arguments, named), {}
+            with without_frozen_choices(torch) if program is None else nullcontext():  # a program makes no choices
+                torch.onnx.export(traced, given, stream, kwargs=more, dynamo=False, verbose=False)
         graph = graph_of(onnx().ModelProto.FromString(stream.getvalue()), name)
+        _check_numbers(torch, graph, module, arguments, named)
     except NetcError as error:
         raise NetcError([*first.diagnostics, *_further(first, error)]) from None
     reason = first.diagnostics[0].message
     warnings.warn(f"{name} was read by PyTorch's older exporter, since: {reason}", Note, stacklevel=4)
     return graph
+
+
+def _without_changes(
+    torch: Any, program: Any, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...]]:
+    """An `ExportedProgram` as a module that changes nothing in place, and the tensors that it takes.
+
+    All else that the program takes is as in its examples: the exporter makes tensors of numbers, and loses names.
+    """
+    functional = spelt_out(torch, program.run_decompositions({})).module(check_guards=False)
+    leaves, structure = torch.utils._pytree.tree_flatten((arguments, named))
+
+    class Functional(torch.nn.Module):  # type: ignore[misc]
+        """The module of a program can't be put into evaluation mode, which the exporter does."""
+
+        def forward(self, *tensors: Any) -> Any:
+            given = iter(tensors)
+            own = [next(given) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+            places, names = torch.utils._pytree.tree_unflatten(own, structure)
+            return functional(*places, **names)
+
+    return Functional().eval(), tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+
+
+def _check_numbers(torch: Any, graph: Graph, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Raise `NetcError` if the graph gives other numbers than the module, for the example or for drawn floats."""
+    leaves, structure = torch.utils._pytree.tree_flatten((arguments, named))
+    draws = torch.Generator().manual_seed(0)
+
+    def drawn(x: Any) -> Any:
+        is_float = isinstance(x, torch.Tensor) and x.is_floating_point()
+        return torch.randn(x.shape, generator=draws, dtype=x.dtype) if is_float else x
+
+    for inputs in (leaves, [drawn(x) for x in leaves]):
+        own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
+        places, names = torch.utils._pytree.tree_unflatten(own, structure)
+        with quiet(torch), explained("the module"):
+            results = torch.utils._pytree.tree_leaves(module(*places, **names))
+            wanted = [y.detach().numpy() for y in results]
+        tensors = [x.detach().numpy() for x in inputs if isinstance(x, torch.Tensor)]
+        if len(tensors) != len(graph.inputs):
+            raise NetcError(f"of {len(tensors)} inputs it keeps {len(graph.inputs)}")
+        found = evaluate(graph, tensors)
+        if len(found) != len(wanted) or not all(map(_agree, found, wanted)):
+            raise NetcError("its numbers are not those of the module")
+
+
+def _agree(found: Any, wanted: Any) -> bool:
+    if found.shape != wanted.shape or wanted.dtype.kind != "f":
+        return bool(np.array_equal(found, wanted))
+    size = np.abs(wanted[np.isfinite(wanted)]).max(initial=1.0)
+    return bool(np.allclose(found, wanted, 1e-3, 1e-3 * size, equal_nan=True))
 
 
 def _further(first: NetcError, error: NetcError) -> list[Diagnostic]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib.resources import files
+from importlib import import_module
 from pathlib import Path
 
 from ..compiler.errors import Location, NetcError
@@ -21,7 +21,7 @@ _ALLOWED: ContextVar[tuple[Path, ...]] = ContextVar("allowed", default=())
 
 def models_folder() -> Path:
     """Where the shipped models and their label files lie."""
-    return Path(str(files("netc.models")))
+    return Path(import_module("netc.models").__path__[0])
 
 
 @contextmanager

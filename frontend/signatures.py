@@ -60,7 +60,7 @@ class Arguments:
 def bind(name: str, slots: Sequence[Slot], arguments: Arguments, location: Location, budget: Budget) -> dict[str, Any]:
     """Match arguments to slots. The result holds what was given; variadic slots get a tuple."""
     bound = _bind_positions(name, slots, arguments.positional, budget)
-    by_name = {slot.name: slot for slot in slots if not slot.variadic}
+    by_name = {slot.name: slot for slot in slots if not slot.variadic} if arguments.named else {}
     for key, given in arguments.named.items():
         if key not in by_name:
             raise error(f"{name} has no argument `{key}`", given.location, near_miss(key, by_name) or _takes(slots))
@@ -111,7 +111,14 @@ def _takes(slots: Sequence[Slot]) -> str:
 
 def slots_of_layer(layer: Layer) -> tuple[Slot, ...]:
     """Slots of a layer: its Python parameters after the builder."""
-    return _slots(layer.signature.parameters.values(), skip=1)
+    known = _OF_LAYERS.get(layer.function)
+    if known is None:
+        known = _OF_LAYERS[layer.function] = _slots(layer.signature.parameters.values(), skip=1)
+    return known
+
+
+_OF_LAYERS: dict[Callable[..., Any], tuple[Slot, ...]] = {}
+"""By function: a signature is hashed slowly."""
 
 
 @cache

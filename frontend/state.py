@@ -20,7 +20,8 @@ from .budget import REPORT, Budget, OverspentError
 from .modules import Module
 from .parser import MAX_ERRORS
 from .quantized import Source, quantization_of
-from .values import Shared, applying, error, join, text
+from .signatures import Slot
+from .values import Applying, Shared, error, join, text
 
 MAX_DEPTH = 150
 """Statements, expressions and calls that may be open inside each other."""
@@ -134,6 +135,10 @@ class Elaboration:
         self.inside = 0
         """How many branches and loops that run time decides about are open."""
         self._unknown: dict[Location, Diagnostic] = {}
+        self.slots: dict[int, tuple[Sequence[Slot], ast.Procedure]] = {}
+        """What the parameters of a procedure take, by its identity."""
+        self._sized: dict[int, TensorType] = {}
+        """Types whose tensors aren't too large, by identity."""
         self._assigned: dict[int, set[str]] = {}
         self._read: dict[int, Counter[str]] = {}
 
@@ -232,12 +237,14 @@ class Elaboration:
         """Add an operation to the graph; its results."""
         self.budget.operation(len(operands))
         self.budget.keep(sum(_REFERENCE + len(v.name or "") for v in operands))
-        with applying(operator, location):
+        with Applying(operator, location):
             made = self.builder.operation(lookup(operator), operands, attributes, location=location, name=name)
         for value in made.results:
-            if value.type.rank > MAX_RANK:
-                raise error(f"{operator} gives a tensor of more than {MAX_RANK} dimensions", location)
-            check_size(f"{operator} gives a tensor", value.type, location)
+            if id(value.type) not in self._sized:
+                if value.type.rank > MAX_RANK:
+                    raise error(f"{operator} gives a tensor of more than {MAX_RANK} dimensions", location)
+                check_size(f"{operator} gives a tensor", value.type, location)
+                self._sized[id(value.type)] = value.type
         return made.results
 
 
@@ -297,10 +304,11 @@ class CallSite:
         `dtype` may say what integers stand for; else an imported file of weights may, with scales along `axis`.
         """
         full = self.state.path(join(self.path, name), self.location)
-        with applying(name, self.location):
+        with Applying(name, self.location):
             elements, quantization = parse_elements(dtype)
             if quantization is None and not elements.is_float:
                 quantization = quantization_of(full, len(shape), axis, self.state.stored)
+            parse_initial(init)
         attributes: dict[str, Attribute] = {
             "shape": tuple(shape),
             "init": init,
@@ -309,8 +317,6 @@ class CallSite:
             "dtype": elements.value,
             "quantization": quantization,
         }
-        with applying(name, self.location):
-            parse_initial(init)
         use = self.use or self.frame.use
         uses = [] if use is None else list(use.chain())
         known = self.state.parameters.get(full)

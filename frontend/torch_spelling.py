@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..compiler.errors import NetcError
+from . import torch_functions
 
 
 def spelt_out(torch: Any, program: Any) -> Any:
@@ -14,6 +17,20 @@ def spelt_out(torch: Any, program: Any) -> Any:
     if any(hasattr(node.target, "_schema") and _is_wrong(node) for node in program.graph.nodes):
         return program.run_decompositions(_forms(torch))
     return program
+
+
+def exact_numbers(torch: Any) -> dict[Any, Callable[..., Any]]:
+    """Translations for the exporter, which makes an f32 of each of Python's floats, also where doubles are computed."""
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxscript import opset18 as op
+
+    def tensor(s: Any, dtype: int = -1, layout: str = "", device: str = "", pin_memory: bool = False) -> Any:
+        kind = int(dtype) if int(dtype) > 0 else int(TensorProto.FLOAT)
+        if not isinstance(s, bool | int | float):
+            return op.Cast(s, to=kind)
+        return op.Constant(value=numpy_helper.from_array(np.array(s).astype(helper.tensor_dtype_to_np_dtype(kind))))
+
+    return {torch.ops.aten.scalar_tensor.default: tensor}
 
 
 def arguments_of(node: Any) -> dict[str, Any]:
@@ -24,14 +41,21 @@ def arguments_of(node: Any) -> dict[str, Any]:
 
 
 def _is_wrong(node: Any) -> bool:
-    """Whether the exporter passes over one of the arguments of a call."""
-    given = arguments_of(node)
+    """Whether the exporter passes over one of the arguments of a call, or loses digits."""
+    given, name = arguments_of(node), str(node.target)
     return (
         given.get("reduce") == "mean"  # becomes a scatter that keeps the last element
         or given.get("divisor_override") is not None  # is left out
-        or _is_scaled_otherwise(str(node.target), given)
-        or (str(node.target) == "aten.mean.dim" and given["dtype"] is not None)  # whole numbers stay whole
+        or _is_scaled_otherwise(name, given)
+        or (name == "aten.mean.dim" and given["dtype"] is not None)  # whole numbers stay whole
+        or torch_functions.is_misspelt(_function(name), given)
     )
+
+
+def _function(name: str) -> str:
+    """`div` of `aten.div_.Tensor`: that which changes its operand becomes that which doesn't."""
+    operator = name.split(".")[1]
+    return operator if operator.startswith("__") else operator.removesuffix("_")
 
 
 _COPYING = tuple(f"aten.upsample_{name}.vec" for name in ("linear1d", "bilinear2d", "trilinear3d", "nearest2d"))
@@ -59,7 +83,7 @@ def _forms(torch: Any) -> dict[Any, Callable[..., Any]]:
     pools = {operator: _divided(torch, operator) for operator in (aten.avg_pool2d.default, aten.avg_pool3d.default)}
     names = ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d", "nearest2d")
     resized = {operator: _resized(operator) for operator in (getattr(aten, f"upsample_{name}").vec for name in names)}
-    return scatters | pools | resized | {aten.mean.dim: _means(aten.mean.dim)}
+    return scatters | pools | resized | {aten.mean.dim: _means(aten.mean.dim)} | torch_functions.forms(torch)
 
 
 def _scattered_means(torch: Any, operator: Any) -> Callable[..., Any]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard, Union, get_args, get_origin
 
@@ -115,19 +114,27 @@ def error(message: str, location: Location | None = None, hint: str | None = Non
     return NetcError(message, location=location, hint=hint)
 
 
-@contextmanager
-def applying(name: str, location: Location) -> Iterator[None]:
+@dataclass(frozen=True, slots=True)
+class Applying:
     """Around the work of a layer or an operator: its errors get a place.
 
     Shape rules check what is likely to be wrong; whatever else they stumble over, such as text in a list of sizes, is
     the user's to cure all the same.
     """
-    try:
-        yield
-    except NetcError as problem:
-        raise problem.at(location) from None
-    except (TypeError, ValueError, LookupError, ArithmeticError, MemoryError):
-        raise error(f"{name} can't work with these arguments", location) from None
+
+    name: str
+    location: Location
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        if problem is None:
+            return
+        if isinstance(problem, NetcError):
+            raise problem.at(self.location) from None
+        if isinstance(problem, TypeError | ValueError | LookupError | ArithmeticError | MemoryError):
+            raise error(f"{self.name} can't work with these arguments", self.location) from None
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -214,9 +221,10 @@ def list_of(annotation: Any) -> Any:
 
 def fits(annotation: Any, value: object, budget: Budget) -> bool:
     """Whether a value belongs to a kind, given as a Python annotation (int, `tuple[int, ...]`, unions, ...)."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any or annotation is object:
         return True
+    plain = type(annotation) is type  # asking `typing` takes longer than all else here
+    origin, arguments = (None, ()) if plain else (get_origin(annotation), get_args(annotation))
     if origin in (Union, types.UnionType):
         return any(fits(a, value, budget) for a in arguments)
     if origin is tuple:

@@ -26,7 +26,7 @@ net n(image: f32[N, 2, 3, 4]) {
 
 
 def draw(rule: str, *shape: int) -> np.ndarray:
-    return parse_initial(rule).draw(shape, lambda: np.random.default_rng(0))
+    return parse_initial(rule).draw(shape, np.dtype(np.float32), lambda: np.random.default_rng(0))
 
 
 def test_names_shapes_and_values() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,17 @@ class Small(nn.Module):
         y = self.bn(self.conv(x)).relu().flatten(1)
         y = self.fc(self.drop(y))
         return {"scores": y if scale is None else y * scale, "total": x.sum()}
+
+
+class Pair(nn.Module):
+    """A function of two tensors as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return self.function(x, y)
 
 
 class Does(nn.Module):
@@ -94,6 +106,87 @@ def test_arguments_that_the_exporter_passes_over(function: Any) -> None:
     x = torch.randn(1, 3, 7, 9, generator=torch.Generator().manual_seed(2))
     (result,) = evaluate(netc.from_torch(Does(function).eval(), x), [x.numpy()])
     np.testing.assert_allclose(result, function(x).numpy(), 1e-4, 1e-5)
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 1.5, -2.5, 3.0, 0.3, -0.7, 1e-12, 90.0, -104.0, 1e9, float("inf"), float("-inf")]
+SPECIAL.append(float("nan"))
+
+
+FUNCTIONS: list[Callable[..., Any]] = [
+    torch.atan2,
+    torch.logaddexp,
+    torch.logaddexp2,
+    torch.remainder,
+    torch.isclose,
+    lambda x, y: torch.isclose(x, y, rtol=0.1, atol=0.2, equal_nan=True),
+    lambda x, y: torch.div(x, y, rounding_mode="floor"),
+    lambda x, y: (x // 0.3) + x.clone().remainder_(3) + x % -0.7,
+    lambda x, y: nn.functional.logsigmoid(x),
+    lambda x, y: nn.functional.binary_cross_entropy_with_logits(x, y.sigmoid(), reduction="none"),
+    lambda x, y: nn.functional.binary_cross_entropy_with_logits(x[:9], y[:9].sigmoid(), y[:9], pos_weight=y[9:18]),
+    lambda x, y: x / (x.abs() + 1e-8) + (y - 1e-9) * 1.000008,
+    lambda x, y: x.clamp(-0.3, 0.7) * 0.1 + torch.fmod(x, 0.7),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_functions_in_which_the_exporter_loses_digits(dtype: Any) -> None:
+    numbers = torch.tensor(SPECIAL, dtype=dtype)
+    x, y = numbers.repeat_interleave(len(numbers)), numbers.repeat(len(numbers))
+    graph = netc.from_torch(Pair(lambda x, y: tuple(f(x, y) for f in FUNCTIONS)).eval(), [x, y])
+    exact = 1e-6 if dtype == torch.float32 else 1e-14
+    for result, function in zip(evaluate(graph, [x.numpy(), y.numpy()]), FUNCTIONS, strict=True):
+        np.testing.assert_allclose(result, function(x, y).numpy(), exact, exact)
+
+
+WHOLE_FUNCTIONS: list[Callable[..., Any]] = [
+    lambda x, y: torch.div(x, y | 1, rounding_mode="trunc"),
+    lambda x, y: torch.div(x, y | 1, rounding_mode="floor"),
+    lambda x, y: torch.div(x, 3, rounding_mode="trunc"),
+    lambda x, y: (x << (y & 7)) + (x >> (y & 7)),
+    lambda x, y: (x << 3) ^ (x >> 2),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int8, torch.uint8])
+def test_integers_keep_all_digits(dtype: Any) -> None:
+    ends = torch.iinfo(dtype)
+    near = {n for n in (0, 1, -1, 2, -3, 7, -7, 100, 2**24 + 1, -(2**24) - 1, 2**53 + 1) if ends.min <= n <= ends.max}
+    numbers = torch.tensor(sorted({*near, ends.max, ends.min + 1}), dtype=dtype)  # PyTorch aborts at ends.min // -1
+    x, y = numbers.repeat_interleave(len(numbers)), numbers.repeat(len(numbers))
+    graph = netc.from_torch(Pair(lambda x, y: tuple(f(x, y) for f in WHOLE_FUNCTIONS)).eval(), [x, y])
+    for result, function in zip(evaluate(graph, [x.numpy(), y.numpy()]), WHOLE_FUNCTIONS, strict=True):
+        np.testing.assert_array_equal(result, function(x, y).numpy())
+
+
+def test_example_inputs_may_be_one_tensor() -> None:
+    x, y = np.ones(3, np.float32), np.full(3, 5, np.float32)
+    same = torch.zeros(3)
+    (result,) = evaluate(netc.from_torch(Pair(torch.sub).eval(), [same, same]), [x, y])
+    np.testing.assert_array_equal(result, x - y)
+
+
+def _changed_in_place(x: Any) -> Any:
+    y = x.clone()
+    y.transpose(1, 2).sub_(0.5)
+    return y
+
+
+def test_the_older_exporter_forgets_no_change_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances aren't known to the newer one; where no program is captured, numbers that differ are refused."""
+    with pytest.warns(Note, match="older exporter"):
+        graph = netc.from_torch(Does(lambda x: _changed_in_place(x) + torch.cdist(x, x)).eval(), X)
+    (result,) = evaluate(graph, [X.numpy()])
+    np.testing.assert_allclose(result, (_changed_in_place(X) + torch.cdist(X, X)).numpy(), 1e-4, 1e-4)
+
+    # It rounds quotients of integers toward zero.
+    refusal(lambda x: (x.argmax(-1, keepdim=True) - 5) // 2 + torch.cdist(x, x), match="older exporter: its numbers")
+
+    def broken(*arguments: Any, **named: Any) -> None:
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(torch.export, "export", broken)
+    refusal(_changed_in_place, match="its numbers are not those of the module")
 
 
 def test_antialiasing_by_scales_that_give_no_whole_sizes_is_refused() -> None:
@@ -180,6 +273,29 @@ def test_the_older_exporter_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(Note, match="older exporter.*not today"):
         graph = netc.from_torch(module, X)
     np.testing.assert_allclose(evaluate(graph, [X.numpy()])[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_the_older_exporter_takes_names_and_numbers() -> None:
+    """Inputs are in the order in which `forward` has them; what is no tensor is no input."""
+
+    class Named(nn.Module):
+        def forward(self, a: Any, b: Any, k: int) -> Any:
+            return torch.cdist(a, b) * k
+
+    generator = torch.Generator().manual_seed(3)
+    a, b = (torch.randn(n, 3, generator=generator) for n in (4, 5))
+    for example in ({"k": 3, "b": b, "a": a}, (a, b, 3)):
+        with pytest.warns(Note, match="older exporter"):
+            graph = netc.from_torch(Named().eval(), example)
+        (result,) = evaluate(graph, [a.numpy(), b.numpy()])
+        np.testing.assert_allclose(result, 3 * torch.cdist(a, b).numpy(), 1e-4, 1e-4)
+
+
+def test_rounded_quotients_keep_the_signs_of_zeros() -> None:
+    x = torch.tensor([-0.0, -0.0, 0.0, 0.0, 1.0, -1.0])
+    y = torch.tensor([2.0, -2.0, 2.0, -2.0, float("inf"), -float("inf")])
+    (result,) = evaluate(netc.from_torch(Pair(torch.floor_divide).eval(), [x, y]), [x.numpy(), y.numpy()])
+    np.testing.assert_array_equal(np.signbit(result), np.signbit(torch.floor_divide(x, y).numpy()))
 
 
 def test_both_refusals_are_told() -> None:
