@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 
 from ..loops.accesses import Access, Box, KernelFacts
@@ -58,6 +59,7 @@ def _hull(boxes: Sequence[Box]) -> Box:
 
 def _determines(facts: KernelFacts, accesses: Sequence[Access], loop: int) -> bool:
     """True if an atom has the same value wherever two accesses meet."""
+    accesses = _with_divided(facts, accesses)
     constants = {id(a): [a.span(d) for d in range(len(a.terms))] for a in accesses}
     certain = {atom: r for atom, r in accesses[0].narrowed.items() if r[0] == r[1]}
     known = {atom for atom, r in certain.items() if all(a.narrowed.get(atom) == r for a in accesses)}
@@ -71,6 +73,43 @@ def _determines(facts: KernelFacts, accesses: Sequence[Access], loop: int) -> bo
         if len(known) == before:
             return False
     return True
+
+
+def _with_divided(facts: KernelFacts, accesses: Sequence[Access]) -> Sequence[Access]:
+    """The accesses, with a number as the first dimension of which two dimensions are the quotient and the remainder.
+
+    Accesses that meet have the same quotient and the same remainder, so this number is the same, too. Where others
+    have no such dimensions, it is the sum of what stands there.
+    """
+    for d in range(len(accesses[0].terms) - 2):  # lanes belong to the last one
+        divisions = [_division(facts, a, d) for a in accesses]
+        found = {(n, y, x) for _, n, y, x in filter(None, divisions)}
+        if len(found) == 1:
+            (parts,), pairs = found, zip(accesses, divisions, strict=True)
+            return [_with_number(a, d, parts, division[0] if division else None) for a, division in pairs]
+    return accesses
+
+
+def _division(facts: KernelFacts, access: Access, d: int) -> tuple[Linear, int, int, int] | None:
+    """What is divided, by what, and what is added to both, if dimensions d and d + 1 are quotient and remainder."""
+    sides = (access.terms[d], access.terms[d + 1])
+    if any(list(side.values()) != [1] for side in sides):
+        return None
+    (op, form, n), (other, same, m) = (facts.knowledge.divisions.get(a, ("", ZERO, 0)) for side in sides for a in side)
+    (y, last_y), (x, last_x) = access.span(d), access.span(d + 1)
+    fits = (op, other) == ("floordiv", "mod") and form.key == same.key and n == m and y == last_y and x == last_x
+    return (form, n, y, x) if fits else None
+
+
+def _with_number(access: Access, d: int, parts: tuple[int, int, int], number: Linear | None) -> Access:
+    """The access with the number whose quotient and remainder, a constant more each, are its dimensions d and d + 1."""
+    n, y, x = parts
+    if number is not None:
+        terms, constants = number.terms, {(number.constant, *c) for c in access.constants}
+    else:
+        terms = Linear(0, access.terms[d + 1]).plus(Linear(0, access.terms[d]), n).terms
+        constants = {((c[d] - y) * n + c[d + 1] - x, *c) for c in access.constants}
+    return replace(access, terms=(terms, *access.terms), constants=constants)
 
 
 def _candidates(accesses: Sequence[Access], d: int, known: set[int]) -> set[tuple[int, int]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
+from itertools import product
 
 import numpy as np
 
@@ -80,7 +81,7 @@ OUTPUT = _rows("""
 
 _HALFWAY: Matrix = ((1.0, 0.0, 0.0), (0.0, MIDDLE, 0.0), (0.0, 0.0, 1.0))
 _PART = 8192
-"""Filters that are brought to their points at a time, so that they stay in the cache."""
+"""Filters that are brought to their points at a time, of several small groups, so that they stay in the cache."""
 
 
 def tiles_of(size: int) -> int:
@@ -132,12 +133,13 @@ class WinogradFilter(Operator):
             taps = taps[:, ::-1, ::-1]
         rows = _HALFWAY if attributes["halfway"] else FILTER
         points = np.empty((len(taps), POINTS, len(rows), channels * filters), weight.dtype)
-        for start in range(0, channels * filters, _PART):
-            part = slice(start, start + _PART)
-            for there, here in zip(points[..., part], taps[..., part], strict=True):
-                columns = np.empty((POINTS, TAPS, here.shape[-1]), weight.dtype)
-                _multiply(FILTER, here, columns)
-                _multiply(rows, columns.swapaxes(0, 1), there.swapaxes(0, 1))
+        together = max(1, _PART // max(1, channels * filters))
+        for first, start in product(range(0, len(taps), together), range(0, channels * filters, _PART)):
+            part = slice(first, first + together), ..., slice(start, start + _PART)
+            here, there = taps[part], points[part]
+            columns = np.empty((POINTS, len(here), TAPS, here.shape[-1]), weight.dtype)
+            _multiply(FILTER, here.swapaxes(0, 1), columns)
+            _multiply(rows, columns.transpose(2, 1, 0, 3), there.transpose(2, 0, 1, 3))
         return (points.reshape(*outer, POINTS * len(rows), channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
@@ -153,14 +155,14 @@ class WinogradFilter(Operator):
         return Reduction("add", (TAPS, TAPS), term)
 
 
-def _multiply(matrix: Matrix, rows: Array, product: Array) -> None:
+def _multiply(matrix: Matrix, rows: Array, points: Array) -> None:
     """Bring rows to their points, summed up element by element: BLAS would round as its blocks fall."""
     singles, whole = _lines(matrix)
     for i, k in singles:
-        np.multiply(rows[k], rows.dtype.type(matrix[i][k]), out=product[i])
+        np.multiply(rows[k], rows.dtype.type(matrix[i][k]), out=points[i])
     if whole.start < whole.stop:
         factors = np.array(matrix[whole], rows.dtype).T.reshape(len(rows), -1, *[1] * (rows.ndim - 1))
-        goal = np.multiply(factors[0], rows[0], out=product[whole])
+        goal = np.multiply(factors[0], rows[0], out=points[whole])
         for factor, row in zip(factors[1:], rows[1:], strict=True):
             goal += factor * row
 

@@ -167,6 +167,11 @@ class Target:
         """Two products of the halves of words are added by an instruction, as with `PAIRS`."""
         return self.dot_product in (DotProduct.PAIRS, DotProduct.REDUCED)
 
+    @property
+    def multiplies_words(self) -> bool:
+        """Products of words in vectors of 256 bits are the best that it has for bytes: x86 with AVX2 and no more."""
+        return self.dot_product is DotProduct.WORDS and self.vector_lanes == 8
+
     def without_tiles(self) -> Target:
         """The same machine for code that uses no tile registers."""
         return replace(self, has_byte_tiles=False, has_bfloat16_tiles=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 from ...graph.algorithm import Algorithm
+from ...graph.alike import likeness
 from ...graph.analysis import static_values
 from ...graph.ir import Graph, Operation, Operator, Value
 from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
@@ -21,11 +22,11 @@ from ...ops.winograd import FEW_TILES, TILE, is_served, tiles_of
 from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from .cycles import CHANGING_IN_PARTS, Cycles, cycles_of
-from .schedules.integer_winograd import parts_of
-from .schedules.winograd import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
-from .schedules.winograd_emitter import STREAMED_TILES
-from .schedules.winograd_gradient import margins_of_gradient, partial_sums_of
-from .schedules.winograd_rows import TILES
+from .schedules.winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
+from .schedules.winograd.emitter import STREAMED_TILES
+from .schedules.winograd.gradient import margins_of_gradient, partial_sums_of
+from .schedules.winograd.integer_convolution import parts_of
+from .schedules.winograd.rows import TILES
 
 Choice = Callable[[Group], Algorithm | None]
 
@@ -96,7 +97,7 @@ class ChooseAlgorithms(Pass):
             static=static,
             choosing=self.choosing,
         )
-        tiled = _decided(graph, kinds, choose)
+        tiled = _decided(graph, kinds, choose, static)
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, self.lanes, plan))
 
@@ -149,22 +150,43 @@ class AlgorithmsAsChosen(ChooseAlgorithms):
         return replace(group, picker=self.choices.of(problem, label_of(group)))
 
 
-def _decided(graph: Graph, kinds: tuple[type, ...], choose: Choice) -> Graph:
-    """The graph with what `choose` says about groups whose anchor is one of these operators."""
+def _decided(
+    graph: Graph, kinds: tuple[type, ...], choose: Choice, static: Callable[[], Collection[Value]] | None = None
+) -> Graph:
+    """The graph with what `choose` says about groups whose anchor is one of these operators.
+
+    With `static`, it says the same of groups that are alike and have the same operands among these values.
+    """
 
     @cache  # of abstract classes `isinstance` takes long
     def is_asked(operator: Operator) -> bool:
         return isinstance(operator, kinds)
 
     def decided(op: Operation) -> Operation:
-        members = op.body.operations if op.body is not None else (op,)
-        if not any(is_asked(member.operator) for member in members):
+        if not any(map(is_asked, [m.operator for m in op.body.operations] if op.body else [op.operator])):
             return op
-        group = group_of(op, graph.producers)
-        return with_algorithm(op, group, choose(group)) if is_asked(group.anchor.operator) else op
+        key = None
+        if static is not None:
+            makers = [graph.producers.get(v) for v in op.operands]
+            numbers = [maker is not None and maker.name == "constant" for maker in makers]
+            key = likeness(op), tuple([v in static() for v in op.operands]), any(numbers) and id(op)
+        if key is None or key not in made:
+            group = group_of(op, graph.producers)
+            changed = with_algorithm(op, group, choose(group)) if is_asked(group.anchor.operator) else op
+            if key is None:
+                return changed
+            made[key] = changed
+        like = made[key]
+        return op if like.body is op.body and like.algorithm is op.algorithm else _as(op, like)
 
+    made: dict[Hashable, Operation] = {}
     operations = tuple(map(decided, graph.operations))
     return graph if operations == graph.operations else replace(graph, operations=operations)
+
+
+def _as(op: Operation, like: Operation) -> Operation:
+    """The operation with the body and the algorithm of another one."""
+    return Operation(op.operator, op.operands, op.attributes, op.results, op.location, like.body, like.algorithm)
 
 
 def with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) -> Operation:

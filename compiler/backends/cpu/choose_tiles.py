@@ -11,7 +11,7 @@ from ...lowering.group import group_of
 from ...passes import Pass
 from ...targets.cpus import CPUS
 from .choose_algorithms import with_algorithm
-from .schedules.tile_contraction import BY_TILES, tiles_pay
+from .schedules.tiles.tile_contraction import BY_TILES, tiles_pay
 
 FIRST = CPUS["sapphirerapids"]
 """The first processors with tiles: others differ, as far as is asked here, by their caches."""

@@ -299,7 +299,7 @@ def test_zero_points_are_added_to_packed_words() -> None:
 @pytest.mark.parametrize("cpu", TARGETS)
 @pytest.mark.parametrize("dtype", ["i8", "u8"])
 @pytest.mark.parametrize("factor", [0.25, 1e-7, 300.0])
-@pytest.mark.parametrize("lanes", [16, 32, 64])
+@pytest.mark.parametrize("lanes", [8, 16, 32, 64])
 def test_floats_become_bytes(lanes: int, factor: float, dtype: str, cpu: str) -> None:
     """Bytes times a factor are known to fit 32 bits, any floats aren't."""
     text = f"""\
@@ -320,6 +320,19 @@ kernel @narrow(%x: i8[4800], %f: f32[4800], %y: out {dtype}[2,4800]) {{
     np.testing.assert_array_equal(compiled, interpreted)
     exact = np.trunc(x.astype(np.float32) * np.float32(factor) + np.float32(0.5))
     np.testing.assert_array_equal(compiled[0], np.clip(exact, np.iinfo(y.dtype).min, np.iinfo(y.dtype).max))
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_packing_saturates_floats(lanes: int) -> None:
+    kernel = parse_kernel(f"""\
+kernel @narrow(%f: f32[{lanes}], %y: out u8[{lanes}]) {{
+  %y[0] = cast<u8>(load f32x{lanes} %f[0])
+}}
+""")
+    text = assembly(kernel_text(kernel, target := find_target("haswell")), target)
+    assert "\tvpackssdw\t" in text
+    assert "\tvpackuswb\t" in text
+    assert "\tvcmp" not in text
 
 
 @pytest.mark.parametrize("cpu", TARGETS)

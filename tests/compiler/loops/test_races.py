@@ -54,6 +54,36 @@ MEETING = {
 }
 
 
+BETWEEN_MARGINS = """
+kernel @k(%x: f32[12,8], %y: out f32[7,8,8]) {{
+  parallel %p = 0 to 2 {{
+    for %g = %p * 5 to %p * 5 + {bands} {{
+      if lt(%g, 9) {{
+        unroll %s = 0 to 4 {{
+          %y[floordiv(%g * 4 + %s, 6), mod(%g * 4 + %s, {width}) + 1, 0] = 0.0: f32x8
+        }}
+      }} else {{
+        for %s = 0 to 2 {{
+          %y[floordiv(%g * 4 + %s, 6), mod(%g * 4 + %s, {width}) + 1, 0] = 0.0: f32x8
+        }}
+      }}
+    }}
+  }}
+}}
+"""
+"""Pixels in rows of six, in tiles of four; the last tile has fewer."""
+
+
+def test_quotients_and_remainders_of_one_number_keep_iterations_apart() -> None:
+    verify_kernel(parse_kernel(BETWEEN_MARGINS.format(bands=5, width=6)))
+
+
+@pytest.mark.parametrize(("bands", "width"), [(6, 6), (5, 5)], ids=["blocks that overlap", "of different divisors"])
+def test_quotients_and_remainders_that_meet(bands: int, width: int) -> None:
+    with pytest.raises(InternalError, match="two threads may touch the same elements"):
+        verify_kernel(parse_kernel(BETWEEN_MARGINS.format(bands=bands, width=width)))
+
+
 def kernel_text(body: str) -> str:
     return f"kernel @k(%x: f32[12,8], %n: i64[12], %y: out f32[12,8]) {{\n{body}\n}}\n"
 

@@ -11,7 +11,7 @@ import pytest
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
-from netc.compiler.backends.cpu.schedules import tile_contraction
+from netc.compiler.backends.cpu.schedules.tiles import tile_contraction
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph

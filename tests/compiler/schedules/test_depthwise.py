@@ -75,6 +75,27 @@ def test_wide_windows_leave_registers_for_sums() -> None:
     assert sums(depthwise((7, 7)), "x86-64-v4") == 8
 
 
+@pytest.mark.parametrize(
+    ("channels", "crowded"), [(768, True), (752, False), (776, False)], ids=["alike", "apart", "no whole lines"]
+)
+def test_lines_that_displace_each_other_are_read_whole(channels: int, crowded: bool) -> None:
+    """With 768 channels pixels lie 48 lines apart: all of a window's fall onto four sets of the L1 cache."""
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (1, 5, 14, channels)))
+    w, bias = b.input("w", TensorType(DType.F32, (5, 5, 1, channels))), b.input("b", TensorType(DType.F32, (channels,)))
+    y = b.emit("conv2d", x, w, bias, strides=(1, 1), padding="same", dilations=(1, 1), groups=channels)
+    graph = b.finish([b.emit("relu", y)])
+    target = find_target("x86-64-v3")
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 2)
+    assert ("register %acc: f32x16[7]" in str(module)) == crowded
+    if HOST.triple.startswith("x86_64") and target.vector_lanes <= HOST.vector_lanes:
+        rng = np.random.default_rng(0)
+        inputs: list[Any] = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
+        (expected,) = evaluate(graph, inputs)
+        with Program(module, object_code(emit_module(module, target), target), target, 2) as program:
+            np.testing.assert_allclose(np.asarray(program(*inputs)), expected, rtol=1e-5, atol=1e-4)
+
+
 def kernel_of(graph: Graph, cpu: str) -> str:
     """The text of the depthwise convolution's kernel."""
     target = find_target(cpu)

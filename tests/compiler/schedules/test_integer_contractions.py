@@ -121,7 +121,7 @@ def test_the_dot_product_instruction_is_used(cpu: str, instruction: str) -> None
     assert instruction in emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
 
 
-@pytest.mark.parametrize("cpu", ["cascadelake", "alderlake", "znver4"])
+@pytest.mark.parametrize("cpu", ["cascadelake", "alderlake", "znver4", "haswell"])
 @pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[1], SHAPES[3], SHAPES[8]], ids=str)
 def test_sums_are_rescaled_from_a_table(shape: tuple[int, ...], cpu: str) -> None:
     """Biases go far beyond what becomes a byte."""
@@ -170,8 +170,23 @@ def test_factors_are_loaded_ahead_of_all_tiles() -> None:
     target = find_target("haswell")
     text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
     ahead, _, tiles = text[text.index("for %j = ") :].partition("for %g = ")
-    assert ahead.count(" = load i32x16 %e") == 2
-    assert "%e" not in tiles[: tiles.index("module") if "module" in tiles else tiles.index("call")]
+    assert ahead.count(" = load i32x16 %t") == 3  # multipliers, addends, places
+    assert "load i32x16 %t" not in tiles
+
+
+def test_short_ends_of_tiles_are_expanded() -> None:
+    """A table's numbers stay in registers where more follows, while sums wait on the stack."""
+    target = find_target("haswell")
+    b = GraphBuilder("f")
+    conv, _ = graph_of(DType.I8, (14, 13, 64, 48, 1, 1), 0)
+    (kind,) = (v.type for v in conv.results)
+    (result,) = b.inline(conv, [b.input("x", conv.inputs[0].type)])
+    given = {"a": kind.quantization, "b": kind.quantization, "y": kind.quantization}
+    added = b.finish([b.emit("q_add", result, b.input("z", kind), **given)])
+    for graph, waits in ((conv, False), (added, True)):
+        text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+        assert "upper_product(" in text
+        assert ("stack %totals" in text) == waits
 
 
 def test_sums_fill_the_registers() -> None:
@@ -180,6 +195,14 @@ def test_sums_fill_the_registers() -> None:
     text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
     # six pixels by two vectors of filters: twelve sums, two weights, an input and a product fill sixteen registers
     assert text.count("register %acc: i32x8[6]") == text.count("register %acc1: i32x8[6]") == 1
+
+
+def test_short_rows_go_by_two_vectors() -> None:
+    """Seven pixels: sums are added to in one cycle, so that six sums keep the core busy."""
+    graph, _ = graph_of(DType.I8, (14, 14, 64, 64, 3, 2), 0)
+    target = find_target("haswell")
+    text = print_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    assert re.findall(r"register %acc\d*: (\S+)", text)[:4] == ["i32x8[6]", "i32x8[6]", "i32x8[3]", "i32x8[3]"]
 
 
 def of_lanes() -> tuple[Graph, list[np.ndarray[tuple[int, ...], np.dtype[np.int8]]]]:

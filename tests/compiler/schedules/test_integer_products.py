@@ -12,7 +12,7 @@ import pytest
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
-from netc.compiler.backends.cpu.schedules import tile_contraction
+from netc.compiler.backends.cpu.schedules.tiles import tile_contraction
 from netc.compiler.graph import Array, Graph, GraphBuilder, Value, evaluate
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.printer import print_module

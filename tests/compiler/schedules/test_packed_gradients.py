@@ -185,7 +185,9 @@ def test_weights_are_asked_for_ahead_where_memory_is_slow(side: int, filters: in
 
 
 @pytest.mark.parametrize(
-    ("side", "filters", "asks"), [(7, 160, True), (14, 160, False), (2, 160, False), (7, 48, False)], ids=str
+    ("side", "filters", "asks"),
+    [(7, 160, True), (14, 160, True), (23, 160, False), (2, 160, False), (7, 48, False)],
+    ids=str,
 )
 def test_other_cores_ask_for_large_weights_of_few_pixels(side: int, filters: int, asks: bool) -> None:
     b = GraphBuilder("g")

@@ -13,7 +13,7 @@ from netc.compiler import lowering
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.schedules import SCHEDULES, geometry
-from netc.compiler.backends.cpu.schedules.word_contraction import schedule_word_contraction
+from netc.compiler.backends.cpu.schedules.integers.word_contraction import schedule_word_contraction
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate

@@ -10,9 +10,9 @@ import pytest
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
-from netc.compiler.backends.cpu.schedules import tile_contraction
 from netc.compiler.backends.cpu.schedules.geometry import Walk
-from netc.compiler.backends.cpu.schedules.tile_shapes import REGISTERS, Shapes, Steps, held, parts_of, registers
+from netc.compiler.backends.cpu.schedules.tiles import tile_contraction
+from netc.compiler.backends.cpu.schedules.tiles.tile_shapes import REGISTERS, Shapes, Steps, held, parts_of, registers
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph

@@ -12,14 +12,14 @@ from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.cycles import cycles_of
-from netc.compiler.backends.cpu.schedules.winograd_gradient import partial_sums_of
+from netc.compiler.backends.cpu.schedules.winograd.gradient import partial_sums_of
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.graph.printer import print_graph
-from netc.compiler.loops.ir import statements
+from netc.compiler.loops.ir import Prefetch, statements
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.ops import winograd
 from netc.compiler.ops.winograd import FILTER, INPUT, OUTPUT
@@ -110,6 +110,35 @@ def test_filters_that_are_packed_halfway(size: tuple[int, ...], op: str, registe
     parameters = check(graph, target, size[-1])
     assert {"f", "v", "m"} <= parameters
     assert "w" not in parameters
+
+
+@pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
+@pytest.mark.parametrize(
+    "size", [(1, 14, 14, 96, 160), (3, 13, 18, 40, 60), (5, 12, 20, 56, 37)], ids=lambda s: "x".join(map(str, s))
+)
+def test_all_panels_follow_each_other_at_each_point(size: tuple[int, ...], op: str) -> None:
+    """Where filters come quickly, but don't stay in the L2 cache: the same bits by any number of threads."""
+    target = replace(host_target(), streams_slowly=False, vector_registers=16, l2_bytes=32 * 1024)
+    if not target.streams_quickly:
+        pytest.skip("these processors have not been measured")
+    graph = optimize(convolution(op, (*size, 1), static=True), pipelines.TRAINING, target)
+    arrays = values(graph)
+    params = {n: a for n, a in arrays.items() if n in {p.result.name for p in graph.parameters}}
+    inputs = [arrays[v.name or ""] for v in graph.inputs]
+    (expected,) = evaluate(graph, inputs, params)
+    results = []
+    for threads in (1, 2, 3):
+        module = lower(graph, target, threads)
+        verify_module(module)
+        (kernel,) = (k for k in module.kernels if any(p.name == "m" for p in k.params))
+        products, weights = (next(p for p in kernel.params if p.name == name) for name in "mw")
+        panels, _, _, width = weights.shape
+        assert products.shape[-1] > panels * width * size[1] * size[2] // 16 // threads
+        assert any(isinstance(s, Prefetch) and s.buffer == weights for s in statements(kernel.body))
+        with Program(module, object_code(emit_module(module, target), target), target, threads, params) as program:
+            results.append(program(*inputs))
+    np.testing.assert_allclose(results[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
+    assert len({np.asarray(r).tobytes() for r in results}) == 1
 
 
 def test_halfway_is_between_filters_and_their_points() -> None:

@@ -10,8 +10,17 @@ from ....loops.interval import Interval
 from ....loops.ir import Cast, Expr
 from ....types import DType
 from .emission import Emission
-from .narrowing import can_narrow_words, narrowed
+from .narrowing import can_narrow_words, has_packs, narrowed
 from .text import LLVMType, Value, constant, conversion, llvm_type, mask
+
+_TRUNCATING: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
+    16: (
+        "llvm.x86.avx512.mask.cvttps2dq.512",
+        (("<16 x i32>", "zeroinitializer"), ("i16", "-1"), ("i32", "4")),
+    ),
+    8: ("llvm.x86.avx.cvtt.ps2dq.256", ()),
+}
+"""x86: what makes i32 of a vector of so many f32, and its other operands; numbers out of range become the smallest."""
 
 
 def convert(emitter: Emission, x: Value, dtype: DType) -> Value:
@@ -103,7 +112,7 @@ def _saturated(emitter: Emission, x: Value, goal: LLVMType) -> Value:
     info = np.iinfo(str(goal.dtype.numpy))
     if emitter.reach.is_within(x.name, info.min, info.max):
         return Value(goal, _truncated(emitter, x, goal))
-    if can_narrow_words(emitter.target, goal.lanes) and (x.type.dtype, info.bits) == (DType.F32, 8):
+    if (x.type.dtype, info.bits) == (DType.F32, 8) and _narrows(emitter, x):
         return narrowed(emitter, _whole_words(emitter, x, info.max), goal.dtype, info.min, info.max)
     if info.bits > (31 if x.type.dtype is DType.F64 else 23):
         return _saturated_after(emitter, x, goal)
@@ -112,17 +121,22 @@ def _saturated(emitter: Emission, x: Value, goal: LLVMType) -> Value:
     return Value(goal, _truncated(emitter, limited, goal))
 
 
+def _narrows(emitter: Emission, x: Value) -> bool:
+    """True where instructions saturate 32-bit numbers to bytes."""
+    return can_narrow_words(emitter.target, x.type.lanes) or has_packs(emitter.target, x.type.lanes)
+
+
 def _whole_words(emitter: Emission, x: Value, largest: int) -> Value:
     """Single precision to i32, for bytes up to `largest`: what is too small for i32 becomes the smallest number."""
     words = llvm_type(DType.I32, x.type.lanes)
     if emitter.reach.is_within(x.name, *all_of(DType.I32)):
         return Value(words, emitter.out.emit(f"fptosi {x} to {words.text}"))
-    limited, quarter = emitter.pick("fcmp olt", x, constant(float(largest), x.type)), llvm_type(DType.I32, 16)
-    whole = list[Value]()
-    for start in range(0, words.lanes, 16):
-        part = emitter.out.emit(f"shufflevector {limited}, {x.type.text} poison, {mask(range(start, start + 16))}")
-        given = (("<16 x float>", part), (quarter.text, "zeroinitializer"), ("i16", "-1"), ("i32", "4"))
-        whole.append(Value(quarter, emitter.out.call(quarter.text, "llvm.x86.avx512.mask.cvttps2dq.512", *given)))
+    limited, lanes = emitter.pick("fcmp olt", x, constant(float(largest), x.type)), emitter.target.vector_lanes
+    part, whole = llvm_type(DType.I32, lanes), list[Value]()
+    name, given = _TRUNCATING[lanes]
+    for start in range(0, words.lanes, lanes):
+        floats = emitter.out.emit(f"shufflevector {limited}, {x.type.text} poison, {mask(range(start, start + lanes))}")
+        whole.append(Value(part, emitter.out.call(part.text, name, (f"<{lanes} x float>", floats), *given)))
     while len(whole) > 1:
         double = llvm_type(DType.I32, 2 * whole[0].type.lanes)
         pairs = zip(whole[::2], whole[1::2], strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ....loops.ir import Binary, Cast, Const, Expr, FixedMul
-from ....targets.target import DotProduct, Target
+from ....targets.target import Target
 from ....types import DType
 from .emission import Emission
 from .text import Value, constant, llvm_type, mask
@@ -53,7 +53,7 @@ def can_narrow(target: Target, lanes: int, is_stored: bool) -> bool:
     """
     if target.vector_lanes == 16:
         return is_stored and can_narrow_words(target, lanes)
-    return (target.has_high_products and lanes in (4, 8, 16)) or (_has_packs(target) and is_stored and lanes in (8, 16))
+    return (target.has_high_products and lanes in (4, 8, 16)) or (is_stored and has_packs(target, lanes))
 
 
 def can_narrow_words(target: Target, lanes: int) -> bool:
@@ -61,16 +61,16 @@ def can_narrow_words(target: Target, lanes: int) -> bool:
     return target.vector_lanes == 16 and lanes in (32, 64)
 
 
-def _has_packs(target: Target) -> bool:
-    """True if vectors of 256 bits are narrowed half by half, and nothing better is there."""
-    return target.dot_product is DotProduct.WORDS and target.vector_lanes == 8
+def has_packs(target: Target, lanes: int) -> bool:
+    """True if so many sums in vectors of 256 bits are narrowed half by half, and nothing better is there."""
+    return target.multiplies_words and lanes in (8, 16)
 
 
 def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int, addend: int = 0) -> Value:
     """Bytes from `low` to `high` of sums, where `can_narrow` holds; `addend` is that of `taken_apart`."""
     if can_narrow_words(emitter.target, x.type.lanes):
         return _packed_wide(emitter, x, dtype, low, high, addend)
-    if _has_packs(emitter.target):
+    if has_packs(emitter.target, x.type.lanes):
         return _packed(emitter, x, dtype, low, high, addend)
     lanes = x.type.lanes
     out, bytes_ = emitter.out, llvm_type(dtype, 8)

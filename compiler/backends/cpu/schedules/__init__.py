@@ -3,33 +3,33 @@
 from ....lowering import Schedules
 from ....lowering.generic import schedule_generic
 from ....lowering.margins import schedule_relayout
-from .attention import schedule_attention
-from .batch_matmul import schedule_batch_matmul
 from .bfloat16_contraction import schedule_bfloat16_contraction
 from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
+from .gradients.narrow_weight_gradient import schedule_narrow_weight_gradient
+from .gradients.packed_weight_gradient import schedule_packed_weight_gradient
+from .gradients.weight_gradient import schedule_weight_gradient
 from .grouped import schedule_grouped
-from .integer_contraction import schedule_integer_contraction
-from .integer_depthwise import schedule_integer_depthwise
-from .integer_products import schedule_integer_products
-from .integer_winograd import schedule_integer_winograd
-from .lane_dot_contraction import schedule_lane_dot_contraction
-from .narrow_weight_gradient import schedule_narrow_weight_gradient
-from .packed_weight_gradient import schedule_packed_weight_gradient
-from .pair_contraction import schedule_pair_contraction
-from .pair_depthwise import schedule_pair_depthwise
-from .reduced_contraction import schedule_reduced_contraction
-from .row_sums import schedule_row_sums
-from .tile_contraction import BY_TILES, schedule_bfloat16_tiles, schedule_tile_contraction
+from .integers.integer_contraction import schedule_integer_contraction
+from .integers.integer_depthwise import schedule_integer_depthwise
+from .integers.lane_dot_contraction import schedule_lane_dot_contraction
+from .integers.pair_contraction import schedule_pair_contraction
+from .integers.pair_depthwise import schedule_pair_depthwise
+from .integers.reduced_contraction import schedule_reduced_contraction
+from .integers.wide_contraction import schedule_wide_contraction
+from .integers.widened_depthwise import schedule_widened_depthwise
+from .integers.word_contraction import schedule_word_contraction
+from .integers.word_depthwise import schedule_word_depthwise
+from .products.attention import schedule_attention
+from .products.batch_matmul import schedule_batch_matmul
+from .products.integer_products import schedule_integer_products
+from .products.row_sums import schedule_row_sums
+from .tiles.tile_contraction import BY_TILES, schedule_bfloat16_tiles, schedule_tile_contraction
 from .transpose import schedule_transpose
-from .weight_gradient import schedule_weight_gradient
-from .wide_contraction import schedule_wide_contraction
-from .widened_depthwise import schedule_widened_depthwise
-from .winograd import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
-from .winograd_gradient import schedule_winograd_gradient
-from .word_contraction import schedule_word_contraction
-from .word_depthwise import schedule_word_depthwise
+from .winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
+from .winograd.gradient import schedule_winograd_gradient
+from .winograd.integer_convolution import schedule_integer_winograd
 
 SCHEDULES = Schedules(
     in_order=(

@@ -21,15 +21,15 @@ from ....lowering.kernel import Names, Packed, Parameters, Scheduled, packing_st
 from ....lowering.loops import LINE, ceil_div, kind_for, loop, vector_widths
 from ....targets.target import Target
 from ....types import DType
-from .geometry import Walk, walks
-from .lane_kernel import QUAD, LaneMicroKernel, takes_lanes
+from .geometry import Walk, flat_between_margins, walks
+from .integers.lane_kernel import QUAD, LaneMicroKernel, takes_lanes
+from .integers.rescaling import Rescaling
 from .micro_kernel import MicroKernel
 from .owner import Fetched
 from .partition import Shares, largest_share
 from .prefetch import VectorsAhead
-from .rescaling import Rescaling
 from .storage import as_stored
-from .tiling import BROADCAST_CYCLES, Band, Segment, Tile, Tiling, conflicts, decided_tile, grid_of
+from .tiling import BROADCAST_CYCLES, LATENCY, Band, Segment, Tile, Tiling, conflicts, decided_tile, grid_of
 from .weight_panels import WeightPanels, are_copied
 
 KEPT_SHARE = 0.5
@@ -39,10 +39,16 @@ AHEAD_BYTES = 4096
 with a page of memory, and leaves them waiting. Twice and half of it do as well."""
 ASKING_PIXELS = range(8, 129)
 """With so many pixels cores wait that stream quickly, too: with fewer they do little else, with more they seldom do."""
+MORE_ASKING_PIXELS = range(8, 513)
+"""The same with 16 vector registers (Zen 3), whose register tiles are so small that filters come sooner."""
 ASKED_BYTES = 64 * 1024
 """Of weights, at least: fewer stay in the caches, or come in less time than a kernel begins."""
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
+FLAT_DEPTH = 64
+"""Products of sums that are worth finding the places of results between margins ..."""
+FLAT_PIXELS = 1024
+"""... where so many pixels, at most, make rows short, and what their ends lose much."""
 LOAD_COST = 0.5
 """Cycles of an instruction that loads a pixel's element, where multiplications take none from memory."""
 
@@ -61,6 +67,8 @@ class ContractionEmitter:
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
     """Registers that a pixel needs beside its sums."""
+    latency: float = LATENCY
+    """Cycles from one product of a sum to the next."""
     held_registers = 0
     """Registers with what all steps of a tile use."""
     joined_vectors = 1
@@ -96,7 +104,10 @@ class ContractionEmitter:
         self.ahead = AHEAD_BYTES // self.w.dtype.itemsize if self._waits_for_weights(target) else 0
         """Elements of weights that steps of tiles ask for early."""
         panel = self.g.depth * self.tile.channels
-        self.next_panel = panel if 2 * panel * self.w.dtype.itemsize <= target.l2_bytes * KEPT_SHARE else 0
+        share = 1 if target.streams_quickly and target.has_few_registers else KEPT_SHARE
+        self.asks_for_lines = target.has_few_registers
+        """A step asks for each line once, not for each of its vectors."""
+        self.next_panel = panel if 2 * panel * self.w.dtype.itemsize <= target.l2_bytes * share else 0
         """The same where bands ask for the weights of the next channel tile; 0: these would displace those in use."""
 
     @property
@@ -110,7 +121,8 @@ class ContractionEmitter:
         if target.streams_slowly:
             return True
         is_large = self.g.depth * self.filters * self.w.dtype.itemsize >= ASKED_BYTES
-        return target.streams_quickly and is_large and self._pixels in ASKING_PIXELS
+        asking = MORE_ASKING_PIXELS if target.has_few_registers and self.g.groups == 1 else ASKING_PIXELS
+        return target.streams_quickly and is_large and self._pixels in asking
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self._pixels
@@ -131,9 +143,11 @@ class ContractionEmitter:
             pixel_cost=self.pixel_cost,
             vector_cost=self.vector_cost,
             held_vectors=self.held_vectors,
+            latency=self.latency,
             units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             most_kept_vectors=self._kept_vectors(target),
+            most_near_vectors=self._near_vectors(target),
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
         return decided_tile(self.group, tiling)
@@ -146,6 +160,16 @@ class ContractionEmitter:
             self.pixel_cost += LOAD_COST / QUAD if self.by_lanes else LOAD_COST
         elif not self.pixel_cost:
             self.pixel_cost = BROADCAST_CYCLES
+
+    def _near_vectors(self, target: Target) -> float:
+        """Vectors of channels whose weights stay in the L1 cache, or come from the L2 cache beside the multiplications.
+
+        Measured with 16 registers alone.
+        """
+        few = target.streams_quickly and target.has_few_registers and self.dtype is DType.F32
+        if not few or self._pixels == 1 or not self.g.depth:
+            return math.inf
+        return max(2.0, target.l1_bytes / (2 * self.g.depth * target.vector_lanes * self.dtype.itemsize))
 
     def _kept_vectors(self, target: Target) -> float:
         """Vectors of channels whose weights stay in the L2 cache, where it matters."""
@@ -167,6 +191,7 @@ class ContractionEmitter:
             pixel_cost=self.pixel_cost,
             vector_cost=self.vector_cost,
             held_vectors=self.held_vectors,
+            latency=self.latency,
             units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
@@ -242,6 +267,7 @@ class ContractionEmitter:
         kind = LaneMicroKernel if self.by_lanes else MicroKernel
         kernel = kind(self, rows, columns, widths)
         if self.ahead:
+            kernel.asks_for_lines = self.asks_for_lines
             kernel.ahead = partial(VectorsAhead(self.ahead, self.next_panel, self.g.depth).place, *self.band)
         return kernel
 
@@ -252,7 +278,7 @@ class ContractionEmitter:
 
     def _view(self, value: Value) -> tuple[int, ...]:
         shape = value.type.buffer_shape
-        if self.g.flat and len(shape) > 1 and value.type.shape == self.group.result.type.shape:
+        if self.g.flat and not self.g.line and len(shape) > 1 and value.type.shape == self.group.result.type.shape:
             return (*(1,) * (len(shape) - 2), self.g.width, shape[-1])
         return shape
 
@@ -378,6 +404,11 @@ class ContractionEmitter:
         return self.micro_kernel(*pixels, widths).emit(*first, j)
 
 
+def _in_one_row(group: Group) -> tuple[Walk, ...]:
+    """The walk over all pixels as one row, whose tiles don't end with rows of the picture, where sums are long."""
+    return tuple(walk for walk in flat_between_margins(group) if walk.depth >= FLAT_DEPTH and walk.width <= FLAT_PIXELS)
+
+
 def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a contraction without groups; empty where its form needs another lowering."""
     if not group.anchor.operator.contraction or not group.anchor.result.type.dtype.is_float:
@@ -388,6 +419,8 @@ def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Sc
     if not known or group.anchor.attributes.get("groups", 1) > 1:
         return ()
     found = walks(group)
+    if target.streams_quickly and target.has_few_registers and found and not found[0].flat:
+        found = _in_one_row(group) or found
     if not found or target.is_scarce:
         return tuple(ContractionEmitter(group, walk, target, threads).schedule() for walk in found)
     copies = WeightPanels(group.outer[group.anchor.operands[1]], found[0].depth, group.result.type.shape[-1])

@@ -2,8 +2,9 @@
 
 For each result row and vector of channels, a run of neighbouring results is kept in registers; each input vector of a
 window row is loaded once and used by all results that see it. Where a wide window leaves registers for only a few sums,
-which wait for one another, only sums are kept: each multiplication takes its input from memory. The padding must lie in
-the input buffer's margins. The gradient of a strided convolution is one kernel for each phase of the result (see
+which wait for one another, only sums are kept: each multiplication takes its input from memory. So it is where lines of
+the input don't stay in the L1 cache, of which all vectors are then computed at a time. The padding must lie in the
+input buffer's margins. The gradient of a strided convolution is one kernel for each phase of the result (see
 `geometry`).
 """
 
@@ -30,7 +31,7 @@ from ....loops.ir import (
 from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
-from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
+from ....lowering.loops import LINE, ceil_div, kind_for, loop, vector_loop
 from ....ops.convolution import Conv2D
 from ....ops.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
@@ -38,7 +39,7 @@ from ....types import DType
 from .epilogue import Finish, epilogue
 from .geometry import Line, Walk, depthwise_walks
 from .storage import as_stored, widened
-from .tiling import LATENCY
+from .tiling import LATENCY, conflicts
 
 MOST_RESULTS = 12
 """Neighbouring results that are kept in registers with their inputs."""
@@ -81,13 +82,31 @@ class DepthwiseEmitter:
         self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
         add(self.y, group.operation.result)
         held = self._longest_run(MOST_RESULTS, self._registers_held)
-        self.streams = held < min(LATENCY, walk.width)
+        crowded = self._crowds_cache()
+        if crowded:
+            self.lanes, self.sum_registers = 2 * self.lanes, 2
+        self.streams = crowded or held < min(LATENCY, walk.width)
         most = target.vector_registers
         self.run = self._choose(self._longest_run(most, self._registers_streamed) if self.streams else held)
 
     def _declare_weight(self, weight: Value) -> Buffer:
         """Make the parameter of the weight."""
         return self.parameters.add(Buffer("w", weight.type.dtype, (*self.walk.kernel, self.walk.channels)), weight)
+
+    def _crowds_cache(self) -> bool:
+        """Do the lines of a row of windows displace each other from the L1 cache, before the next vector reads them?
+
+        Then all vectors of a line are computed at a time. Measured with 16 registers of 32 bytes.
+        """
+        walk, target = self.walk, self.target
+        measured = target.has_few_registers and target.streams_quickly and 2 * self.lanes * DType.F32.itemsize == LINE
+        if not measured or {self.dtype, self.x.dtype} != {DType.F32} or walk.channels % (2 * self.lanes):
+            return False
+        if 0 in walk.window:  # a phase that no window reaches
+            return False
+        row, pixel = (size * self.x.dtype.itemsize for size in (walk.buffer[2], walk.pitch))
+        rows, columns = range(walk.window[0]), range(self._inputs(walk.width))
+        return conflicts([r * walk.dilations[0] * row + c * pixel for r in rows for c in columns], target.l1_bytes)
 
     def _inputs(self, run: int) -> int:
         """Inputs of one window row that `run` neighbouring results see."""

@@ -84,6 +84,8 @@ class Walk:
     """Row and column of the result for each row and column of the grid."""
     flat: bool = False
     """All pixels form one long row."""
+    line: int = 0
+    """Of a flat walk the pixels in a row of the result, if margins lie between these; 0: none do."""
     channel_rows: bool = False
     """The channels lie along the rows of the buffer: the left side of a product is transposed."""
 
@@ -184,6 +186,21 @@ def _pixelwise(group: Group) -> tuple[Walk, ...]:
     if not single or padded or not _is_one_row(group):
         return ()
     return (replace(_flat(x), channels=weight.shape[-2], groups=anchor.attributes["groups"]),)
+
+
+def flat_between_margins(group: Group) -> tuple[Walk, ...]:
+    """The flat walk of a convolution of one pixel to a result with margins around its rows; empty for others."""
+    anchor, y = group.anchor, group.result.type
+    x, weight = (v.type for v in anchor.operands[:2])
+    if not isinstance(anchor.operator, Conv2D) or anchor.attributes["groups"] != 1 or y.rank != 4 or y.shape[0] != 1:
+        return ()
+    single = weight.shape[:-2] == (1, 1) and tuple(anchor.attributes["strides"]) == (1, 1)
+    own = set(anchor.operands)
+    others = [v.type for v in group.outer if v not in own]
+    alike = all(t.shape == y.shape or math.prod(t.shape[:-1]) == 1 for t in others)
+    if not single or not alike or x.shape[:-1] != y.shape[:-1] or any(m != (0, 0) for m in x.margins[:-1]):
+        return ()
+    return (replace(_flat(x), channels=weight.shape[-2], line=y.shape[2]),)
 
 
 def _convolution(group: Group) -> tuple[Walk, ...]:

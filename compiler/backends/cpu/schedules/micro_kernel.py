@@ -47,6 +47,8 @@ class MicroKernel:
     """Multiply-adds of one step for each sum."""
     cuts_sums = True
     """Long sums in single precision are made of parts (see `partial_sums`)."""
+    asks_for_lines = False
+    """It asks for a line once, not for each of its vectors."""
     ahead: Callable[[Expr], tuple[Expr, int]] | None = None
     """By a step: the step behind whose weights it asks for others, and how many elements (see `prefetch`)."""
 
@@ -216,12 +218,11 @@ class MicroKernel:
         o, g = self.o, self.o.g
         block: list[Stmt] = []
         weights: list[Expr] = []
-        offset, (asked, behind) = 0, self.ahead(depth) if self.ahead else (depth, 0)
+        offset = 0
         for width, channel in zip(self.widths, self.channels, strict=True):
             place = o.weight_index(j, depth, channel, offset)
             weights.append(let(block, o.names.fresh("w"), self._loaded_weights(place, width)))
-            if behind:
-                block.append(Prefetch(o.w, o.weight_index(j, asked, channel, offset), ahead=behind))
+            block += self._asked(j, depth, channel, offset)
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
@@ -234,6 +235,14 @@ class MicroKernel:
             return inside
 
         return [*block, *self._pixels(pixel)]
+
+    def _asked(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> list[Stmt]:
+        """What asks for other weights early beside those of a vector of channels."""
+        if self.asks_for_lines and offset * self.o.w.dtype.itemsize % LINE:
+            return []
+        step, behind = self.ahead(depth) if self.ahead else (depth, 0)
+        place = self.o.weight_index(j, step, channel, offset)
+        return [Prefetch(self.o.w, place, ahead=behind)] if behind else []
 
     def _loaded_weights(self, place: tuple[Expr, ...], width: int) -> Expr:
         """What multiplies the inputs of a step, for so many sums."""
@@ -326,6 +335,8 @@ class MicroKernel:
     def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
         """A result pixel as leading indices of the result."""
         rank = self.o.group.result.type.rank
+        if self.o.g.line:
+            return (Const(0), column // self.o.g.line, column % self.o.g.line)
         if self.o.g.flat:
             return (*(Const(0),) * (rank - 2), column)[: rank - 1]
         n, z = self._image(image)

@@ -38,6 +38,22 @@ class VectorsAhead:
 
 
 @dataclass(frozen=True, slots=True)
+class PointsAhead:
+    """Weights at Winograd's points, [panel][point][channel][filter], whose panels follow each other at each point."""
+
+    panels: int
+    points: int
+    channels: int
+    tiles: int
+    """Micro-kernels that read the same weights, one after the other."""
+
+    def place(self, point: Expr, panel: Expr, tile: Expr, step: Expr) -> Place:
+        """Of what a step asks for: all micro-kernels together ask for what comes behind their weights."""
+        number = minimum(point * self.panels + panel + 1, self.points * self.panels - 1)
+        return (number % self.panels, number // self.panels, (tile * self.channels + step) // self.tiles)
+
+
+@dataclass(frozen=True, slots=True)
 class TilesAhead:
     """Tiles of weights, [channel tile][word of the sum], for micro-kernels with so many channel tiles.
 

@@ -26,6 +26,8 @@ BROADCAST_CYCLES = 0.1
 STREAMED_CYCLES = 15.0
 """What a vector of weights takes that doesn't stay in the L2 cache, in multiplications: measured on Emerald Rapids,
 whose cores multiply two vectors in a cycle and read 9 bytes from beyond that cache."""
+FAR_WEIGHTS = 1.03
+"""By so much a step takes longer whose weights come from the L2 cache, three vectors or more (Zen 3)."""
 CONFLICT_PENALTY = 2.0
 CACHE_WAYS = 8
 RESERVED_WAYS = 2
@@ -96,6 +98,8 @@ class Tiling:
     """The same of a vector of weights."""
     held_vectors: int | None = None
     """Vectors of weights that are in registers at a time; None: all of a tile, and an input element."""
+    latency: float = LATENCY
+    """Cycles from one product of a sum to the next."""
     units: int = 1
     """Vectors that the core multiplies in a cycle; costs are in multiplications, so that others take as many more."""
     pixel_registers: int = 0
@@ -110,11 +114,20 @@ class Tiling:
     """The last tile of a row is computed whole, too."""
     most_kept_vectors: float = math.inf
     """Vectors of channels whose weights stay in the L2 cache from one tile to the next."""
+    most_near_vectors: float = math.inf
+    """Vectors of channels whose weights come to the registers beside the multiplications."""
     shared_input: float = 0.0
     """What it costs, in a step of the sum, that threads which share out channels read the same input."""
 
     def best(self) -> Tile:
         """The tile with the least estimated time."""
+        return self._found()[1]
+
+    def least(self) -> float:
+        """The estimated time of the best tile."""
+        return self._found()[0]
+
+    def _found(self) -> tuple[float, Tile]:
         least, best = math.inf, Tile(1, 1, self._widths(1))
         for vectors, rows, columns in self._candidates():
             cost = self._cost(vectors, rows, columns)
@@ -123,7 +136,7 @@ class Tiling:
             cost *= CONFLICT_PENALTY if self.evicts(rows, columns) else 1
             if cost < least:
                 least, best = cost, Tile(rows, columns, self._widths(vectors))
-        return best
+        return least, best
 
     def promising(self) -> list[Setting]:
         """Settings of tiles by their estimated time, for each number of vectors the quickest few."""
@@ -191,9 +204,11 @@ class Tiling:
         return whole * self._tile(rows * columns, vectors) + (self._tile(rows * rest, vectors) if rest else 0)
 
     def _tile(self, pixels: int, vectors: int) -> float:
-        busy = max(pixels * vectors, vectors + pixels * self.units / 2, LATENCY * self.units)
+        busy = max(pixels * vectors, vectors + pixels * self.units / 2, self.latency * self.units)
         if vectors > self.most_kept_vectors:
             busy = max(busy, vectors * STREAMED_CYCLES)
+        if vectors > self.most_near_vectors:
+            busy *= FAR_WEIGHTS
         return busy + self.pixel_cost * pixels + self.vector_cost * vectors + LOOP_OVERHEAD
 
 

@@ -1,0 +1,1 @@
+"""Products of two activations: batched matrices, attention, sums of rows."""

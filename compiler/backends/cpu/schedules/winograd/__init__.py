@@ -1,0 +1,1 @@
+"""Convolutions, and their weight gradients, by Winograd's minimal filtering."""

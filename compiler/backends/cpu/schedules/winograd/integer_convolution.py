@@ -1,0 +1,273 @@
+"""Schedule for 3x3 convolutions of bytes by Winograd's filtering in integers; see `ops.quantized.winograd`.
+
+All is as in `winograd`, but that inputs and filters at their points are 16-bit numbers, neighbouring channels of which
+an instruction multiplies two at a time, and that products are brought back to sums modulo 2^32. Where there are so many
+channels that a sum might not lie within the bits that are left, they are summed up in parts.
+
+Weights are packed as they are, [panel][pair of channels][9][filter][2], and a part of a panel is brought to its points
+before it multiplies a block of many tiles. Those with a zero point are packed at their points, [panel][part][36][pair
+of channels][filter][2].
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .....graph.ir import Value
+from .....loops.ir import (
+    Allocate,
+    Binary,
+    Buffer,
+    Const,
+    Dot2Words,
+    Expr,
+    For,
+    If,
+    Load,
+    Space,
+    Stmt,
+    Store,
+    const,
+)
+from .....lowering.group import Group
+from .....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
+from .....lowering.loops import ceil_div, loop
+from .....ops.quantized import winograd as words
+from .....ops.quantized.contraction import Conv2DSum
+from .....ops.winograd import POINTS, TAPS, TILE
+from .....targets.target import DotProduct, Target
+from .....types import DType
+from ..epilogue import loaded_once
+from ..geometry import Walk
+from ..integers.integer_contraction import literal_bias
+from ..integers.signs import Signs
+from ..integers.word_contraction import PAIR
+from ..linear import square
+from ..tiling import Tile, Tiling
+from .emitter import WinogradEmitter, inside, winograd_walk
+from .filters import Chunks
+from .products import CHUNK, Product
+from .tiles import PRODUCTS, workspace
+
+BLOCK_TILES = 144
+"""Tiles of a block, for which filters are brought to their points anew."""
+
+FILTERS_SHARE = 0.6
+"""Part of the L2 cache that the filters of a panel may fill at their points: measured on Zen 3."""
+
+
+def parts_of(channels: int, x: DType, weight: DType, weight_zero: int) -> int:
+    """Parts of so many channels, each of which may be summed up."""
+    return ceil_div(channels, words.most_channels(x, weight, weight_zero) // PAIR * PAIR)
+
+
+def schedule_integer_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a sum of integer products for which Winograd's filtering was chosen."""
+    if not isinstance(group.anchor.operator, Conv2DSum):
+        return ()
+    return IntegerWinogradEmitter(group, winograd_walk(group), target, threads).schedule()
+
+
+class IntegerWinogradEmitter(WinogradEmitter):
+    """Writes the kernel of one convolution of bytes."""
+
+    dtype = DType.I32
+    points = DType.I16
+    input_matrix = words.INPUT
+    neighbours = PAIR
+
+    def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
+        x, self.weight = (v.type.dtype for v in group.anchor.operands[:2])
+        # Widened inputs keep their signs, whatever dot products of bytes want.
+        self.signs = replace(Signs.of(target, x, self.weight, group.anchor.attributes), left=x)
+        self.held_registers = int(target.dot_product is not DotProduct.VNNI)  # of a product, before it is added
+        self.parts = parts_of(walk.channels, x, self.weight, self.signs.weight_zero)
+        super().__init__(group, walk, target, threads)
+
+    def _summed_channels(self) -> int:
+        """The channels, filled up to parts of whole pairs."""
+        whole = self.parts * PAIR
+        return ceil_div(self.walk.channels, whole) * whole
+
+    def _takes_lanes(self, target: Target) -> bool:
+        return False
+
+    def _transforms(self) -> bool:
+        # At their points they take eight times their memory; making them for a block takes no longer than reading them.
+        return self.weight is DType.I8 and not self.signs.weight_zero
+
+    def _decided_tile(self, tiling: Tiling) -> Tile:
+        """Where the inputs stay in the L2 cache, filters at their points do, too."""
+        target, points = self.target, PRODUCTS * self.points.itemsize
+        inputs = tiling.width * self.pitch * points
+        if self.transforms and target.multiplies_words and 2 * inputs <= target.l2_bytes:
+            vector = ceil_div(self.channels, self.parts) * tiling.lanes * points
+            most = max(1, int(target.l2_bytes * FILTERS_SHARE / vector))
+            tiling = replace(tiling, max_vectors=min(tiling.max_vectors, most))
+        return super()._decided_tile(tiling)
+
+    def _largest_block(self, target: Target) -> int:
+        return BLOCK_TILES
+
+    def by_panels(self, total: int) -> bool:
+        """True if threads share out the filters: all inputs get to their points in less time than all filters."""
+        return self.shares > 1 and self.filters > 2 * total
+
+    def _declare(self) -> None:
+        super()._declare()
+        weight = self.group.outer[self.group.anchor.operands[1]]
+        self.correction = self.signs.add_correction(self.parameters, weight, self.filters)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of channels of a part."""
+        return self.channels // (self.parts * PAIR)
+
+    def _filled(self) -> PackingStep:
+        """Adds zeros to fill the parts and the last panel."""
+        surplus = self.panels * self.tile.channels - self.filters
+        return packing_step("pad", padding=((0, 0),) * 2 + ((0, self.channels - self.walk.channels), (0, surplus)))
+
+    def _declare_points(self, weight: Value) -> None:
+        width = self.tile.channels
+        shape = (self.panels, self.parts, PRODUCTS, self.pairs, width * PAIR)
+        steps = (
+            self._filled(),
+            packing_step("reshape", shape=(TAPS, TAPS, self.channels, self.panels, width)),
+            packing_step("transpose", permutation=(3, 0, 1, 2, 4)),
+            packing_step("winograd_words", weight_zero=self.signs.weight_zero),
+            packing_step("reshape", shape=(self.panels, PRODUCTS, self.parts, self.pairs, PAIR, width)),
+            packing_step("transpose", permutation=(0, 2, 1, 3, 5, 4)),
+            packing_step("reshape", shape=shape),
+        )
+        self.w = self.parameters.add(Buffer("w", self.points, shape), Packed(weight, steps))
+
+    def _declare_chunks(self, weight: Value) -> None:
+        width, pairs = self.tile.channels, self.parts * self.pairs
+        shape = (self.panels, pairs, TAPS**2, width * PAIR)
+        steps = (
+            self._filled(),
+            packing_step("reshape", shape=(TAPS**2, pairs, PAIR, self.panels, width)),
+            packing_step("transpose", permutation=(3, 1, 0, 4, 2)),
+            packing_step("reshape", shape=shape),
+        )
+        source = self.parameters.add(Buffer("f", self.weight, shape), Packed(weight, steps))
+        self.w = workspace(self.parameters, "w", self.points, self.shares, self.pairs * width * PAIR)
+        self.chunks = Chunks(self.pairs, source, self.w, width * PAIR, flip=False, matrix=words.FILTER)
+
+    def _steps(self) -> int:
+        return self.pairs
+
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of pair `depth` at the present point of a part."""
+        if self.chunks:
+            return (self.share * PRODUCTS + self.point, Const(0), (depth * self.tile.channels + offset) * PAIR)
+        return (j, CHUNK, self.point, depth, Const(offset * PAIR))
+
+    def _product(self, widths: tuple[int, ...], j: Expr, i: Expr) -> Product:
+        product = WordProduct(self, 1, self.tile.columns, widths)
+        product.part = CHUNK * self.products_of_part
+        return product
+
+    def _by_parts(self, p: Expr, j: Expr, products: list[Stmt]) -> list[Stmt]:
+        filters: list[Stmt] = []
+        if self.chunks:
+            filters = self.chunks.to_points(j, CHUNK, p * PRODUCTS, self.names, PAIR * self.target.vector_lanes)
+        return [For(CHUNK.name, Const(0), Const(self.parts), (*filters, *products))]
+
+    def _results(self, p: Expr, j: Expr, t: Expr, number: Expr) -> list[Stmt]:
+        """Bring the products of a tile back to sums, on the stack, and store what the epilogue makes of them."""
+        block: list[Stmt] = []
+        image, row, column = self.blocks.place(number)
+        tile = (let(block, "n", image), let(block, "ty", row), let(block, "tx", column))
+
+        def vectors(first: Expr, width: int, count: int) -> list[Stmt]:
+            return self._vectors(p, tile, j, t, first, (count, width))
+
+        return [*block, *self._by_vectors(j, PAIR, vectors)]  # whole vectors of words are narrowed
+
+    def _vectors(
+        self, p: Expr, tile: tuple[Expr, Expr, Expr], j: Expr, t: Expr, first: Expr, size: tuple[int, int]
+    ) -> list[Stmt]:
+        """The results of neighbouring vectors of filters, from filter `first` of the panel on."""
+        block: list[Stmt] = []
+        (n, ty, tx), (count, width) = tile, size
+        channel = let(block, self.names.fresh("c"), j * self.tile.channels + first)
+        sums = Buffer(self.names.fresh("sums"), self.dtype, (TILE * TILE, count * width), Space.STACK)
+        block.append(Allocate(sums))
+
+        def vector(k: Expr) -> list[Stmt]:
+            inner: list[Stmt] = []
+            place = let(inner, self.names.fresh("at"), t * self.tile.channels + first + k * width)
+            return [*inner, *self._sums(p, place, channel + k * width, width, sums, k * width)]
+
+        block += loop(self.names.fresh("k"), count, vector)
+        lanes = count * width
+        constants = loaded_once(block, self.names, self.extras, self.filters, channel, lanes)
+        y, x = let(block, self.names.fresh("y"), ty * TILE), let(block, self.names.fresh("x"), tx * TILE)
+
+        def row(r: Expr) -> list[Stmt]:
+            line: list[Stmt] = []
+            for s in range(TILE):
+                total = Load(sums, (r * TILE + s, Const(0)), lanes)
+                line += inside(self._store((n, y + r, x + s, channel), lanes, total, constants), x, s, self.walk.width)
+            if self.walk.height % TILE:
+                return [If(Binary("lt", y + r, Const(self.walk.height)), tuple(line))]
+            return line
+
+        return [*block, *loop(self.names.fresh("r"), TILE, row)]
+
+    def _sums(self, p: Expr, place: Expr, channel: Expr, width: int, sums: Buffer, to: Expr) -> list[Stmt]:
+        """Bring the sums of a vector of filters, bias included, from their place to another one, on the stack."""
+        block: list[Stmt] = []
+        start: Expr = Load(self.correction, (channel,), width)
+        if self.anchor_bias is not None:
+            start = start + Load(self.anchor_bias, (channel,), width)
+        if bias := literal_bias(self.group):
+            start = start + bias
+        start = let(block, self.names.fresh("start"), start)
+        places = [(Const(r * TILE + s), to) for r in range(TILE) for s in range(TILE)]
+
+        def part(number: Expr) -> list[Stmt]:
+            inner: list[Stmt] = []
+
+            def name(e: Expr) -> Expr:
+                return let(inner, self.names.fresh("t"), e)
+
+            def product(q: int) -> Expr:
+                return name(Load(self.y, (p * PRODUCTS + q, Const(0), at), width))
+
+            at = name(place + number * self.products_of_part)
+            products = [[product(i * POINTS + k) for k in range(POINTS)] for i in range(POINTS)]
+            results = square(words.OUTPUT, products, name)
+            for n, index in enumerate(places):
+                r, s = divmod(n, TILE)
+                before = start if self.parts == 1 else Load(sums, index, width)
+                inner.append(Store(sums, index, before + _exact(results[r][s], words.SHIFTS[r] + words.SHIFTS[s])))
+            return inner
+
+        block += [Store(sums, index, start) for index in places] if self.parts > 1 else []
+        return [*block, *loop(self.names.fresh("part"), self.parts, part)]
+
+
+def _exact(multiple: Expr, shift: int) -> Expr:
+    """A result, of 9 * 2^shift times it modulo 2^32."""
+    return Binary("shr", multiple * words.INVERSE, const(shift, multiple.type))
+
+
+class WordProduct(Product):
+    """A register tile of products of pairs of 16-bit numbers, for one part of the channels."""
+
+    elements = PAIR
+
+    def _first_input(self, j: Expr) -> Expr | int:
+        return CHUNK * (self.o.g.channels * PAIR)
+
+    def _loaded_weights(self, place: tuple[Expr, ...], width: int) -> Expr:
+        return Load(self.o.w, place, width * PAIR)
+
+    def _element(self, place: tuple[Expr, ...]) -> Expr:
+        return Load(self.o.x, place, PAIR)
+
+    def _added(self, element: Expr, weight: Expr, total: Expr) -> Expr:
+        return Dot2Words(element, weight, total)

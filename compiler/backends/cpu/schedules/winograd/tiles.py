@@ -1,0 +1,156 @@
+"""What the schedules of Winograd's filtering share: blocks of tiles, and how tiles of a tensor get to their points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .....graph.ir import Value
+from .....loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, VectorType, const, minimum
+from .....lowering.kernel import Names, Parameters, let
+from .....lowering.loops import ceil_div, loop, vector_loop
+from .....ops.winograd import POINTS, TILE, Matrix
+from .....targets.target import Target
+from .....types import DType, TensorType
+from ..geometry import PLANE, Planes
+from ..linear import square
+from ..storage import widened
+from ..tiling import conflicts
+
+PRODUCTS = POINTS * POINTS
+"""Points of a tile."""
+SPREAD = 16
+"""Elements put after rows that would displace each other from the L1 cache."""
+
+
+def pitch_of(channels: int, dtype: DType, target: Target) -> int:
+    """Elements from one tile's channels at a point to the next tile's."""
+    rows = [r * channels * dtype.itemsize for r in range(target.vector_registers)]
+    return channels + SPREAD if conflicts(rows, target.l1_bytes) else channels
+
+
+def workspace(parameters: Parameters, name: str, dtype: DType, shares: int, row: int) -> Buffer:
+    """Memory for `shares` blocks at their points; rows are spread, as their lengths tend to be even."""
+    memory = TensorType(dtype, (shares * PRODUCTS, 1, row + SPREAD))
+    return parameters.add(Buffer(name, memory.dtype, memory.shape, Space.OUT), Value(memory))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """All tiles of all images, in blocks of `size`."""
+
+    tiles: tuple[int, int, int]
+    """Images, and tiles along height and width."""
+    size: int
+
+    @property
+    def total(self) -> int:
+        """All tiles."""
+        images, rows, columns = self.tiles
+        return images * rows * columns
+
+    @property
+    def count(self) -> int:
+        """All blocks."""
+        return ceil_div(self.total, self.size)
+
+    def place(self, number: Expr) -> tuple[Expr, Expr, Expr]:
+        """Image, row and column of a tile."""
+        _, rows, columns = self.tiles
+        line = number // columns  # of which both others are made, so that it follows from them that threads stay apart
+        return line // rows, line % rows, number % columns
+
+    def count_in(self, block: Expr) -> Expr:
+        """Tiles of a block, the last of which may be shorter."""
+        return Const(self.size) if self.total % self.size == 0 else minimum(self.total - block * self.size, self.size)
+
+    def each(self, block: Expr, body: Callable[[Expr, Expr], list[Stmt]]) -> list[Stmt]:
+        """`body(t, number)` for the tiles of a block: their numbers in it and among all."""
+        tile = Var("tile")
+        number = block * self.size + tile
+        if self.total % self.size:
+            number = minimum(number, self.total - 1)  # never more, but bounds are checked by intervals
+        return [For("tile", Const(0), self.count_in(block), tuple(body(tile, number)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Where the tiles of a block lie at their points: one row for each point."""
+
+    buffer: Buffer
+    first: Expr
+    """Row of the first point."""
+    pitch: int
+    """Elements from one tile's channels to the next's."""
+    channels: int
+    """All that are multiplied: there are zeros where a tensor has no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A tensor that is read by tiles."""
+
+    buffer: Buffer
+    """Seen as [images, rows, columns * pitch]."""
+    origin: tuple[int, int]
+    """Row and column of the first element of the first tile."""
+    pitch: int
+    """Elements from one pixel to the next."""
+    channels: int
+    planes: Planes = PLANE
+    """Those of a third dimension, one below the other; at the points, what a result sums over lies side by side."""
+    first: Expr | int = 0
+    """The first of its channels in a pixel."""
+
+    def to_points(
+        self, matrix: Matrix, blocks: Blocks, block: Expr, points: Points, names: Names, lanes: int
+    ) -> list[Stmt]:
+        """Bring a block to its points: `matrix` times each tile times its transpose, for all channels.
+
+        Elements are widened to the type of the points first.
+        """
+        side, (top, left), planes = len(matrix[0]), self.origin, self.planes
+
+        def vector(tile: tuple[Expr, Expr, Expr, Expr], kz: Expr, c: Var, width: int) -> list[Stmt]:
+            inside: list[Stmt] = []
+            t, n, y, x = tile
+            y = y + kz * (self.planes.dilation * self.planes.rows)
+
+            def element(i: int, j: int) -> Expr:
+                loaded = Load(self.buffer, (n, y + i, x + c + j * self.pitch), width)
+                return let(inside, names.fresh("d"), widened(loaded, points.buffer.dtype))
+
+            elements = [[element(i, j) for j in range(side)] for i in range(side)]
+            values = square(matrix, elements, lambda e: let(inside, names.fresh("t"), e))
+            place = let(inside, names.fresh("at"), t * points.pitch + kz * self.channels + c)
+            for q, value in enumerate(v for line in values for v in line):
+                inside.append(Store(points.buffer, (points.first + q, Const(0), place), value))
+            return inside
+
+        def tile(t: Expr, number: Expr) -> list[Stmt]:
+            body: list[Stmt] = []
+            image, row, column = blocks.place(number)
+            image, z = (image, Const(0)) if planes.count == 1 else (image // planes.count, image % planes.count)
+            n = let(body, names.fresh("n"), image)
+            first = (z * planes.stride + planes.origin) * planes.rows
+            y = let(body, names.fresh("iy"), first + row * TILE + top)
+            x = let(body, names.fresh("ix"), (column * TILE + left) * self.pitch + self.first)
+
+            def plane(kz: Expr) -> list[Stmt]:
+                return vector_loop(names, self.channels, lanes, lambda c, width: vector((t, n, y, x), kz, c, width))
+
+            return [*body, *loop(names.fresh("kz"), planes.window, plane), *zeros(t)]
+
+        def zeros(t: Expr) -> list[Stmt]:
+            missing = points.channels - planes.window * self.channels
+            if not missing:
+                return []
+            zero = const(0, VectorType(points.buffer.dtype, missing))
+            place = t * points.pitch + (points.channels - missing)
+
+            def point(q: Expr) -> list[Stmt]:
+                return [Store(points.buffer, (points.first + q, Const(0), place), zero)]
+
+            return loop(names.fresh("q"), PRODUCTS, point)
+
+        return blocks.each(block, tile)
