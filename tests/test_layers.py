@@ -167,6 +167,11 @@ def test_what_runs_saved_programs_imports_nothing_of_the_compiler(module: str) -
     assert {name for name in loaded if name.startswith("netc.frontend")} <= LIGHT
 
 
+def test_a_run_of_a_classifier_imports_no_helpers_of_errors_drawings_and_archives() -> None:
+    seldom = {"difflib", "heapq", "secrets", "shutil", "tempfile", "zipfile", "PIL.ImageDraw", "PIL.ImageFont"}
+    assert not seldom & (_loaded("import netc.commands.run, netc.known") - _loaded("import numpy, PIL.Image, click"))
+
+
 def test_importing_netc_imports_nothing_else() -> None:
     assert {name for name in _loaded("import netc") if name.startswith(("netc", "numpy"))} == {"netc"}
 

@@ -27,22 +27,27 @@ class Facet(Generic[RuleT]):
         self._rules: dict[type[Any], RuleT] = {}
         self._reasons: dict[type[Any], str] = {}
         self._by_trait: list[tuple[Callable[[Operator], bool], RuleT]] = []
+        self._found: dict[Operator, RuleT | None] = {}
+        """What `of` gave since the last rule came."""
 
     def add(self, rule: RuleT, *operators: type[Any]) -> None:
         """Give operators a rule."""
         for operator in operators:
             self._check_free(operator)
             self._rules[operator] = rule
+        self._found.clear()
 
     def none(self, reason: str, *operators: type[Any]) -> None:
         """Say why operators have no rule."""
         for operator in operators:
             self._check_free(operator)
             self._reasons[operator] = reason
+        self._found.clear()
 
     def by_trait(self, has_trait: Callable[[Operator], bool], rule: RuleT) -> None:
         """Give a rule to all operators with a trait, but for classes that have one, or a reason for none."""
         self._by_trait.append((has_trait, rule))
+        self._found.clear()
 
     def _check_free(self, operator: type[Any]) -> None:
         if operator in self._rules or operator in self._reasons:
@@ -50,6 +55,11 @@ class Facet(Generic[RuleT]):
 
     def of(self, operator: Operator) -> RuleT | None:
         """The rule of an operator, or None."""
+        if operator not in self._found:
+            self._found[operator] = self._searched(operator)
+        return self._found[operator]
+
+    def _searched(self, operator: Operator) -> RuleT | None:
         base = next(self._known(operator), None)
         if base is not None:
             return self._rules.get(base)

@@ -56,6 +56,8 @@ class Reshape(Movement):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
+        if -1 not in attributes["shape"]:
+            return (x.reshape(attributes["shape"]),)
         return (x.reshape(self.shape(TensorType(DType.of(x.dtype), x.shape), attributes)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:

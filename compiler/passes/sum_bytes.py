@@ -11,15 +11,16 @@ from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
+from ..ops.quantized.grids import as_bytes
+from ..ops.quantized.matmul import LARGEST_PRODUCT
 from ..types import DType
 from .base import Pass
 from .dce import dce
+from .known import known
 
 _BYTES = (DType.I8, DType.U8)
 _SUMS = {Dense: "dense_sum", Conv2D: "conv2d_sum"}
 _MOVES = ("transpose", "reshape")
-FARTHEST_PRODUCT = 255 * 255
-"""Of two bytes without their zero points."""
 MOST_PLACES = 1 << 20
 """Elements of the sums of weights at all places of a padded convolution, at most: they are a constant."""
 
@@ -86,22 +87,13 @@ class _Left:
         return x
 
 
-def _known(value: Value, graph: Graph) -> Array | None:
-    """The numbers of a constant, or of what is made of constants: large ones aren't folded."""
-    op = graph.producers.get(value)
-    if op is None or op.name not in ("constant", "cast", "sub", *_MOVES):
-        return None
-    operands = tuple(known for v in op.operands if (known := _known(v, graph)) is not None)
-    return np.asarray(op.operator.evaluate(operands, op.attributes)[0]) if len(operands) == len(op.operands) else None
-
-
 def _is_byte(value: Value, graph: Graph) -> bool:
     """True for one number that a byte holds."""
     if value.type.size != 1:
         return False
-    known = _known(value, graph)
-    if known is not None:
-        number = float(known.reshape(()))
+    numbers = known(value, graph)
+    if numbers is not None:
+        number = float(numbers.reshape(()))
         return number == np.trunc(number) and -128 <= number <= 255
     op = graph.producers.get(value)
     if op is None or op.name not in ("cast", "reshape"):
@@ -118,6 +110,8 @@ class _Sums:
     contraction: Operation
     left: _Left
     weight: Array
+    bytes: Array
+    """The weight as i8, and what was added for it."""
     weight_zero: int
     missing: Array | None
     """What is to be taken away: the sums of weights, for each place if they differ; None for nothing."""
@@ -132,21 +126,19 @@ class _Sums:
             return None
         if type(contraction.operator) not in _SUMS or len(contraction.operands) != 2:
             return None
-        left, weight = _Left.of(contraction.operands[0], graph), _known(contraction.operands[1], graph)
+        left, weight = _Left.of(contraction.operands[0], graph), known(contraction.operands[1], graph)
         if contraction.result.type.dtype is not DType.F64 or left is None or weight is None or not weight.size:
             return None
-        low, high, depth = weight.min(), weight.max(), weight.size // weight.shape[-1]
-        whole = np.array_equal(weight, np.trunc(weight)) and high - low <= 255 and max(-low, high) <= 255
-        if not whole or depth * FARTHEST_PRODUCT >= 1 << 31:
+        made = as_bytes(weight) if np.array_equal(weight, np.trunc(weight)) else None
+        if made is None or weight.size // weight.shape[-1] * LARGEST_PRODUCT >= 1 << 31:
             return None
-        zero = int(np.clip(0, -128 - low, 127 - high))
         if left.zero is None:
-            return cls(op, contraction, left, weight, zero, None, None)
-        sums, known = _sums_of_weights(contraction, weight), _known(left.zero, graph)
+            return cls(op, contraction, left, weight, *made, None, None)
+        sums, zero_point = _sums_of_weights(contraction, weight), known(left.zero, graph)
         if sums is None:
             return None
-        factor, times = (left.zero, 1) if known is None else (None, int(known.reshape(())))
-        return cls(op, contraction, left, weight, zero, sums * np.int32(times), factor)
+        factor, times = (left.zero, 1) if zero_point is None else (None, int(zero_point.reshape(())))
+        return cls(op, contraction, left, weight, *made, sums * np.int32(times), factor)
 
     def emit(self, b: Rewriter) -> Value:
         """The sums as integers."""
@@ -169,7 +161,7 @@ class _Sums:
             wide = b.emit("cast", x, dtype="i32")
             products = b.emit("mul", wide, b.constant(self.weight.reshape(-1).astype(np.int32), op.location))
             return b.emit("reduce_sum", products, axes=(-1,), keepdims=True, **at)
-        weight = b.constant((self.weight + self.weight_zero).astype(np.int8), op.location)
+        weight = b.constant(self.bytes, op.location)
         given = {**op.attributes, "x_zero": 0, "weight_zero": self.weight_zero}
         return b.emit(_SUMS[type(op.operator)], x, weight, **given, **at)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.builder import Rewriter, rewritten
+from ..graph.builder import Rewriter, TrackingRewriter, rewritten
 from ..graph.ir import Graph, Operation, Scales, Value
 from ..graph.names import value_names
 from ..ops.arithmetic import Div
@@ -54,7 +54,7 @@ class FloatForm:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.b = Rewriter(graph)
+        self.b = TrackingRewriter(graph)
         self.names = value_names(graph)
         self.scales: dict[Value, Quantization] = {}
         self.edges: dict[Value, DType] = {}

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph.ir import Array
+from ..ops.quantized.grids import scales_of
 from ..types import DType, Quantization
 from .methods import Range
 
@@ -99,35 +100,17 @@ def grid_of(weight: Array, zeros: Quantization) -> tuple[Quantization, NDArray[n
     Such are the weights that were i8 in a file. Filters of zeros have the scales that `zeros` has for them. None where
     some filter isn't on a grid of 256 numbers.
     """
-    rows = np.ascontiguousarray(weight.astype(np.float32).reshape(-1, weight.shape[-1]).T)
-    found = _row_grid(rows.reshape(1, -1)) if rows.any() else None
-    spare = zeros.scales * (len(rows) if zeros.is_per_tensor else 1)
-    each = [found] if found else [_row_grid(r[np.newaxis]) if r.any() else s for r, s in zip(rows, spare, strict=True)]
-    scales = [s for s in each if s is not None]
-    if not scales or len(scales) < len(each):
+    steps = scales_of(weight.astype(np.float32), LOWEST, HIGHEST)
+    if steps is None:
         return None
-    given = Quantization.of(scales[0]) if found else Quantization(tuple(scales), (0,) * len(scales), weight.ndim - 1)
-    steps = np.array(given.scales if not given.is_per_tensor else given.scale, np.float32)
-    return given, np.rint(weight.astype(np.float32) / steps).astype(np.int8)
-
-
-def _row_grid(row: NDArray[np.float32]) -> float | None:
-    """The scale of numbers that are its multiples by -128 to 127; None where there is none."""
-    largest = np.abs(row).max(initial=0)
-    if not 0 < largest < np.inf:
-        return None
-    some = row[:, :64]
-    for count in (127, 128, *range(126, 0, -1)):
-        middle = np.float32(largest / np.float32(count))
-        for scale in (middle, np.nextafter(middle, np.float32(0)), np.nextafter(middle, np.float32(np.inf))):
-            if scale > 0 and _is_on_grid(some, scale) and _is_on_grid(row, scale):
-                return float(scale)
-    return None
-
-
-def _is_on_grid(row: NDArray[np.float32], scale: np.float32) -> bool:
-    whole = np.rint(row / scale)
-    return bool((whole >= -128).all() and (whole <= 127).all() and (whole * scale == row).all())
+    if steps.all() and (steps == steps[0]).all():
+        given = Quantization.of(float(steps[0]))
+    else:
+        spare = zeros.scales * (len(steps) if zeros.is_per_tensor else 1)
+        scales = tuple(own or other for own, other in zip(steps.tolist(), spare, strict=True))
+        given = Quantization(scales, (0,) * len(steps), weight.ndim - 1)
+    divisors = np.array(given.scales if not given.is_per_tensor else given.scale, np.float32)
+    return given, np.rint(weight.astype(np.float32) / divisors).astype(np.int8)
 
 
 def rounding_error(weight: Array, integers: NDArray[np.int8], given: Quantization) -> NDArray[np.float32]:

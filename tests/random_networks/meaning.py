@@ -21,7 +21,15 @@ from .maker import Network
 UNROUNDED = frozenset(
     (
         *("reshape", "transpose", "broadcast_to", "pad", "slice", "concat", "tile", "gather_nd", "select"),
-        *("strided_slice", "strided_slice_gradient", "mirror_pad", "gather", "take_along_axis", "last_update"),
+        *(
+            "strided_slice",
+            "strided_slice_gradient",
+            "mirror_pad",
+            "gather",
+            "take_along_axis",
+            "last_update",
+            "next_nodes",
+        ),
         *("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"),
         *("identity", "relayout", "stop_gradient", "dropout", "alpha_dropout", "custom_gradient", "lookup"),
         *("relu", "relu6", "neg", "abs", "sign", "maximum", "minimum", "reduce_max", "reduce_min", "argmax"),

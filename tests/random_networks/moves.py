@@ -91,6 +91,16 @@ def take_along_axis(m: Maker, name: str) -> Value:
     return m.emit(name, x, indices, axis=axis)
 
 
+@recipe("next_nodes")
+def next_nodes(m: Maker, name: str) -> Value:
+    kind, rows, features, count = m.dtype(FLOATS), m.choice((2, 1, 9)), m.choice((3, 1)), m.choice((7, 3))
+    x, whole = m.leaf(kind, (rows, features)), m.choice((DType.I32, DType.I64))
+    nodes = m.leaf(whole, (m.choice((rows, 1)), m.choice((5, 1, 17))), str(count))
+    ways = m.leaf(whole, (count, 2), str(features))
+    comparisons = ("less_equal", "less", "greater_equal", "greater", "equal", "not_equal")
+    return m.emit(name, x, nodes, ways, m.leaf(kind, (count,)), comparison=m.choice(comparisons))
+
+
 @recipe("scatter_nd", "last_update")
 def scatter(m: Maker, name: str) -> Value:
     shape = m.shape((2, 1, 3))

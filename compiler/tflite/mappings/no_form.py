@@ -19,6 +19,7 @@ from ...ops.sigmoid import HardSigmoid
 from ...ops.softplus import Softplus
 from ...ops.statistics import ChannelVariance
 from ...ops.striding import StridedSliceGradient
+from ...ops.trees import NextNodes
 from ...ops.winograd import WinogradFilter
 
 TFLITE.none("becomes a tensor", Constant, Param)
@@ -28,5 +29,5 @@ TFLITE.none("folded, or left out, before", BatchNorm, Dropout)
 TFLITE.none("part of a training step", FromWindows, MaxPoolGather, MaxPoolIndex, WeightGradient)
 TFLITE.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid, StridedSliceGradient)
 TFLITE.none("made of others", Conv1D, CustomGradient, HardSigmoid, InputGradient, LogSumExp, Softplus)
-TFLITE.none("made of others", TakeAlongAxis)
+TFLITE.none("made of others", NextNodes, TakeAlongAxis)
 TFLITE.none("TFLite rounds halves away from zero; quantize the network, which takes the file's scales", QuantizeEven)

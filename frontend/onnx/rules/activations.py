@@ -96,13 +96,25 @@ def shrink(c: Node) -> Value:
     """X + bias below -lambd, x - bias above it, else 0."""
     x = c.value(0)
     limit, bias = float(c.attribute("lambd", 0.5)), float(c.attribute("bias", 0.0))
-    dtype = x.type.dtype
-    wide = x if dtype.is_float else c.cast(x, DType.F32)
-    move, zero = c.scalar(bias, wide), c.scalar(0, wide)
-    above = c.emit("greater", wide, c.scalar(limit, wide))
-    lowered = c.emit("select", above, c.emit("sub", wide, move), zero)
-    below = c.emit("less", wide, c.scalar(-limit, wide))
-    return c.cast(c.emit("select", below, c.emit("add", wide, move), lowered), dtype)
+    if not x.type.dtype.is_float:
+        return _shrunk_integers(c, x, limit, bias)
+    move, zero = c.scalar(bias, x), c.scalar(0, x)
+    lowered = c.emit("select", c.emit("greater", x, c.scalar(limit, x)), c.emit("sub", x, move), zero)
+    return c.emit("select", c.emit("less", x, c.scalar(-limit, x)), c.emit("add", x, move), lowered)
+
+
+def _shrunk_integers(c: Node, x: Value, limit: float, bias: float) -> Value:
+    """Shrink of integers, exactly: results with a fraction are rounded toward zero, as casts do."""
+    if not max(abs(limit), abs(bias)) < 2.0**63:
+        c.unsupported(f"`lambd` {limit} and `bias` {bias} of integers")
+    wide, whole, edge = c.cast(x, DType.I64), math.floor(bias), math.floor(limit)
+    zero, one, move = (c.scalar(number, wide) for number in (0, 1, whole))
+    raised, lowered = c.emit("add", wide, move), c.emit("sub", wide, move)
+    if whole != bias:
+        raised = c.emit("select", c.emit("less", raised, zero), c.emit("add", raised, one), raised)
+        lowered = c.emit("select", c.emit("greater", lowered, zero), c.emit("sub", lowered, one), lowered)
+    above, below = c.emit("greater", wide, c.scalar(edge, wide)), c.emit("less", wide, c.scalar(-edge, wide))
+    return c.cast(c.emit("select", below, raised, c.emit("select", above, lowered, zero)), x.type.dtype)
 
 
 # ---- over a dimension -----------------------------------------------------------------------------------------------

@@ -195,10 +195,11 @@ def power(c: Node) -> Value:
         return c.broadcast(c.emit("mul", a, a), np.broadcast_shapes(a.type.shape, b.type.shape))
     if a.type.dtype.is_float:
         return c.emit("pow", a, b)
+    if not b.type.dtype.is_float:  # exactly; what is too large wraps around, as products do
+        dtype = max(a.type.dtype, b.type.dtype, key=lambda d: d.itemsize)
+        return c.cast(c.emit("pow", c.cast(a, dtype), c.cast(b, dtype)), a.type.dtype)
     wide = c.emit("pow", c.cast(a, DType.F64), c.cast(b, DType.F64))
     whole = c.emit("round", wide)
-    if not b.type.dtype.is_float:
-        return c.cast(whole, a.type.dtype)
     # A whole number that a power reaches but for rounding must not lose 1 when its fraction is cut off.
     far = c.emit("abs", c.emit("sub", wide, whole))
     near = c.emit("less_equal", far, c.emit("mul", c.emit("abs", wide), c.scalar(1e-14, wide)))

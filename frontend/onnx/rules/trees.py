@@ -1,13 +1,13 @@
 """Ensembles of decision trees, operators of the domain ai.onnx.ml.
 
-All trees descend at once, a level at a time: a table of all nodes tells the feature and the number that each node
-compares, and where it goes on. A leaf goes on at itself, so that trees of different depths end together.
+All trees descend at once by tables of their nodes, a level at a time (`next_nodes`). The deepest trees come first, so
+that those that have ended are left behind. Then the scores of the leaves are added up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,10 @@ _MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BR
 """The same in the older operators."""
 _TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 _AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
+_SHRINK = 0.75
+"""Share of trees that go on, at most, where those that have ended are left behind: this costs two copies."""
+_MOST_COPIES = 4
+"""How many rows there may be for each node, as trees that share a node get copies of it."""
 _BYTES = 1 << 30
 """Most memory that the scores of all nodes may take."""
 
@@ -44,50 +48,93 @@ class Forest:
     scores: Array
     """[nodes, targets]: what a leaf adds to each target."""
 
-    @property
-    def depth(self) -> int:
-        """How many levels lie below the roots. The nodes of a level are met once, so that a cycle has none."""
-        level, count = np.unique(self.roots), 0
-        while (self.children[level, 0] != level).any():
-            level = np.unique(self.children[level])
-            count += 1
-            if count > len(self.features):
-                return -1
-        return count
+    def comparing_equal(self) -> Forest:
+        """The same trees, of which none asks whether numbers differ: that holds for what is no number, too."""
+        if self.comparison != "not_equal":
+            return self
+        nowhere = np.zeros_like(self.missing)
+        return replace(self, comparison="equal", children=self.children[:, ::-1], missing=nowhere)
+
+    def ordered(self) -> Ordered:
+        """The nodes in the order in which trees meet them; raises `ValueError` for trees with cycles."""
+        is_leaf = (self.children == np.arange(len(self.features))[:, None]).all(axis=1)
+        old, trees = self.roots, np.arange(len(self.roots))
+        levels, low, depths = [old], list[Array](), np.zeros(len(trees), np.int64)
+        start, limit = 0, len(self.features) + 1
+        while old.size:
+            inner = np.flatnonzero(~is_leaf[old])
+            ways = start + np.arange(len(old))
+            ways[inner] = start + len(old) + 2 * np.arange(len(inner))
+            low.append(ways)
+            start += len(old)
+            old, trees = self.children[old[inner]].reshape(-1), np.repeat(trees[inner], 2)
+            levels.append(old)
+            depths[trees] = len(low)
+            if len(levels) > limit or start > _MOST_COPIES * limit:
+                raise ValueError
+        nodes = np.concatenate(levels)
+        return Ordered(nodes, np.concatenate([*low, old]), is_leaf[nodes], depths)
 
 
-def _leaves(c: Node, forest: Forest) -> Value:
+@dataclass(frozen=True)
+class Ordered:
+    """Nodes level by level, first all roots, with the two children of a node side by side."""
+
+    nodes: Array
+    """By their rows in the tables of the forest."""
+    low: Array
+    """Where a node goes on if its comparison doesn't hold; if it does, at the next row."""
+    is_leaf: Array
+    """A leaf goes on at itself, as its comparison never holds."""
+    depths: Array
+    """How many levels each tree has below its root."""
+
+    def ways(self, forest: Forest) -> Array:
+        """Features and `low`; what is no number counts for negative features."""
+        features = forest.features[self.nodes]
+        counts = forest.missing[self.nodes] & ~self.is_leaf
+        return np.stack([np.where(counts, ~features, features), self.low], axis=1).astype(np.int32)
+
+    def numbers(self, forest: Forest) -> Array:
+        """What nodes compare with: no number for leaves."""
+        return np.where(self.is_leaf, np.nan, forest.numbers[self.nodes])
+
+
+def _leaves(c: Node, forest: Forest, ordered: Ordered) -> Value:
     """[N, features] to [N, trees]: the leaf that each tree comes to."""
     x = c.value(0)
     if x.type.rank == 1:
         x = c.reshape(x, (1, *x.type.shape))
     if not x.type.dtype.is_float:
         x = c.cast(x, DType.F32)
-    depth = forest.depth
-    if depth < 0 or forest.features.max(initial=0) >= x.type.shape[-1] or forest.features.min(initial=0) < 0:
-        c.unsupported(f"its trees have cycles, or compare features that {x.type} doesn't have")
-    features, children = (c.made(a.astype(np.int32)) for a in (forest.features, forest.children.reshape(-1)))
-    numbers, missing = c.made(forest.numbers.astype(x.type.dtype.numpy)), forest.missing.any()
-    at = c.broadcast(c.made(forest.roots.astype(np.int32)[None]), (x.type.shape[0], len(forest.roots)))
-    for _ in range(depth):
-        feature = c.emit("take_along_axis", x, c.emit("gather", features, at), axis=1)
-        holds = c.emit(forest.comparison, feature, c.emit("gather", numbers, at))
-        if missing:
-            counts = c.emit("logical_and", c.emit("isnan", feature), c.emit("gather", c.made(forest.missing), at))
-            holds = c.emit("logical_or", holds, counts)
-        place = c.emit("add", c.emit("mul", at, c.scalar(2, at)), c.cast(holds, DType.I32))
-        at = c.emit("gather", children, place)
-    return at
+    if forest.features.max(initial=0) >= x.type.shape[-1] or forest.features.min(initial=0) < 0:
+        c.unsupported(f"its trees compare features that {x.type} doesn't have")
+    tables = c.made(ordered.ways(forest)), c.made(ordered.numbers(forest).astype(x.type.dtype.numpy))
+    deepest_first = np.argsort(-ordered.depths, kind="stable").astype(np.int32)
+    at, ended = c.made(deepest_first[None]), list[Value]()
+    for level in range(ordered.depths.max(initial=0)):
+        going, (batch, count) = int((ordered.depths > level).sum()), at.type.shape
+        if going <= _SHRINK * count:
+            ended.insert(0, c.emit("slice", at, begin=(0, going), size=(batch, count - going)))
+            at = c.emit("slice", at, begin=(0, 0), size=(batch, going))
+        at = c.emit("next_nodes", x, at, *tables, comparison=forest.comparison)
+    whole = [c.broadcast(part, (x.type.shape[0], part.type.shape[1])) for part in (at, *ended)]
+    return c.emit("concat", *whole, axis=1) if ended else whole[0]
 
 
 def _total(c: Node, forest: Forest, aggregate: str) -> Value:
     """[N, features] to [N, targets]: what all trees say together."""
     if aggregate in ("MIN", "MAX") and forest.scores.shape[1] > 1:
         c.unsupported(f"the {aggregate} of several targets is not supported")
+    forest = forest.comparing_equal()
+    try:
+        ordered = forest.ordered()
+    except ValueError:
+        c.unsupported("its trees have cycles, or share most of their nodes")
     dtype = c.type(0).dtype if c.type(0).dtype is DType.F64 else DType.F32
-    rows = c.emit("gather", c.made(forest.scores.astype(dtype.numpy)), _leaves(c, forest))
+    scores = c.made(forest.scores[ordered.nodes].astype(dtype.numpy))
     operator = {"MIN": "reduce_min", "MAX": "reduce_max"}.get(aggregate, "reduce_sum")
-    total = c.emit(operator, rows, axes=(1,))
+    total = c.emit(operator, c.emit("gather", scores, _leaves(c, forest, ordered)), axes=(1,))
     return c.emit("div", total, c.scalar(len(forest.roots), total)) if aggregate == "AVERAGE" else total
 
 

@@ -61,6 +61,23 @@ CASES: tuple[OpCase, ...] = (
     OpCase("take_along_axis", ((4, 5, 20), (4, 5, 7)), {}, dtypes={1: DType.I32}, below={1: 20}),
     OpCase("take_along_axis", ((4, 5, 20), (6, 3, 20)), {"axis": 0}, dtypes={1: DType.I64}, below={1: 4}),
     OpCase("gather_nd", ((4, 5), (3, 0, 1)), dtypes={1: DType.I32}, below={1: 4}),
+    *(
+        OpCase(
+            "next_nodes",
+            ((3, 5), (rows, 17), (9, 2), (9,)),
+            {"comparison": name},
+            dtypes={1: dtype, 2: dtype},
+            below={1: 9, 2: 5},
+        )
+        for name, rows, dtype in (
+            ("less_equal", 1, DType.I32),
+            ("less", 3, DType.I64),
+            ("greater_equal", 3, DType.I32),
+            ("greater", 1, DType.I64),
+            ("equal", 3, DType.I32),
+            ("not_equal", 3, DType.I32),
+        )
+    ),
     # scattering: places meet
     OpCase("scatter_nd", ((7, 1), (7, 20)), {"shape": (4, 20)}, dtypes={0: DType.I32}, below={0: 4}),
     OpCase("scatter_nd", ((30, 1), (30, 3, 37)), {"shape": (9, 3, 37)}, dtypes={0: DType.I16}, below={0: 9}),

@@ -108,8 +108,10 @@ def test_maps_are_given_as_rows() -> None:
 # ---- trees ----------------------------------------------------------------------------------------------------------
 
 
-def forest(mode: str, classes: Sequence[int], prefix: str, positive: bool = False) -> dict[str, Any]:
-    """Five trees with at most 4 levels; each leaf has a score for each of some classes."""
+def forest(
+    mode: str, classes: Sequence[int], prefix: str, positive: bool = False, levels: Sequence[int] = (4,) * 5
+) -> dict[str, Any]:
+    """Trees with so many levels at most; each leaf has a score for each of some classes."""
     draw = np.random.default_rng(5)
     columns = ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids")
     found: dict[str, list[Any]] = {f"nodes_{c}": [] for c in (*columns, "missing_value_tracks_true")}
@@ -117,7 +119,7 @@ def forest(mode: str, classes: Sequence[int], prefix: str, positive: bool = Fals
 
     def grow(tree: int, level: int, free: list[int]) -> int:
         number = free.pop(0)
-        is_leaf = level == 4 or (level > 0 and draw.random() < 0.3)
+        is_leaf = level == levels[tree] or (level > 0 and draw.random() < 0.3)
         for name, value in (("treeids", tree), ("nodeids", number), ("modes", "LEAF" if is_leaf else mode)):
             found[f"nodes_{name}"].append(value)
         found["nodes_featureids"].append(int(draw.integers(6)))
@@ -136,8 +138,8 @@ def forest(mode: str, classes: Sequence[int], prefix: str, positive: bool = Fals
                 scores[f"{prefix}_{name}"].append(value)
         return number
 
-    for tree in range(5):
-        grow(tree, 0, list(range(100)))
+    for tree in range(len(levels)):
+        grow(tree, 0, list(range(2 << levels[tree])))
     return {**found, **scores}
 
 
@@ -147,6 +149,15 @@ def test_regressions(mode: str, aggregate: str) -> None:
     trees = forest(f"BRANCH_{mode}", [0], "target")
     attributes = {**trees, "n_targets": 1, "aggregate_function": aggregate, "base_values": [0.25]}
     check(model_of("TreeEnsembleRegressor", X, [F], attributes), X)
+
+
+@pytest.mark.parametrize("mode", ["LEQ", "NEQ"])
+def test_trees_of_different_depths(mode: str) -> None:
+    """Those that have ended are left behind; leaves of the same depth, and a tree that is a leaf."""
+    trees = forest(f"BRANCH_{mode}", [0], "target", levels=(3, 9, 0, 1, 5, 9, 2, 0, 7))
+    check(model_of("TreeEnsembleRegressor", X, [F], {**trees, "n_targets": 1}), X)
+    graph = graph_of(model_of("TreeEnsembleRegressor", X, [F], {**trees, "n_targets": 1}), "m")
+    assert {"slice", "concat", "next_nodes"} <= {op.name for op in graph.operations}
 
 
 @pytest.mark.parametrize("word", ["NONE", "SOFTMAX", "LOGISTIC"])

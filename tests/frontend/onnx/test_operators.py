@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -149,3 +151,31 @@ def test_pooling_with_steps_over_its_windows(name: str, mode: str) -> None:
     text = problems(pooled(3))
     assert f"`auto_pad` {mode} would have to take 2 places away" in text
     assert "state the padding as `pads`" in text
+
+
+@pytest.mark.parametrize("kind", ["u1", "i2", "i4", "i8"])
+@pytest.mark.parametrize(("limit", "bias"), [(2.0, 3.0), (1.5, 0.25), (0.5, -1.75), (0.0, 0.0)])
+def test_shrink_of_integers_keeps_all_digits(kind: str, limit: float, bias: float) -> None:
+    """The sums are those of whole numbers and fractions, cut like those of ONNX's reference."""
+    ends = np.iinfo(kind)
+    numbers = [ends.max - 4, ends.min + 4, 2**24 + 1, -(2**24) - 1, 2**53 + 1, *range(-5, 6)]
+    x = np.array([n for n in numbers if ends.min + 4 <= n <= ends.max - 4], kind)
+    node = helper.make_node("Shrink", ["x"], ["y"], lambd=limit, bias=bias)
+    kinds = {"x": helper.np_dtype_to_tensor_dtype(x.dtype)}
+    (found,) = evaluate(graph_of(model([node], {"x": x.shape}, ["y"], opset=9, kinds=kinds), "small"), [x])
+
+    def moved(n: int) -> int:
+        return math.trunc(Fraction(n) + Fraction(bias) * ((n < -limit) - (n > limit))) if abs(n) > limit else 0
+
+    np.testing.assert_array_equal(found, np.array([moved(int(n)) for n in x], object).astype(kind))
+
+
+@pytest.mark.parametrize(("kind", "exponents"), [("i4", "i4"), ("i4", "i8"), ("i8", "i4"), ("i8", "i8")])
+def test_powers_of_integers_are_exact(kind: str, exponents: str) -> None:
+    x = np.array([3, -3, 2**53 + 1 if kind == "i8" else 2**15 + 1, 0, 1, -1, 2, 7], kind)
+    y = np.array([39 if kind == "i8" else 19, 3, 1, 0, 5, -3, 30, 11], exponents)
+    kinds = {"x": helper.np_dtype_to_tensor_dtype(x.dtype), "y": helper.np_dtype_to_tensor_dtype(y.dtype)}
+    node = helper.make_node("Pow", ["x", "y"], ["z"])
+    (found,) = evaluate(graph_of(model([node], {"x": x.shape, "y": y.shape}, ["z"], kinds=kinds), "small"), [x, y])
+    np.testing.assert_array_equal(found, [int(a) ** int(b) for a, b in zip(x, y, strict=True)])
+    assert found.dtype == x.dtype

@@ -1,0 +1,228 @@
+"""sum-quantized: products of numbers that were quantized to 8 bits are added up as integers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from ..graph.builder import Rewriter, rewritten
+from ..graph.ir import Array, Graph, Operation, Value
+from ..ops.convolution import Conv1D, Conv2D
+from ..ops.dense import Dense
+from ..ops.quantized.conversion import Dequantize, QuantizeEven
+from ..ops.quantized.grids import FARTHEST, as_bytes, scales_of
+from ..ops.quantized.matmul import LARGEST_PRODUCT
+from ..types import DType, Quantization
+from .base import Pass
+from .dce import dce
+from .known import known
+from .two_dimensions import of_height_one
+
+_BYTES = (DType.I8, DType.U8)
+_SUMS = {Dense: "dense_sum", Conv1D: "conv2d_sum", Conv2D: "conv2d_sum"}
+_MOVES = ("transpose", "reshape")
+_FLOATS = (DType.F32, DType.F64)
+"""They hold all that a byte stands for: casts between them change nothing."""
+_LARGEST_BIAS = 1 << 30
+_LARGEST_SUM = 1 << 31
+_ROUNDING = 2.0**-22
+"""How far a bias may be from a multiple of the sums' scale, as a share of itself."""
+
+
+@dataclass(frozen=True)
+class SumQuantized(Pass):
+    """Compute products of dequantized numbers and a weight of whole multiples of a scale as sums of integers.
+
+    ONNX's quantized files have floats between their roundings. The exact sum of products of integers, times both
+    scales, is what the floats stand for; it differs from their sum by what that rounds. Where the result is quantized,
+    perhaps after limits, the sums are brought to its scale by one factor, as ONNX Runtime does it, and the limits are
+    those of the integers.
+
+    Before::
+
+        %0 = dequantize(%x) {x = <0.5:3>} : f32[2,4]
+        %1 = dense(%0, %w, %bias) : f32[2,3]
+        %2 = relu(%1) : f32[2,3]
+        %3 = quantize_even(%2) {dtype = "u8", y = <0.25>} : u8[2,3]<0.25>
+
+    After::
+
+        %0 = dense_sum(%x, %bytes, %whole) {x_zero = 3} : i32[2,3]
+        %1 = cast(%0) {dtype = "f32"} : f32[2,3]
+        %2 = mul(%1, %factors) : f32[2,3]
+        %3 = quantize_even(%2) {dtype = "u8", y = <1.0>} : u8[2,3]<1.0>
+        %4 = reinterpret(%3) {y = <0.25>} : u8[2,3]<0.25>
+    """
+
+    name = "sum-quantized"
+
+    def run(self, graph: Graph) -> Graph:
+        """One contraction after the other."""
+        found = {sums.last: sums for op in graph.operations if (sums := _Sums.of(op, graph)) is not None}
+        return dce(rewritten(graph, lambda b, op: found[op].emit(b) if op in found else None)) if found else graph
+
+
+@dataclass(frozen=True)
+class _End:
+    """Where the result of a contraction is quantized."""
+
+    op: Operation
+    low: float = -math.inf
+    high: float = math.inf
+
+    @classmethod
+    def of(cls, op: Operation, graph: Graph) -> Self | None:
+        """The one use of a result, after limits perhaps, if it is such."""
+        low, high = -math.inf, math.inf
+        while len(graph.users[op.result]) == 1 and op.result not in graph.outputs:
+            (op,) = graph.users[op.result]
+            if type(op.operator) is QuantizeEven:
+                return cls(op, low, high)
+            if not op.operator.clips:
+                return None
+            least, most = op.operator.bounds(op.attributes)
+            low, high = min(max(low, least), most), min(max(high, least), most)
+        return None
+
+    @property
+    def scale(self) -> Quantization:
+        """That of the integers."""
+        given: Quantization = self.op.attributes["y"]
+        return given
+
+    def emit(self, b: Rewriter, real: Value, at: Any) -> Value:
+        """The integers of numbers on this scale."""
+        dtype = self.op.result.type.dtype
+        limits = np.array([[self.low, self.high]], np.float32)
+        low, high = self.op.operator.evaluate((limits,), self.op.attributes)[0][0].tolist()
+        y = b.emit("quantize_even", real, dtype=str(dtype), y=Quantization.of(1.0, self.scale.zero_point), **at)
+        info = np.iinfo(str(dtype.numpy))
+        if (low, high) != (info.min, info.max):
+            y = b.emit("clamp", y, low=low, high=high, **at)
+        return b.emit("reinterpret", y, y=self.scale, **at, name=self.op.result.name)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of products of quantized numbers and a constant."""
+
+    op: Operation
+    x: Value
+    """The bytes that are dequantized."""
+    given: Quantization
+    moves: tuple[Operation, ...]
+    """What brings them into the order and shape in which they are multiplied, one after the other."""
+    bytes: Array
+    """The whole numbers of the weight as i8, and what was added for it."""
+    weight_zero: int
+    bias: Array | None
+    """The whole numbers (i32) of the bias, if it consists of multiples of these scales."""
+    end: _End | None
+    factors: Array
+    """What products of integers stand for, for each filter, the last dimension, in units of the scale at the end."""
+
+    @classmethod
+    def of(cls, op: Operation, graph: Graph) -> Self | None:
+        """What a contraction adds up, if these are such products."""
+        if type(op.operator) not in _SUMS or op.operands[0].type.dtype not in _FLOATS:
+            return None
+        moves: list[Operation] = []
+        source = graph.producers.get(op.operands[0])
+        while source is not None and (source.name in _MOVES or _keeps_numbers(source)):
+            moves += [source] if source.name in _MOVES else []
+            source = graph.producers.get(source.operands[0])
+        if source is None or type(source.operator) is not Dequantize:
+            return None
+        x, given = source.operands[0], source.attributes["x"]
+        if x.type.dtype not in _BYTES or x.type.quantization != given:
+            return None
+        weight = known(op.operands[1], graph)
+        if weight is None or not weight.size or weight.shape[-1] == 1:
+            return None
+        if math.prod(weight.shape[:-1]) * LARGEST_PRODUCT >= _LARGEST_BIAS:
+            return None
+        scales = scales_of(weight, -FARTHEST, FARTHEST)
+        if scales is None:
+            return None
+        divisors = np.where(scales > 0, scales, 1).astype(weight.dtype)
+        made = as_bytes(np.rint(weight / divisors).astype(np.int16))
+        if made is None:
+            return None
+        products = divisors.astype(np.float64) * given.scale
+        bias = known(op.operands[2], graph) if len(op.operands) > 2 else None
+        whole = None if bias is None else _whole(bias, products)
+        end = _End.of(op, graph)
+        factors = _factors(products, op.result.type.dtype if end is None else DType.F32, end)
+        if factors is None:
+            return None
+        return cls(op, x, given, (*reversed(moves),), *made, whole, end, factors)
+
+    @property
+    def last(self) -> Operation:
+        """The operation whose result `emit` gives."""
+        return self.op if self.end is None else self.end.op
+
+    def emit(self, b: Rewriter) -> Value:
+        """The sums as integers, times the scales, and the bias."""
+        at: Any = {"location": self.op.location}
+        dtype, scale = (self.op.result.type.dtype, 1.0) if self.end is None else (DType.F32, self.end.scale.scale)
+        y = b.emit("cast", self._total(b, at), dtype=str(dtype), **at)
+        if y.type.shape != self.op.result.type.shape:
+            y = b.emit("reshape", y, shape=self.op.result.type.shape, **at)
+        factors = b.constant(self.factors, self.op.location)
+        named = at if self.end is not None else at | {"name": self.op.result.name}
+        if self.bias is not None or len(self.op.operands) == 2:
+            y = b.emit("mul", y, factors, **named)
+        else:
+            y = b.emit("add", b.emit("mul", y, factors, **at), self._real_bias(b, dtype, scale, at), **named)
+        return y if self.end is None else self.end.emit(b, y, at)
+
+    def _real_bias(self, b: Rewriter, dtype: DType, scale: float, at: Any) -> Value:
+        """The bias in units of a scale."""
+        bias = b[self.op.operands[2]]
+        if scale != 1.0:
+            bias = b.emit("div", bias, b.scalar(scale, bias.type.dtype, self.op.location), **at)
+        return bias if bias.type.dtype is dtype else b.emit("cast", bias, dtype=str(dtype), **at)
+
+    def _total(self, b: Rewriter, at: Any) -> Value:
+        """The sums of integers, with the bias where it is whole."""
+        x, attributes = b[self.x], dict(self.op.attributes)
+        for move in self.moves:
+            x = b.operation(move.operator, (x,), move.attributes, location=move.location).result
+        weight = self.bytes
+        if type(self.op.operator) is Conv1D:
+            batch, width, channels = x.type.shape
+            x = b.emit("reshape", x, shape=(batch, 1, width, channels), **at)
+            weight, attributes = weight[np.newaxis], of_height_one(attributes)
+        constants = [b.constant(a, self.op.location) for a in (weight, self.bias) if a is not None]
+        zeros: dict[str, Any] = {"x_zero": self.given.zero_point, "weight_zero": self.weight_zero}
+        return b.emit(_SUMS[type(self.op.operator)], x, *constants, **attributes, **zeros, **at)
+
+
+def _keeps_numbers(op: Operation) -> bool:
+    return op.name == "cast" and op.result.type.dtype in _FLOATS
+
+
+def _factors(scales: Array, dtype: DType, end: _End | None) -> Array | None:
+    """Scales in units of that at the end, as floats; None where such a float is infinite, or has not all its digits.
+
+    Neither may sums times these be infinite: then a sum of 0, or a bias, would make no number of them.
+    """
+    wide, info = scales / (1.0 if end is None else end.scale.scale), np.finfo(str(dtype.numpy))
+    fits = (wide >= float(info.tiny)).all() and (wide <= float(info.max) / _LARGEST_SUM).all()
+    return wide.astype(dtype.numpy) if fits else None
+
+
+def _whole(bias: Array, scales: Array) -> Array | None:
+    """A bias (i32) as multiples of scales; None where it isn't."""
+    wide = bias.astype(np.float64)
+    whole = np.rint(wide / scales)
+    near = np.abs(whole * scales - wide) <= _ROUNDING * np.abs(wide)
+    fits = near.all() and np.abs(whole).max(initial=0) < _LARGEST_BIAS
+    return whole.astype(np.int32) if fits else None
+
+
+sum_quantized = SumQuantized()
