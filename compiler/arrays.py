@@ -92,7 +92,8 @@ def move(source: np.ndarray[Any, Any], goal: np.ndarray[Any, Any]) -> None:
     So the two take little more memory than one of them. Elements must come from the front of the memory to its end
     along one of the axes; else all of it is let go when nobody holds it any longer, as any memory.
     """
-    memory, axis = _scratch_of(source), _outermost(source)
+    memory = _scratch_of(source)
+    axis = _outermost(source) if memory is not None else None
     if memory is None or axis is None:
         goal[...] = source
         return

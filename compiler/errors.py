@@ -6,8 +6,6 @@ diagnostics and exits with code 2. `InternalError` means that netc broke one of 
 
 from __future__ import annotations
 
-import difflib
-import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice, takewhile
@@ -136,6 +134,9 @@ def near_miss(name: str, candidates: Iterable[str]) -> str | None:
     if len(name) > _LONGEST:
         return None
     fitting = (c for c in candidates if 2 * min(len(c), len(name)) >= _LIKENESS * (len(c) + len(name)))
+    import difflib  # these serve only what is wrong
+    import heapq
+
     likely = heapq.nlargest(_MOST_ALIKE, islice(fitting, _EXAMINED), key=lambda c: _shared_ends(c, name))
     close = difflib.get_close_matches(name, likely, n=1, cutoff=_LIKENESS)
     return f"did you mean {close[0]}?" if close else None

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +61,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     with writing(path):
         target = _resolved(path)
         special = target.exists() and not target.is_file()
-        place = Path(tempfile.gettempdir(), target.name) if special else target
+        place = _temporary_folder() / target.name if special else target
         with part_of(place, _final_name(path)) as part, _created(part):
             mode = stat.S_IMODE((target if target.exists() and not special else part).stat().st_mode)
             yield part
@@ -77,7 +74,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def beside(path: Path) -> Path:
     """A path in the same folder that nobody else uses: not even a process of the same number that was killed."""
-    return path.with_name(f".{path.name[:_SHOWN]}.{secrets.token_hex(8)}.part")
+    return path.with_name(f".{path.name[:_SHOWN]}.{os.urandom(8).hex()}.part")
 
 
 def _resolved(path: str | os.PathLike[str]) -> Path:
@@ -99,6 +96,14 @@ def _created(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def _temporary_folder() -> Path:
+    import tempfile  # seldom needed, and long to import
+
+    return Path(tempfile.gettempdir())
+
+
 def _copy(source: Path, target: Path) -> None:
+    import shutil  # seldom needed, and long to import
+
     with source.open("rb") as data, target.open("wb") as stream:
         shutil.copyfileobj(data, stream)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -26,15 +27,17 @@ class Initial:
     name: str
     number: float = 0.0
 
-    def draw(self, shape: Sequence[int], generator: Callable[[], np.random.Generator]) -> Array:
-        """Values of a shape, mostly f32; `generator` is called if they are random."""
-        if self.name in ("zeros", "ones", "constant"):
-            value = {"zeros": 0.0, "ones": 1.0}.get(self.name, self.number)
-            return np.full(shape, value)
+    def draw(self, shape: Sequence[int], dtype: np.dtype[Any], generator: Callable[[], np.random.Generator]) -> Array:
+        """Values of a shape, random ones mostly as f32; `generator` is called for these."""
+        if self.name == "zeros":
+            return np.zeros(shape, dtype)
+        if self.name in ("ones", "constant"):
+            return np.full(shape, 1.0 if self.name == "ones" else self.number, dtype)
         kind, scale = _RANDOM[self.name](self.number, shape)
         return _KINDS[kind](generator(), tuple(shape), scale)
 
 
+@lru_cache(maxsize=256)
 def parse_initial(text: str) -> Initial:
     """Read a rule; raises `NetcError`."""
     match = _RULE.fullmatch(text)

@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -46,7 +47,7 @@ class DType(enum.Enum):
     @property
     def itemsize(self) -> int:
         """Bytes of one element in memory."""
-        return self.numpy.itemsize
+        return _BYTES[self]
 
     @property
     def is_float(self) -> bool:
@@ -84,6 +85,9 @@ _NUMPY: dict[DType, np.dtype[np.generic]] = {
     DType.U8: np.dtype(np.uint8),
     DType.BOOL: np.dtype(np.bool_),
 }
+
+
+_BYTES: dict[DType, int] = {dtype: each.itemsize for dtype, each in _NUMPY.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +211,7 @@ class TensorType:
     @property
     def bytes(self) -> int:
         """Bytes of the buffer in memory, margins included."""
-        return math.prod(self.buffer_shape) * self.dtype.itemsize
+        return math.prod(self.buffer_shape) * _BYTES[self.dtype]
 
     def dense(self) -> TensorType:
         """The same tensor without margins."""
@@ -255,6 +259,7 @@ def parse_type(text: str) -> TensorType:
 _ELEMENTS = re.compile(rf"([a-z]+[0-9]+)({QUANTIZATION_PATTERN})?")
 
 
+@lru_cache(maxsize=256)
 def parse_elements(text: str) -> tuple[DType, Quantization | None]:
     """Read an element type with what its integers stand for, `i8` or `i8<0.5:-3>`."""
     match = _ELEMENTS.fullmatch(text)

@@ -298,6 +298,7 @@ def tuned_place(c: Compilation) -> tuned_results.Place:
     return tuned_results.Place.of(network_key(c.graph), settings, machine)
 
 
+@without_collections()
 def load_program(c: Compilation, parameters: Mapping[str, Array] | None = None, packed: Array | None = None) -> Program:
     """The last stage: link the object of a compilation into this process and pack weights for it.
 

@@ -15,7 +15,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import stat
 import sys
 import warnings
@@ -252,7 +251,7 @@ class Part:
 
 def _begin_entry(folder: int) -> tuple[str, IO[bytes]]:
     """The name of a new file that is to become an entry, and the file."""
-    part = f"{secrets.token_hex(8)}{_PART}"
+    part = f"{os.urandom(8).hex()}{_PART}"
     handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     return part, os.fdopen(handle, "w+b")
 

@@ -355,7 +355,7 @@ class _InitialWeights(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         op = self._parameters[name]
         dtype, shape = op.result.type.dtype.numpy, op.result.type.shape
-        values = parse_initial(op.attributes["init"]).draw(shape, lambda: _generator(self._seed, name))
+        values = parse_initial(op.attributes["init"]).draw(shape, dtype, lambda: _generator(self._seed, name))
         return values.astype(dtype, copy=False)
 
     def __contains__(self, name: object) -> bool:

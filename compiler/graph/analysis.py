@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import Location
@@ -24,12 +24,14 @@ def static_values(graph: Graph) -> frozenset[Value]:
     return frozenset(static)
 
 
-def post_dominators(graph: Graph) -> Mapping[Operation, Operation | None]:
+def post_dominators(graph: Graph, among: Sequence[Operation] | None = None) -> Mapping[Operation, Operation | None]:
     """For each operation the first one that all its results must pass through on the way to the outputs.
 
-    None where there is none: an output leaves the graph there, or nothing uses the results.
+    None where there is none: an output leaves the graph there, or nothing uses the results. With `among`, in order,
+    only for these operations, which are all that use their results.
     """
-    position = {op: i for i, op in enumerate(graph.operations)}
+    operations = graph.operations if among is None else among
+    position = {op: i for i, op in enumerate(operations)}
     outputs = frozenset(graph.outputs)
     dominators: dict[Operation, Operation | None] = {}
 
@@ -43,7 +45,7 @@ def post_dominators(graph: Graph) -> Mapping[Operation, Operation | None]:
                 b = dominators[b]
         return a
 
-    for op in reversed(graph.operations):
+    for op in reversed(operations):
         users = [user for result in op.results for user in graph.users[result]]
         if not users or any(r in outputs for r in op.results):
             dominators[op] = None

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import Location
 from ..types import DType, Quantization, TensorType
+from .inference import completed, inferred, shared
 from .ir import Array, Attribute, Attributes, Graph, Operation, Operator, Results, Value
 from .registry import lookup
 
@@ -28,7 +29,7 @@ class GraphBuilder:
 
     def input(self, name: str, type: TensorType) -> Value:  # noqa: A002 (the field's own word)
         """Declare a graph input."""
-        value = Value(type, name)
+        value = Value(shared(type), name)
         self.inputs.append(value)
         return value
 
@@ -48,13 +49,12 @@ class GraphBuilder:
         body: Graph | None = None,
     ) -> Operation:
         """Add an operation; attributes are completed and checked, result types inferred (`ShapeError` if unfit)."""
-        complete = operator.complete(attributes or {})
         if body is not None:
-            types: Sequence[TensorType] = tuple(v.type for v in body.outputs)
+            complete = completed(operator, attributes or {})
+            types = tuple([v.type for v in body.outputs])
         else:
-            types = operator.result_types(tuple(v.type for v in operands), complete)
-        names = [name] if len(types) == 1 else [None] * len(types)
-        results = tuple(Value(t, n) for t, n in zip(types, names, strict=True))
+            complete, types = inferred(operator, tuple([v.type for v in operands]), attributes or {})
+        results = (Value(types[0], name),) if len(types) == 1 else tuple(map(Value, types))
         return self.append(Operation(operator, tuple(operands), complete, results, location, body))
 
     def emit(
@@ -88,7 +88,9 @@ class GraphBuilder:
 
     def scalar(self, value: float, dtype: DType, location: Location | None = None) -> Value:
         """Add a constant of rank 0."""
-        return self.constant(np.array(value, dtype.numpy), location)
+        array = np.array(value, dtype.numpy)
+        array.flags.writeable = False  # so that equal ones are shared
+        return self.operation(lookup("constant"), (), {"value": array}, location=location).result
 
     def inline(self, graph: Graph, arguments: Sequence[Value]) -> tuple[Value, ...]:
         """Add the operations of another graph, its inputs standing for `arguments`, and return its outputs.
@@ -132,24 +134,19 @@ class Rewriter(GraphBuilder):
         super().__init__(graph.name, graph.attributes)
         self.graph = graph
         self.inputs = list(graph.inputs)
-        self._new: dict[Value, Value] = {v: v for v in graph.inputs}
-        self._changed: set[Value] = set()
-        """Those that others stand for."""
+        self._new: dict[Value, Value] = {}
+        """What stands for a value, where it isn't the value itself."""
 
     def __getitem__(self, old: Value) -> Value:
         """The value that stands for `old` in the new graph."""
-        return self._new[old]
-
-    def __contains__(self, old: Value) -> bool:
-        return old in self._new
+        return self._new.get(old, old)
 
     def replace(self, old: Value, new: Value) -> None:
         """From now on `new` stands for `old`."""
-        self._new[old] = new
         if new is not old:
-            self._changed.add(old)
+            self._new[old] = new
         else:
-            self._changed.discard(old)
+            self._new.pop(old, None)
 
     def replace_results(self, op: Operation, results: Results) -> None:
         """From now on these stand for the results of an operation."""
@@ -159,12 +156,10 @@ class Rewriter(GraphBuilder):
 
     def copy(self, op: Operation) -> Operation:
         """Carry an operation over, its operands replaced; result types are inferred anew if operand types changed."""
-        if self._changed.isdisjoint(op.operands):
+        if self._new.keys().isdisjoint(op.operands):
             self.operations.append(op)
-            for result in op.results:
-                self._new[result] = result
             return op
-        operands = tuple([self._new[v] for v in op.operands])
+        operands = tuple([self._new.get(v, v) for v in op.operands])
         if op.body is not None or [v.type for v in operands] == [v.type for v in op.operands]:
             results = tuple(Value(r.type, r.name) for r in op.results)
             copied = self.append(
@@ -179,7 +174,7 @@ class Rewriter(GraphBuilder):
     def expand(self, op: Operation, rule: Expansion) -> Results | None:
         """What a rule makes of an operation, at its place and under its name; None where the rule does nothing."""
         start = len(self.operations)
-        result = rule(self, tuple([self._new[v] for v in op.operands]), op.attributes)
+        result = rule(self, tuple([self[v] for v in op.operands]), op.attributes)
         if result is None and len(self.operations) == start:
             return None
         new = [replace(o, location=o.location or op.location) for o in self.operations[start:]]
@@ -191,7 +186,28 @@ class Rewriter(GraphBuilder):
 
     def close(self) -> Graph:
         """Finish the graph with the outputs of the old one."""
-        return self.finish(self._new[v] for v in self.graph.outputs)
+        return self.finish(self[v] for v in self.graph.outputs)
+
+
+class TrackingRewriter(Rewriter):
+    """A rewriter that knows for which values something stands already: `value in rewriter`."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        self._there: set[Value] = set(graph.inputs)
+
+    def __contains__(self, old: Value) -> bool:
+        return old in self._there
+
+    def replace(self, old: Value, new: Value) -> None:
+        """From now on `new` stands for `old`."""
+        self._there.add(old)
+        super().replace(old, new)
+
+    def copy(self, op: Operation) -> Operation:
+        """Carry an operation over."""
+        self._there.update(op.results)
+        return super().copy(op)
 
 
 def rewritten(graph: Graph, rule: Callable[[Rewriter, Operation], Results | None]) -> Graph:
@@ -200,9 +216,14 @@ def rewritten(graph: Graph, rule: Callable[[Rewriter, Operation], Results | None
     A rule gives the values that stand for the operation's results, or None where the operation stays.
     """
     rewriter = Rewriter(graph)
-    changed = False
-    for op in graph.operations:
+    begun = changed = False
+    for place, op in enumerate(graph.operations):
         result = rule(rewriter, op)
+        if result is None and not begun and not rewriter.operations:
+            continue  # what stands before all that changes is copied at once
+        if not begun:
+            rewriter.operations[:0] = graph.operations[:place]
+            begun = True
         if result is None:
             rewriter.copy(op)
         else:

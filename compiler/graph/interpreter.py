@@ -6,7 +6,9 @@ It is slow and plain on purpose. Tests hold everything else against it, and the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
@@ -39,33 +41,57 @@ def evaluate_outputs(graph: Graph, params: Mapping[str, Array] = NO_PARAMETERS) 
     """Run a graph without inputs, yielding its outputs one by one.
 
     Each output is computed from its own operations alone, so no more than those are in memory at a time; of what
-    several outputs share, values of up to 64 KiB are kept and larger ones are computed again.
+    is read more than once, values of up to 64 KiB are kept, and what else several outputs share is computed again.
     """
     if graph.inputs:
         raise InternalError("only a graph without inputs can be run output by output")
-    position = {op: i for i, op in enumerate(graph.operations)}
-    kept: dict[Value, Array] = {}
+    reads = Counter(chain(graph.outputs, chain.from_iterable([op.operands for op in graph.operations])))
+    values: dict[Value, Array] = {}
     for output in graph.outputs:
-        cone = sorted(_cone(graph, output, kept), key=position.__getitem__)
-        values = {v: kept[v] for v in (output, *(v for op in cone for v in op.operands)) if v in kept}
-        small = frozenset(r for op in cone for r in op.results if r.type.bytes <= SHARED_BYTES)
-        _run(cone, values, params, small | {output})
-        kept.update((v, values[v]) for v in small)
-        yield values[output]
+        passing = _complete(output, graph.producers, values, params, reads)
+        result = values[output]
+        for value in passing:
+            del values[value]
+        yield result
 
 
-def _cone(graph: Graph, output: Value, known: Mapping[Value, Array]) -> set[Operation]:
-    """The operations that `output` needs, those behind known values left out."""
-    cone: set[Operation] = set()
+def _complete(
+    output: Value,
+    producers: Mapping[Value, Operation],
+    values: dict[Value, Array],
+    params: Mapping[str, Array],
+    reads: Mapping[Value, int],
+) -> list[Value]:
+    """Add an output, and what it needs, to the known values; returns those of them that later outputs don't need.
+
+    What is read but once is let go when it has been.
+    """
+    passing: list[Value] = []
     waiting = [output]
-    while waiting:
-        value = waiting.pop()
-        if value in known or graph.producers[value] in cone:
-            continue
-        op = graph.producers[value]
-        cone.add(op)
-        waiting.extend(op.operands)
-    return cone
+    with np.errstate(all="ignore"):
+        while waiting:
+            if waiting[-1] in values:  # its operands needn't be there any longer
+                waiting.pop()
+                continue
+            op = producers[waiting[-1]]
+            missing = [v for v in op.operands if v not in values]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            for value, array in zip(op.results, _evaluated(op, [values[v] for v in op.operands], params), strict=True):
+                _check(op, value.type, array)
+                values[value] = array
+                if reads[value] < 2 or array.nbytes > SHARED_BYTES:
+                    passing.append(value)
+            for value in op.operands:
+                if reads[value] < 2:
+                    values[value] = _NOTHING
+    return passing
+
+
+_NOTHING = np.empty(0)
+"""Stands for what isn't needed any longer."""
 
 
 def _run(
@@ -77,26 +103,31 @@ def _run(
     """Evaluate operations in order; only `wanted` values outlive their last use."""
     operations = tuple(operations)
     last_use = {v: i for i, op in enumerate(operations) for v in (*op.results, *op.operands)}
-    for i, op in enumerate(operations):
-        results = evaluate_operation(op, tuple(values[v] for v in op.operands), params)
-        for value, result in zip(op.results, results, strict=True):
-            _check(op, value.type, result)
-            values[value] = result
-        for value in (*op.operands, *op.results):
-            if last_use[value] == i and value not in wanted:
-                values.pop(value, None)
+    with np.errstate(all="ignore"):
+        for i, op in enumerate(operations):
+            results = _evaluated(op, tuple([values[v] for v in op.operands]), params)
+            for value, result in zip(op.results, results, strict=True):
+                _check(op, value.type, result)
+                values[value] = result
+            for value in (*op.operands, *op.results):
+                if last_use[value] == i and value not in wanted:
+                    values.pop(value, None)
 
 
 def evaluate_operation(
     op: Operation, operands: tuple[Array, ...], params: Mapping[str, Array] = NO_PARAMETERS
 ) -> tuple[Array, ...]:
     """The results of one operation on the values of its operands."""
-    if op.name == "param":
+    with np.errstate(all="ignore"):
+        return _evaluated(op, operands, params)
+
+
+def _evaluated(op: Operation, operands: Sequence[Array], params: Mapping[str, Array]) -> tuple[Array, ...]:
+    if op.operator.name == "param":
         return (_bound_param(op, params),)
     if op.body is not None:
-        return evaluate_body(op.body, operands)
-    with np.errstate(all="ignore"):
-        results = op.operator.evaluate(operands, op.attributes)
+        return evaluate_body(op.body, tuple(operands))
+    results = op.operator.evaluate(tuple(operands), op.attributes)
     return tuple(map(np.asarray, results))  # NumPy gives scalars where arrays of rank 0 are combined
 
 
@@ -124,22 +155,20 @@ def _bound_inputs(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array]) -
         inputs = [inputs[n] for n in names]
     if len(inputs) != len(names):
         raise NetcError(f"@{graph.name} takes {len(names)} inputs ({', '.join(names)}), not {len(inputs)}")
-    return [
-        _fitting(f"input `{n}`", v.type, np.asarray(a)) for n, v, a in zip(names, graph.inputs, inputs, strict=True)
-    ]
+    return [_fitting("input", n, v.type, np.asarray(a)) for n, v, a in zip(names, graph.inputs, inputs, strict=True)]
 
 
 def _bound_param(op: Operation, params: Mapping[str, Array]) -> Array:
-    name = op.result.name or ""
-    own = op.attributes["value"]
-    if name not in params and own is not None:
-        return np.asarray(own)
+    result = op.results[0]
+    name = result.name or ""
     if name not in params:
+        if (own := op.attributes["value"]) is not None:
+            return np.asarray(own)
         raise NetcError(f"there is no value for the parameter `{name}`", hint=near_miss(name, params))
-    return _fitting(f"parameter `{name}`", op.result.type, np.asarray(params[name]))
+    return _fitting("parameter", name, result.type, np.asarray(params[name]))
 
 
-def _fitting(what: str, type_: TensorType, value: Array) -> Array:
+def _fitting(kind: str, name: str, type_: TensorType, value: Array) -> Array:
     if value.shape != type_.shape or value.dtype != type_.dtype.numpy:
-        raise NetcError(f"{what} is {type_.dense()}, but {value.dtype}{list(value.shape)} was given")
+        raise NetcError(f"{kind} `{name}` is {type_.dense()}, but {value.dtype}{list(value.shape)} was given")
     return value

@@ -23,10 +23,11 @@ def register(operator: type[Operator]) -> type[Operator]:
 
 def lookup(name: str) -> Operator:
     """The operator called `name`, or `NetcError` with a near miss."""
-    known = operators()
-    if name not in known:
-        raise NetcError(f"there is no operator `{name}`", hint=near_miss(name, known))
-    return known[name]
+    _load()  # before any is given: another thread may be importing them, and some have no rules yet
+    operator = _OPERATORS.get(name)
+    if operator is None:
+        raise NetcError(f"there is no operator `{name}`", hint=near_miss(name, operators()))
+    return operator
 
 
 def operators() -> Mapping[str, Operator]:

@@ -69,7 +69,10 @@ def with_barriers(
     parallel = {name: kernel.is_parallel for name, kernel in kernels.items()}
     serial = [not parallel[each.call.kernel] for each in placed]
     around = {n for t in turns for n in (t.first - 1, t.end - 1)}
-    calls = [replace(each.call, barrier=n in around) for n, each in enumerate(placed)]
+    calls = [each.call for each in placed]
+    for n, call in enumerate(calls):
+        if call.barrier is not (n in around):
+            calls[n] = replace(call, barrier=n in around)
     within = {n: t for t in turns for n in range(t.first, t.end)}
     meetings = Meetings(calls, blocks)
     first = 0

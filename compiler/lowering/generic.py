@@ -16,7 +16,7 @@ from ..graph.ir import Value
 from ..loops.compute import Reduction
 from ..loops.ir import Const, Expr, Let, Load, LoopKind, Stmt, Store, Var
 from ..targets.target import ByteTables, Target
-from ..types import TensorType
+from ..types import DType, TensorType
 from .elements import Elements, NotVectorizableError, depends_on, physical
 from .group import Group
 from .kernel import Scheduled
@@ -63,12 +63,16 @@ def _flat_depth(group: Group, lanes: int) -> int | None:
 
 
 def _lanes(group: Group, target: Target) -> int:
-    """Elements that are computed together: f32 numbers of a register, or bytes where a group only looks up bytes."""
-    looks_up = target.byte_tables is not ByteTables.NONE and [op.name for op in group.members] == ["lookup"]
-    values = (*group.anchor.operands, *group.results)
-    return (
-        4 * target.vector_lanes if looks_up and all(v.type.dtype.itemsize == 1 for v in values) else target.vector_lanes
-    )
+    """Elements that are computed together: f32 numbers of a register, or bytes where a group needs nothing wider."""
+    names, values = [op.name for op in group.members], (*group.anchor.operands, *group.results)
+    looks_up = names == ["lookup"] and target.byte_tables is not ByteTables.NONE
+    picks = names in _PICKING and target.multiplies_words and group.results[0].type.dtype is not DType.BOOL
+    bytes_alone = all(v.type.dtype.itemsize == 1 for v in values)
+    return 4 * target.vector_lanes if bytes_alone and (looks_up or picks) else target.vector_lanes
+
+
+_PICKING = (["pad"], ["max_pool"])
+"""Groups whose results are some of the numbers that they read."""
 
 
 class _Generic(Nest):

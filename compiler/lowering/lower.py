@@ -79,8 +79,9 @@ class _Lowering:
         self.graph = graph = with_own_values(graph)
         self.target = target
         self.threads = threads
-        self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
-        self.alone = ReusedKernels(lambda group: schedules.kernels(group, target, 1)) if threads > 1 else self.reused
+        self.reused = ReusedKernels(lambda group: _checked(schedules.kernels(group, target, threads)))
+        one = ReusedKernels(lambda group: _checked(schedules.kernels(group, target, 1)))
+        self.alone = one if threads > 1 else self.reused
         """Kernels that one thread runs."""
         self.state = state_of(graph)
         self.guards = dict(guards_of(graph, self.state))
@@ -171,7 +172,8 @@ class _Lowering:
         """Schedule an operation, and the clearing of its results' margins beside it."""
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.producers, self.region.static)
-        group = replace(group, in_place=self._in_place(group))
+        if in_place := self._in_place(group):
+            group = replace(group, in_place=in_place)
         problem = problem_of(group) if self.choices is not None else ""
         if self.choices is not None:
             group = replace(group, picker=self.choices.of(problem, label_of(group)))
@@ -183,7 +185,6 @@ class _Lowering:
             self._clear_margins(op, guard)
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
         for scheduled in kernels:
-            _check_views(scheduled)
             name = self._name(scheduled.kernel, group.anchor.name)
             macs = group.macs * scheduled.multiplies // max(1, multiplying)
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
@@ -317,9 +318,11 @@ class _Lowering:
         return replace(call.call, arguments=tuple(map(self.places.slot, call.arguments)), when=when)
 
 
-def _check_views(scheduled: Scheduled) -> None:
+def _checked(kernels: tuple[Scheduled, ...]) -> tuple[Scheduled, ...]:
     """Raise `InternalError` unless each parameter sees the whole memory of its argument, margins included."""
-    for buffer, argument in zip(scheduled.kernel.params, scheduled.arguments, strict=True):
-        if isinstance(argument, Value) and buffer.bytes != argument.type.bytes:
-            seen = f"{buffer.bytes} bytes of {argument.type} with {argument.type.bytes}"
-            raise InternalError(f"%{buffer.name} sees {seen}")
+    for scheduled in kernels:
+        for buffer, argument in zip(scheduled.kernel.params, scheduled.arguments, strict=True):
+            if isinstance(argument, Value) and buffer.bytes != argument.type.bytes:
+                seen = f"{buffer.bytes} bytes of {argument.type} with {argument.type.bytes}"
+                raise InternalError(f"%{buffer.name} sees {seen}")
+    return kernels

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
+from ..graph.alike import likeness
 from ..graph.ir import Operation, Value
 from ..graph.keys import attributes_key
 from ..types import TensorType
@@ -41,16 +42,34 @@ class ReusedKernels:
     def __init__(self, schedule: Callable[[Group], tuple[Scheduled, ...]]) -> None:
         self._schedule = schedule
         self._known: dict[Hashable, _Reusable] = {}
+        self._alike: dict[Hashable, tuple[_Reusable, Group]] = {}
+        """By identities, which tell less and take less time; with the groups that have them."""
 
     def kernels(self, group: Group) -> tuple[Scheduled, ...]:
         """The kernels of a group."""
+        near = _alike_key(group)
+        if near in self._alike:
+            return self._alike[near][0].applied(group.operation)
         key = group_key(group)
         known = self._known.get(key)
-        if known is not None:
-            return known.applied(group.operation)
-        kernels = self._schedule(group)
-        self._known[key] = _reusable(group.operation, kernels)
+        if known is None:
+            kernels = self._schedule(group)
+            known = self._known[key] = _reusable(group.operation, kernels)
+        else:
+            kernels = known.applied(group.operation)
+        if near is not None:
+            self._alike[near] = known, group
         return kernels
+
+
+def _alike_key(group: Group) -> Hashable:
+    """Equal only for groups with the same key; None for one that reads constants, which has none of these."""
+    op, operands = group.operation, group.operation.operands
+    if len(group.outer) < len(operands):
+        return None
+    static = [v in group.static for v in operands]
+    overwritten = [(id(new), id(old)) for new, old in group.in_place.items()]
+    return likeness(op), tuple(map(operands.index, operands)), *static, *overwritten
 
 
 def group_key(group: Group) -> Hashable:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 from ..graph.analysis import static_values
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.regions import all_graphs
-from .kernel import Argument, Packed
+from .kernel import Argument, Packed, PackingStep
 from .memory import ALIGNMENT, align
 
 
@@ -26,7 +27,10 @@ class WeightRegion:
         self._alignment = alignment
         self._builder = GraphBuilder(f"{graph.name}.setup")
         self._carried: set[Value] = set()
-        self._places: dict[Argument, int] = {}
+        self._places: dict[Hashable, int] = {}
+        self._numbers: dict[tuple[PackingStep, ...], int] = {}
+        self._steps: dict[int, tuple[int, tuple[PackingStep, ...]]] = {}
+        """Numbers of ways of packing by their identity, and what has it."""
         self._outputs: list[Value] = []
 
     @property
@@ -36,15 +40,27 @@ class WeightRegion:
 
     def place(self, argument: Argument) -> int:
         """Byte offset of a weight, which gets a place if it has none yet."""
-        if argument not in self._places:
+        key = self._key(argument)
+        place = self._places.get(key)
+        if place is None:
             value = self._carry(argument.value if isinstance(argument, Packed) else argument)
             if isinstance(argument, Packed):
                 value = self._packed(value, argument)
-            self._places[argument] = self.bytes
+            place = self._places[key] = self.bytes
             self._outputs.append(value)
             self.offsets.append(self.bytes)
             self.bytes += align(value.type.bytes, self._alignment)
-        return self._places[argument]
+        return place
+
+    def _key(self, argument: Argument) -> Hashable:
+        """Equal for equal arguments; how a weight is packed takes long to hash, and is one object for many weights."""
+        if not isinstance(argument, Packed):
+            return argument
+        known = self._steps.get(id(argument.steps))
+        if known is None:
+            number = self._numbers.setdefault(argument.steps, len(self._numbers))
+            known = self._steps[id(argument.steps)] = number, argument.steps
+        return argument.value, known[0], argument.beside
 
     def _packed(self, value: Value, argument: Packed) -> Value:
         last = len(argument.steps) - 1

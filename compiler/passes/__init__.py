@@ -45,6 +45,7 @@ from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
 from .split_batch import SplitBatch, split_batch
 from .sum_bytes import SumBytes, sum_bytes
+from .sum_quantized import SumQuantized, sum_quantized
 from .unroll_scans import UnrollScans, unroll_scans
 from .verify import Verify, verify
 from .widen_sums import WidenSums, widen_sums
@@ -83,6 +84,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             SkipPadding,
             SplitBatch,
             SumBytes,
+            SumQuantized,
             UnrollScans,
             Verify,
             WidenSums,
@@ -141,6 +143,7 @@ __all__ = [
     "SplitBatch",
     "Step",
     "SumBytes",
+    "SumQuantized",
     "Timing",
     "UnrollScans",
     "Verify",
@@ -182,6 +185,7 @@ __all__ = [
     "skip_padding",
     "split_batch",
     "sum_bytes",
+    "sum_quantized",
     "unroll_scans",
     "verify",
     "widen_sums",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..graph.alike import OncePerKind
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.in_place import overwritable
+from ..graph.inference import completed
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
 from ..ops.bfloat16 import widens
@@ -67,13 +69,17 @@ class AssignLayouts(Pass):
         plan = LayoutPlan(graph, self.pitch, self.shares, self.window_pitch)
         rewriter = Rewriter(graph)
         copies: dict[Value, Value] = {}
+        bodies = _Bodies()
         for op in graph.operations:
+            if op.results[0] in plan.static and all(r.type.layout is None for r in op.results):
+                rewriter.copy(op)  # so are its operands
+                continue
             operands = tuple(
-                _relayout(rewriter, v, plan, copies) if plan.needs_copy(op, v) else rewriter[v] for v in op.operands
+                [_relayout(rewriter, v, plan, copies) if plan.needs_copy(op, v) else rewriter[v] for v in op.operands]
             )
-            copied = rewriter.append(_rebuilt(op, operands, tuple(map(plan.type_of, op.results))))
-            for old, new in zip(op.results, copied.results, strict=True):
-                rewriter.replace(old, new)
+            copied = rewriter.append(_rebuilt(op, operands, tuple(map(plan.type_of, op.results)), bodies))
+            if copied is not op:
+                rewriter.replace_results(op, copied.results)
         return rewriter.close()
 
 
@@ -88,12 +94,18 @@ class LayoutPlan:
         self.static = static_values(graph)
         self.outputs = frozenset(graph.outputs)
         self.wanted: dict[Value, Margins] = {}
+        self._types: dict[tuple[int, Margins], tuple[TensorType, TensorType]] = {}
+        """Types with margins, by the identity of what they are without: few, which many values share."""
+        self._wants = OncePerKind(_wants)
         for op in graph.operations:
-            for conv, value, margins in _readers(op):
+            if op.results[0] in self.static:
+                continue
+            for conv, place, margins in self._wants(op):
+                value = op.operands[place]
                 if pitch and _wants_pitch(conv, value.type, window_pitch):
                     margins = (*margins[:-1], (0, PITCH_MARGIN_BYTES // value.type.dtype.itemsize))
                 before = self.wanted.get(value, margins)
-                self.wanted[value] = tuple(_larger(p, q) for p, q in zip(before, margins, strict=True))
+                self.wanted[value] = tuple([_larger(p, q) for p, q in zip(before, margins, strict=True)])
         if shares:
             self._share()
 
@@ -115,38 +127,51 @@ class LayoutPlan:
     def type_of(self, value: Value) -> TensorType:
         """The type of a result with its layout."""
         if value in self.wanted and self.carries(value):
-            return value.type.with_layout(Layout(self.wanted[value]))
-        return value.type.dense()
+            return self._with_margins(value)
+        return value.type if value.type.layout is None else value.type.dense()
+
+    def _with_margins(self, value: Value) -> TensorType:
+        """The type of a value with the margins that are wanted."""
+        key = id(value.type), self.wanted[value]
+        known = self._types.get(key)
+        if known is None:
+            known = self._types[key] = value.type.with_layout(Layout(key[1])), value.type
+        return known[0]
 
     def operand_type(self, op: Operation, value: Value) -> TensorType:
         """The type in which `op` will read a value: its own, or that of a relayout."""
-        return value.type.with_layout(Layout(self.wanted[value])) if self.needs_copy(op, value) else self.type_of(value)
+        return self._with_margins(value) if self.needs_copy(op, value) else self.type_of(value)
 
     def needs_copy(self, op: Operation, value: Value) -> bool:
         """True if `op` must read a relayout of the value."""
         if value not in self.wanted or value in self.static or self.carries(value):
             return False
-        return any(read is value and _has_margin(margins) for _, read, margins in _readers(op))
+        return any(op.operands[place] is value and _has_margin(margins) for _, place, margins in self._wants(op))
 
 
-def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
-    """The operations that `op` carries out whose kernels want margins: the value (outside) and what they want."""
-    outside = {v: v for v in op.operands}
+def _wants(op: Operation) -> Sequence[tuple[Operation, int, Margins]]:
+    """The operations that `op` carries out whose kernels want margins: the place of the operand and what they want."""
+    return [*_readers(op)]
+
+
+def _readers(op: Operation) -> Iterator[tuple[Operation, int, Margins]]:
+    """See `_wants`."""
+    outside = dict.fromkeys(op.operands[:1], 0)
     members: tuple[Operation, ...] = (op,)
     if op.body is not None:
-        outside = dict(zip(op.body.inputs, op.operands, strict=True))
+        outside = {v: place for place, v in enumerate(op.body.inputs)}
         members = op.body.operations
         outside |= {m.result: outside[m.operands[0]] for m in members if widens(m) and m.operands[0] in outside}
     for member in members:
         margins = member.operator.input_margins([v.type for v in member.operands], member.attributes)
-        value = outside.get(member.operands[0]) if member.operands else None
-        if margins is None or value is None or len(margins) not in SERVED_RANKS:
+        place = outside.get(member.operands[0]) if member.operands else None
+        if margins is None or place is None or len(margins) not in SERVED_RANKS:
             continue
         if member.algorithm is not None and member.algorithm.tile:
             tiled = member.operands[1] if isinstance(member.operator, Conv2DWeightGradient) else member.result
             margins = with_whole_tiles(margins, tiled.type.shape[1:-1], member.algorithm.tile)
-        if value.type.size:  # nothing writes values without elements, and thus their margins
-            yield member, value, margins
+        if op.operands[place].type.size:  # nothing writes values without elements, and thus their margins
+            yield member, place, margins
 
 
 def _wants_pitch(conv: Operation, x: TensorType, window_pitch: int) -> bool:
@@ -175,17 +200,35 @@ def _relayout(rewriter: Rewriter, value: Value, plan: LayoutPlan, copies: dict[V
         producer = plan.graph.producers.get(value)
         location = producer.location if producer else None
         operator = lookup("relayout")
-        copy = Operation(operator, (rewriter[value],), operator.complete({}), (Value(type_),), location)
+        copy = Operation(operator, (rewriter[value],), completed(operator, {}), (Value(type_),), location)
         copies[value] = rewriter.append(copy).result
     return copies[value]
 
 
-def _rebuilt(op: Operation, operands: tuple[Value, ...], types: tuple[TensorType, ...]) -> Operation:
+class _Bodies:
+    """Bodies with other types: those of fused operations that shared one share one again if types are the same."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, tuple[Graph, Graph, Sequence[TensorType]]] = {}
+        """By identities, with what has them."""
+
+    def rebuilt(self, body: Graph, operands: tuple[Value, ...], types: tuple[TensorType, ...]) -> Graph:
+        """The body with the types of the operands for its inputs and those of the results for its outputs."""
+        all_types = (*(v.type for v in operands), *types)
+        key = id(body), *map(id, all_types)
+        known = self._made.get(key)
+        if known is None:
+            known = self._made[key] = _rebuilt_body(body, operands, types), body, all_types
+        return known[0]
+
+
+def _rebuilt(op: Operation, operands: tuple[Value, ...], types: tuple[TensorType, ...], bodies: _Bodies) -> Operation:
     """The operation with other operands and result types; a body gets them too."""
-    if operands == op.operands and types == tuple(r.type for r in op.results):
+    same_types = types == tuple([r.type for r in op.results])
+    if same_types and operands == op.operands:
         return op
-    results = tuple(Value(t, r.name) for t, r in zip(types, op.results, strict=True))
-    body = _rebuilt_body(op.body, operands, types) if op.body is not None else None
+    results = tuple([Value(t, r.name) for t, r in zip(types, op.results, strict=True)])
+    body = bodies.rebuilt(op.body, operands, types) if op.body is not None else None
     return Operation(op.operator, operands, op.attributes, results, op.location, body, op.algorithm)
 
 

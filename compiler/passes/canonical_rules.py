@@ -120,8 +120,10 @@ def merge_bias(view: View, b: Rewriter, op: Operation) -> Value | None:
 def merge_pad(view: View, b: Rewriter, op: Operation) -> Value | None:
     """conv(pad(x)) -> conv(x) with wider padding, for zeros (or zero points) around the spatial dimensions."""
     pad = view.producer(op.operands[0], "pad")
+    if pad is None:
+        return None
     zero = op.attributes["x"].zero_point if isinstance(op.operator, QConv2D) else 0
-    if pad is None or pad.attributes["value"] != zero or op.attributes["padding"] == "same":
+    if pad.attributes["value"] != zero or op.attributes["padding"] == "same":
         return None
     if pad.operands[0].type.quantization != pad.result.type.quantization:
         return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from ..graph.builder import Rewriter
-from ..graph.ir import Graph, Operation, Value
+from ..graph.builder import Rewriter, rewritten
+from ..graph.ir import Graph, Operation, Results, Value
 from ..graph.keys import attributes_key, glance
 from ..graph.printer import print_graph
+from ..graph.registry import lookup
 from .base import Pass
 
 
@@ -33,17 +34,16 @@ class Cse(Pass):
     name = "cse"
 
     def run(self, graph: Graph) -> Graph:
-        rewriter = Rewriter(graph)
-        numbers: dict[Value, int] = {}
         seen = _Seen()
-        for op in graph.operations:
-            operands = [numbers.setdefault(rewriter[v], len(numbers)) for v in op.operands]
-            first = seen.equal(op, operands) if op.name != "param" else None
-            if first is None:
-                rewriter.copy(op)
-            else:
-                rewriter.replace_results(op, tuple(rewriter[r] for r in first.results))
-        return rewriter.close() if len(rewriter.operations) < len(graph.operations) else graph
+
+        def earlier(b: Rewriter, op: Operation) -> Results | None:
+            if op.operator is param:
+                return None
+            first = seen.equal(op, tuple([b[v] for v in op.operands]))
+            return tuple([b[r] for r in first.results]) if first is not None else None
+
+        param = lookup("param")
+        return rewritten(graph, earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class _Seen:
     """By what is seen at once; None where a second one came. Most stay alone, and no key, which takes long, is made."""
     keyed: dict[Hashable, Operation] = field(default_factory=dict[Hashable, Operation])
 
-    def equal(self, op: Operation, operands: Sequence[int]) -> Operation | None:
-        """The first operation that computes what this one does, of operands with these numbers; None if this is it."""
-        numbers = tuple(sorted(operands) if op.operator.commutative else operands)
-        near = op.name, numbers or glance(op.attributes)
+    def equal(self, op: Operation, operands: tuple[Value, ...]) -> Operation | None:
+        """The first operation that computes what this one does, of these operands; None if this is it."""
+        ordered = tuple(sorted(operands, key=id)) if op.operator.commutative else operands
+        near = op.operator, ordered or glance(op.attributes)
         if near not in self.alone:
             self.alone[near] = op
             return None

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from weakref import WeakSet
 
 from ..graph.ir import Graph, Operation
 from .base import Pass
+
+_CLEAN: WeakSet[Graph] = WeakSet()
+"""Graphs without dead operations: many passes begin with this one, which most of them then find as they left it."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,19 @@ class Dce(Pass):
     name = "dce"
 
     def run(self, graph: Graph) -> Graph:
+        if graph in _CLEAN:
+            return graph
         needed = {*graph.outputs, *(op.result for op in graph.states)}
         alive: list[Operation] = []
         for op in reversed(graph.operations):
             if not needed.isdisjoint(op.results):
                 alive.append(op)
                 needed.update(op.operands)
-        if len(alive) == len(graph.operations):
-            return graph
-        return replace(graph, operations=tuple(reversed(alive)))
+        clean = graph
+        if len(alive) < len(graph.operations):
+            clean = replace(graph, operations=tuple(reversed(alive)))
+        _CLEAN.add(clean)
+        return clean
 
 
 dce = Dce()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..graph.builder import Rewriter, rewritten
-from ..graph.ir import Graph, Operation, Results, Value
+from ..graph.ir import Graph, Operation, Operator, Results, Value
 from .base import Pass
 
 
@@ -34,6 +34,8 @@ class Decompose(Pass):
 
 def _expanded(b: Rewriter, op: Operation) -> Results | None:
     """What the rule makes of an operation; quantized elements that it moves, such as the largest, stay quantized."""
+    if type(op.operator).decompose is Operator.decompose:
+        return None
     made = b.expand(op, op.operator.decompose)
     given = op.result.type.quantization if isinstance(made, Value) else None
     if not isinstance(made, Value) or not op.operator.keeps_quantization or given is None:

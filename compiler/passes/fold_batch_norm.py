@@ -9,7 +9,7 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from .base import Pass
 from .dce import dce
-from .normalization import scale_of, shift_of
+from .normalization import Numbers, scale_of, shift_of
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ def folded(graph: Graph, wanted: Callable[[Operation], bool] = lambda contractio
     graph = dce(graph)  # Uses by dead operations don't count.
     outputs = frozenset(graph.outputs)
     rewriter = Rewriter(graph)
+    numbers: Numbers = {}
     changed = False
     for op in graph.operations:
         source = _foldable(graph, op, outputs)
         if source is None or not wanted(source):
             rewriter.copy(op)
         else:
-            _fold(rewriter, source, op)
+            _fold(rewriter, source, op, numbers)
             changed = True
     return dce(rewriter.close()) if changed else graph
 
@@ -66,9 +67,9 @@ def _foldable(graph: Graph, op: Operation, outputs: frozenset[Value]) -> Operati
     return source if alone and source.result not in outputs else None
 
 
-def _fold(b: Rewriter, source: Operation, op: Operation) -> None:
+def _fold(b: Rewriter, source: Operation, op: Operation, numbers: Numbers) -> None:
     x, weight, *bias = (b[v] for v in source.operands)
-    scale = scale_of(b, op)
+    scale = scale_of(b, op, numbers)
     # The filters are the last dimension of every weight, so the scale broadcasts to it.
     scaled = b.emit("mul", weight, scale, location=op.location)
     shift = shift_of(b, op, scale, bias[0] if bias else None)

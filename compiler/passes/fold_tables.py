@@ -53,6 +53,8 @@ class FoldTables(Pass):
     name = "fold-tables"
 
     def run(self, graph: Graph) -> Graph:
+        if not any(op.name == "lookup" for op in graph.operations):
+            return graph
         rewriter = Rewriter(graph)
         known: dict[Value, _Function] = {}
         folded = False

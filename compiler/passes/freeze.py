@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..graph.builder import Rewriter
+from ..graph.builder import TrackingRewriter
 from ..graph.interpreter import evaluate_operation
 from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.opaque import Opaque
@@ -60,7 +60,7 @@ class _Freezer:
     def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
         self.graph = graph
         self.params = params
-        self.rewriter = Rewriter(graph)
+        self.rewriter = TrackingRewriter(graph)
         self.known: dict[Value, Array] = {}
         self.origins: dict[Value, str] = {}
         """Names of the parameters that known values come from."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from ..graph.analysis import operations_between, post_dominators, static_values
 from ..graph.builder import Rewriter
-from ..graph.ir import Graph, Operation, Value
+from ..graph.ir import Graph, Operation
 from ..graph.registry import lookup
 from ..ops.reduction import Reduce
 from .base import Pass
+from .bodies import Bodies
 from .dce import dce
 
 ROW_BYTES = 1 << 18
@@ -65,19 +66,19 @@ class Fuse(Pass):
     def run(self, graph: Graph) -> Graph:
         graph = dce(graph)  # Uses by dead operations don't count.
         grouping = _Grouping(graph, self.limit)
-        for op in graph.operations:
+        for op in grouping.running:
             if self.rows and grouping.is_row_reduction(op) and grouping.is_free(op):
                 grouping.grow_rows(op)
         if not self.others:
             return _rewrite(graph, grouping)
         # The last anchor takes what several could take: what the others give is ready by then.
-        for op in reversed(graph.operations):
+        for op in reversed(grouping.running):
             if op.operator.anchor and grouping.is_free(op):
                 grouping.grow(op)
-        for op in graph.operations:
+        for op in grouping.running:
             if grouping.is_joinable(op):
                 grouping.grow(op)
-        for op in reversed(graph.operations):
+        for op in reversed(grouping.running):
             if self.slices and op.name == "slice" and grouping.is_free(op):
                 grouping.groups[op] = [op]
             grouping.join_only_user(op)
@@ -91,7 +92,9 @@ class _Grouping:
         self.graph = graph
         self.limit = limit
         self.static = static_values(graph)
-        self.dominators = post_dominators(graph)
+        self.running = [op for op in graph.operations if op.results[0] not in self.static]
+        """The operations that each run carries out: only these join groups."""
+        self.dominators = post_dominators(graph, self.running)
         self.outputs = frozenset(graph.outputs)
         self.groups: dict[Operation, list[Operation]] = {}
         """The group of each grouped operation; its exit is the last member."""
@@ -193,67 +196,26 @@ def _axes(op: Operation) -> tuple[int, ...]:
 def _rewrite(graph: Graph, grouping: _Grouping) -> Graph:
     position = {op: i for i, op in enumerate(graph.operations)}
     rewriter = Rewriter(graph)
+    bodies = Bodies(graph)
     fused = False
     for op in graph.operations:
-        group = grouping.groups.get(op, [op])
-        if len(group) == 1:
+        group = grouping.groups.get(op)
+        if group is None or len(group) == 1:
             rewriter.copy(op)
         elif group[-1] is op:
-            _emit(rewriter, graph, sorted(group, key=position.__getitem__))
+            _emit(rewriter, bodies, sorted(group, key=position.__getitem__))
             fused = True
     return dce(rewriter.close()) if fused else graph
 
 
-def _emit(rewriter: Rewriter, graph: Graph, members: Sequence[Operation]) -> None:
+def _emit(rewriter: Rewriter, bodies: Bodies, members: Sequence[Operation]) -> None:
     """Add a fused operation that stands for `members`, the last of which is their exit."""
     exit_ = members[-1].result
     anchor = next((op for op in members if op.operator.anchor), members[0])
-    outside, body = _body(graph, members, exit_)
+    outside, body = bodies.of(members)
     operands = [rewriter[v] for v in outside]
     operation = rewriter.operation(lookup("fused"), operands, location=anchor.location, name=exit_.name, body=body)
     rewriter.replace(exit_, operation.result)
-
-
-def _body(graph: Graph, members: Sequence[Operation], exit_: Value) -> tuple[list[Value], Graph]:
-    """The values that a group takes from outside, and its body."""
-    inside = {op.result for op in members}
-    inner: dict[Value, Value] = {}
-    inputs: dict[Value, Value] = {}
-    constants: list[Operation] = []
-    names: set[str] = set()
-    for op in members:
-        for place, value in enumerate(op.operands):
-            if value in inside or value in inner:
-                continue
-            producer = graph.producers.get(value)
-            if producer is not None and producer.name == "constant" and value.type.size == 1:
-                constant = _copied(producer, {})
-                constants.append(constant)
-                inner[value] = constant.result
-            else:
-                inner[value] = inputs[value] = Value(value.type, _input_name(op, place, names))
-    operations = list(constants)
-    for op in members:
-        copied = _copied(op, inner)
-        inner[op.result] = copied.result
-        operations.append(copied)
-    return list(inputs), Graph("fused", tuple(inputs.values()), tuple(operations), (inner[exit_],))
-
-
-def _copied(op: Operation, values: dict[Value, Value]) -> Operation:
-    operands = tuple(values[v] for v in op.operands)
-    return Operation(op.operator, operands, op.attributes, (Value(op.result.type),), op.location)
-
-
-def _input_name(op: Operation, place: int, taken: set[str]) -> str:
-    """A name for an input of a body, after the operand it is first used as."""
-    declared = op.operator.operands[min(place, len(op.operator.operands) - 1)].strip("*?")
-    name, number = declared, 1
-    while name in taken:
-        number += 1
-        name = f"{declared}{number}"
-    taken.add(name)
-    return name
 
 
 fuse = Fuse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class MergeConvolutions(Pass):
     def run(self, graph: Graph) -> Graph:
         if not any(op.name == "add" for op in graph.operations):
             return graph
-        sums = _Sums(graph, static_values(graph), frozenset(graph.outputs))
+        sums = _Sums(graph, frozenset(graph.outputs))
         merged = rewritten(graph, sums.merged)
         return graph if merged is graph else dce(merged)
 
@@ -55,14 +56,20 @@ class _Sums:
     """Trees of additions of a graph."""
 
     graph: Graph
-    static: Set[Value]
     outputs: Set[Value]
+
+    @cached_property
+    def static(self) -> Set[Value]:
+        """What is known when weights are loaded."""
+        return static_values(self.graph)
 
     def merged(self, b: Rewriter, op: Operation) -> Value | None:
         """What stands for the last addition of a tree, if some of what is added can be merged."""
         if op.name != "add" or self._is_inside(op):
             return None
         leaves = [*self._leaves(op)]
+        if sum(self._may_merge(leaf) for leaf in leaves) < 2:
+            return None
         base = self._base(leaves)
         if base is None:
             return None
@@ -98,6 +105,11 @@ class _Sums:
                 waiting += reversed(op.operands)
             else:
                 yield value
+
+    def _may_merge(self, leaf: Value) -> bool:
+        """False for what is no convolution and no batch_norm, as at once can be seen."""
+        op = self.graph.producers.get(leaf)
+        return op is not None and (op.operator.contraction or op.name == BatchNorm.name)
 
     def _base(self, leaves: Sequence[Value]) -> Operation | None:
         """The convolution with the largest window."""

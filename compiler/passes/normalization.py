@@ -5,15 +5,24 @@ from __future__ import annotations
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.normalization import BatchNorm
+from ..types import DType
+
+Numbers = dict[tuple[float, DType], Value]
+"""Constants of rank 0, so that a deep network has one for all its layers."""
 
 
-def scale_of(b: Rewriter, op: Operation) -> Value:
-    """Gamma / sqrt(variance + eps) of a batch_norm, for each channel.
+def scale_of(b: Rewriter, op: Operation, numbers: Numbers | None = None) -> Value:
+    """Gamma / sqrt(variance + eps) of a batch_norm, for each channel; eps is one of `numbers`, or joins them.
 
     A square root and a division, each rounded once, lose less than a reciprocal square root followed by a product.
     """
     gamma, variance = b[op.operands[1]], b[op.operands[4]]
-    eps = b.scalar(op.attributes["eps"], variance.type.dtype, op.location)
+    number = op.attributes["eps"], variance.type.dtype
+    eps = numbers.get(number) if numbers is not None else None
+    if eps is None:
+        eps = b.scalar(*number, op.location)
+        if numbers is not None:
+            numbers[number] = eps
     deviation = b.emit("sqrt", b.emit("add", variance, eps, location=op.location), location=op.location)
     return b.emit("div", gamma, deviation, location=op.location)
 

@@ -22,6 +22,7 @@ INFERENCE = ",".join(
         "dce",
         "fold-tables",
         "sum-bytes",
+        "sum-quantized",
         # Towards the machine: what runs together.
         "fuse",
     ]

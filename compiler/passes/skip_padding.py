@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
+from ..graph.alike import OncePerKind
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.convolution import Convolution
@@ -44,7 +45,13 @@ class SkipPadding(Pass):
     name = "skip-padding"
 
     def run(self, graph: Graph) -> Graph:
-        return rewritten(graph, _rule)
+        cuts_of = OncePerKind(_cuts)
+
+        def cut(b: Rewriter, op: Operation) -> Value | None:
+            found = cuts_of(op) if op.operator.contraction else None
+            return _joined(b, op, *found, ()) if found is not None else None
+
+        return rewritten(graph, cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,8 @@ class _Piece:
     last: int
 
 
-def _rule(b: Rewriter, op: Operation) -> Value | None:
+def _cuts(op: Operation) -> tuple[Window, Sequence[Sequence[_Piece]]] | None:
+    """A convolution's window, and the pieces along each dimension; None where it stays."""
     if not isinstance(op.operator, Convolution):
         return None
     window = op.operator.window(op.operands[0].type, op.operands[1].type, op.attributes)
@@ -70,7 +78,7 @@ def _rule(b: Rewriter, op: Operation) -> Value | None:
         len(cut) == 1 and cut[0].last - cut[0].first == k for cut, k in zip(cuts, window.kernel, strict=True)
     ):
         return None
-    return _joined(b, op, window, cuts, ())
+    return window, cuts
 
 
 def _limit(dimension: int, dimensions: int) -> float:

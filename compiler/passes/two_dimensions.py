@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
-from ..graph.ir import Attribute, Graph, Operation, Value
+from ..graph.ir import Attribute, Attributes, Graph, Operation, Value
 from ..ops.convolution import Conv1D
 from ..ops.facets import TWO_DIMENSIONS, own_rule
 from ..ops.pooling import AvgPool, MaxPool, Pooling
@@ -50,15 +50,19 @@ def conv1d(b: Rewriter, op: Operation) -> Value | None:
     batch, width, channels = x.type.shape
     image = b.emit("reshape", x, shape=(batch, 1, width, channels), location=op.location)
     kernel = b.emit("reshape", weight, shape=(1, *weight.type.shape), location=op.location)
-    padding = op.attributes["padding"]
-    attributes = {
-        "strides": op.attributes["strides"] * 2,
-        "dilations": op.attributes["dilations"] * 2,
-        "padding": padding if isinstance(padding, str) else ((0, 0), *padding),
-        "groups": op.attributes["groups"],
-    }
-    y = b.emit("conv2d", image, kernel, *bias, location=op.location, **attributes)
+    y = b.emit("conv2d", image, kernel, *bias, location=op.location, **of_height_one(op.attributes))
     return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
+
+
+def of_height_one(attributes: Attributes) -> dict[str, Attribute]:
+    """The attributes of conv1d for the conv2d over images of height 1."""
+    padding = attributes["padding"]
+    return {
+        "strides": attributes["strides"] * 2,
+        "dilations": attributes["dilations"] * 2,
+        "padding": padding if isinstance(padding, str) else ((0, 0), *padding),
+        "groups": attributes["groups"],
+    }
 
 
 def transpose_conv1d(b: Rewriter, op: Operation) -> Value | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from ..graph.builder import GraphBuilder, Rewriter
+from ..graph.builder import GraphBuilder, Rewriter, TrackingRewriter
 from ..graph.ir import Graph, Operation, Value
 from ..passes.dce import dce
 from ..types import TensorType
@@ -157,7 +157,7 @@ def _turning(step: Graph, names: Sequence[str], states: Sequence[str]) -> Graph:
 
 def _after(step: Graph, cut: _Cut, order: Sequence[str]) -> Graph:
     """What is done with the crossing values, with the states in this order."""
-    b = Rewriter(replace(step, name=f"{step.name}_update", inputs=()))
+    b = TrackingRewriter(replace(step, name=f"{step.name}_update", inputs=()))
     for value, name in cut.places.items():
         b.replace(value, b.input(name, value.type))
     rows = {value: b.input(name, _of_all(value.type, cut.shards)) for value, name in cut.factors.items()}

@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ..compiler.signature import Array
 from ..runtime.data.images import Pixels
@@ -42,6 +42,8 @@ class Canvas:
 
     def box(self, sides: Array, text: str, colour: tuple[int, int, int]) -> None:
         """A frame (x1, y1, x2, y2) with a name at its upper left corner."""
+        from PIL import ImageDraw, ImageFont  # as long to import as a network's run
+
         pen = ImageDraw.Draw(self.image)
         x1, y1, x2, y2 = (float(side) for side in sides)
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=self.line)
