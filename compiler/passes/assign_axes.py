@@ -12,8 +12,9 @@ from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
 from ..ops.elementwise import BinaryOperator
+from ..ops.facets import Permuted
 from ..ops.shape import Reshape, Transpose
-from .axis_cuts import chosen, cost, gain, merged_from
+from .axis_cuts import chosen, cost, gain, merged_from, touched
 from .axis_orders import Order, Roots, order_of, transposes_left
 from .axis_plans import Plan, Seed, absorbing, planned, seeds
 from .base import Pass
@@ -94,17 +95,29 @@ def _better(graph: Graph) -> Graph:
 
 
 def _best(roots: Roots) -> Plan:
-    """Which operations work in another order; none if nothing gets better."""
-    best: Plan = {}
-    most, known = 0, seeds(roots)
+    """Which operations work in another order; none if nothing gets better.
+
+    The best plan, and all others that touch none of its values: what they gain adds up, as in networks of alike blocks.
+    """
+    known = seeds(roots)
     for plans in (_plans, _plans_of_one_side, _plans_up_to_products):
-        for plan in plans(roots, known):
-            found = chosen(roots, plan) if plan else {}
-            if (saved := gain(roots, found)) > most:
-                best, most = found, saved
-        if best:
-            break
-    return best
+        found = [chosen(roots, plan) for plan in plans(roots, known) if plan]
+        better = [(saved, plan) for plan in found if (saved := gain(roots, plan)) > 0]
+        if better:
+            return _together(roots, [plan for _, plan in sorted(better, key=lambda pair: -pair[0])])
+    return {}
+
+
+def _together(roots: Roots, plans: Sequence[Plan]) -> Plan:
+    """Plans that touch no value in common, the first ones first."""
+    together: dict[Operation, Permuted] = {}
+    taken: set[Value] = set()
+    for plan in plans:
+        values = touched(roots, plan)
+        if taken.isdisjoint(values):
+            together |= plan
+            taken.update(values)
+    return together
 
 
 def _plans(roots: Roots, known: Sequence[Seed]) -> Iterator[Plan]:

@@ -33,11 +33,11 @@ def cost(roots: Roots, plan: Plan) -> int:
 
 def gain(roots: Roots, plan: Plan) -> int:
     """By how much a plan makes the cost less, which only values that it touches decide."""
-    saved = sum(_cost_of(roots, root, {}) - _cost_of(roots, root, plan) for root in _touched(roots, plan))
+    saved = sum(_cost_of(roots, root, {}) - _cost_of(roots, root, plan) for root in touched(roots, plan))
     return saved - sum(_price(roots, op, form) for op, form in plan.items())
 
 
-def _touched(roots: Roots, plan: Plan) -> list[Value]:
+def touched(roots: Roots, plan: Plan) -> list[Value]:
     """The roots that a plan's operations make and read."""
     found = dict.fromkeys(read.root for op in plan for read in roots.operands[op])
     found.update(dict.fromkeys(result for op in plan for result in op.results))
@@ -104,7 +104,7 @@ def merged_from(op: Operation) -> int | None:
 def chosen(roots: Roots, plan: Plan) -> Plan:
     """The part of a plan with which the fewest bytes move."""
     cut = _Cut(roots, plan)
-    for root in _touched(roots, plan):
+    for root in touched(roots, plan):
         if root not in roots.static:
             cut.weigh(root)
     return cut.solved()

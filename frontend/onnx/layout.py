@@ -10,13 +10,14 @@ from ...compiler.passes.assign_axes import assign_axes
 from ...compiler.passes.dce import dce
 from ...compiler.passes.form_attention import form_attention
 from ...compiler.passes.picked_elements import with_picked_elements
+from ...compiler.passes.rounding_once import with_rounding_once
 from ...compiler.passes.whole_gelus import with_whole_gelus
 from ...compiler.passes.whole_normalizations import with_whole_normalizations
 
 
 def arranged(graph: Graph) -> Graph:
     """The same network with the transposes that move the fewest bytes."""
-    spelt_out = with_whole_normalizations(with_whole_gelus(dce(graph)))
+    spelt_out = with_whole_normalizations(with_whole_gelus(with_rounding_once(dce(graph))))
     found = assign_axes(form_attention(with_picked_elements(spelt_out)))
     return rewritten(found, _in_row_major_order)
 

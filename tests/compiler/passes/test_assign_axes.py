@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from netc.compiler import passes
-from netc.compiler.graph import Graph, evaluate, parse_graph
+from netc.compiler.graph import Graph, Value, evaluate, parse_graph
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.ir import Attribute
 from netc.compiler.graph.registry import operators
 from netc.compiler.ops.facets import PERMUTED
 from netc.compiler.passes.axis_cuts import cost
 from netc.compiler.passes.axis_orders import Roots, transposes_left
 from netc.compiler.passes.later_merges import with_later_merges
+from netc.compiler.types import DType, Quantization, TensorType
 from tests.random_networks import Seeded, draw_network
 from tests.random_networks.maker import Network
 
@@ -21,6 +25,7 @@ COMMUTING = tuple(name for name, operator in operators().items() if PERMUTED.of(
 OTHERS = ("reshape", "conv2d", "max_pool", "gather_nd", "random_uniform")
 TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-10}
 """Of floats, by the bytes of an element, relative to the largest result: sums are added up in another order."""
+EIGHTH = Quantization.of(0.125, 128)
 
 
 def drawn(seed: int) -> Network:
@@ -157,6 +162,50 @@ def test_merges_come_later(line: str, result: str | None) -> None:
     found = with_later_merges(graph)
     assert [str(op.result.type) for op in found.operations if op.name == "relu"][-1:] == [result or last]
     _check_meaning(graph, found)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 8])
+def test_alike_blocks_move_together(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantized attention, whose products each take an operand in another order: depth adds no rounds."""
+    module = import_module("netc.compiler.passes.assign_axes")
+    rounds = []
+    monkeypatch.setattr(module, "_best", lambda roots, best=module._best: (rounds.append(1), best(roots))[1])
+    graph = _quantized_attention(blocks)
+    found = passes.run(graph, "assign-axes")
+    assert transposes_left(found).inside == 0
+    assert len(rounds) <= 3
+    _check_meaning(graph, found)
+
+
+def _quantized_attention(blocks: int) -> Graph:
+    """Attention of 2 heads, as exporters write it, whose operands are rounded to 8 bits: it stays products."""
+    b, tokens, channels = GraphBuilder("attention"), 48, 32
+    x = b.input("x", TensorType(DType.F32, (1, tokens, channels)))
+
+    def rounded(value: Value) -> Value:
+        return b.emit("dequantize", b.emit("quantize_even", value, dtype="u8", y=EIGHTH), x=EIGHTH)
+
+    def moved(operator: str, value: Value, **attributes: Attribute) -> Value:
+        return rounded(b.emit(operator, value, **attributes))
+
+    def scaled(value: Value) -> Value:
+        return rounded(b.emit("mul", value, b.constant(np.array([0.5], np.float32))))
+
+    for i in range(blocks):
+        weight = b.emit("param", name=f"w{i}", shape=(channels, 3 * channels), dtype="f32")
+        rows = moved("reshape", rounded(b.emit("normalize", x, axes=(2,))), shape=(tokens, channels))
+        split = moved("reshape", rounded(b.emit("dense", rows, weight)), shape=(1, tokens, 3, 2, 16))
+        q, k, v = (moved("slice", split, begin=(0, 0, part, 0, 0), size=(1, tokens, 1, 2, 16)) for part in range(3))
+        queries, values = (
+            moved("reshape", moved("transpose", part, permutation=(2, 0, 3, 1, 4)), shape=(1, 2, tokens, 16))
+            for part in (q, v)
+        )
+        keys = moved("transpose", moved("reshape", k, shape=(1, tokens, 2, 16)), permutation=(0, 2, 3, 1))
+        products = rounded(b.emit("matmul", scaled(queries), scaled(keys)))
+        sums = rounded(b.emit("matmul", moved("softmax", products, axis=3), values))
+        merged = moved("reshape", moved("transpose", sums, permutation=(0, 2, 1, 3)), shape=(1, tokens, channels))
+        x = rounded(b.emit("add", x, merged))
+    return b.finish([x])
 
 
 def _check_meaning(graph: Graph, found: Graph) -> None:
