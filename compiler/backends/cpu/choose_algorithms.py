@@ -40,8 +40,9 @@ SUMMED = Algorithm(PACKED, (TILE, TILE))
 class ChooseAlgorithms(Pass):
     """Decide which 3x3 convolutions are computed by Winograd's filtering.
 
-    The rule, for conv2d, transpose_conv2d and conv2d_weight_gradient in single precision, and for conv2d_sum where the
-    machine multiplies words, with 3x3 windows of stride 1, neither dilated nor grouped:
+    The rule, for conv2d, conv3d, transpose_conv2d and conv2d_weight_gradient in single precision, and for conv2d_sum
+    where the machine multiplies words, with 3x3 windows (in the planes of a conv3d) of stride 1, neither dilated nor
+    grouped:
 
     - It must save time, by cycles measured on a processor with vectors of `lanes` elements.
     - A convolution gets its tiles written beside it; assign-layouts, which comes next, makes margins for them. An input
@@ -71,8 +72,7 @@ class ChooseAlgorithms(Pass):
     """Products of bfloat16 that take the time of one of f32."""
 
     streams_slowly: bool = False
-    """Weights come slowly from memory: filters may come to their points in each run, and convolutions of three
-    dimensions may be computed so, too."""
+    """Weights come slowly from memory: filters may come to their points in each run."""
 
     streams_quickly: bool = False
     """They come quickly: filters for very few tiles are packed half the way to their points."""
@@ -87,8 +87,8 @@ class ChooseAlgorithms(Pass):
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
         changing = cycles_of(self.lanes, changing=True) if self.units > 1 else cycles
-        where_possible = ((Conv3D, self.streams_slowly), (Conv2DSum, self.bytes_at_once))
-        kinds = (Conv2D, TransposeConv2D, *(kind for kind, possible in where_possible if possible))
+        floats = (Conv2D, Conv3D, TransposeConv2D)
+        kinds = (*floats, Conv2DSum) if self.bytes_at_once else floats
         saves_time = partial(self._saves_time, cycles, changing)
         choose = partial(
             _for_convolution,

@@ -29,7 +29,10 @@ CONVOLUTIONS: Sequence[tuple[tuple[int, ...], tuple[int, ...], dict[str, tuple[i
     ((1, 9, 8, 3), (3, 3, 3, 33), {"strides": (2, 2)}),
     ((1, 6, 7, 5), (3, 3, 5, 8), {"dilations": (2, 2)}),
 ]
-BY_WINOGRAD: tuple[tuple[int, ...], tuple[int, ...], dict[str, tuple[int, ...]]] = ((1, 12, 12, 48), (3, 3, 48, 48), {})
+BY_WINOGRAD: Sequence[tuple[tuple[int, ...], tuple[int, ...], dict[str, tuple[int, ...]]]] = [
+    ((1, 12, 12, 48), (3, 3, 48, 48), {}),
+    ((1, 3, 9, 10, 24), (3, 3, 3, 24, 40), {}),
+]
 """Too large for loops that Python runs."""
 PRODUCTS = [((3, 5, 18), (3, 18, 13)), ((2, 9, 3), (2, 3, 4)), ((1, 1, 33), (1, 33, 20))]
 
@@ -46,10 +49,12 @@ def graph(*more: tuple[tuple[int, ...], tuple[int, ...], dict[str, tuple[int, ..
         inputs.append(given(shape))
         return b.input(f"x{len(inputs)}", TensorType(DType.F32, shape))
 
-    same = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
-    results = [
-        b.emit("conv2d", tensor(x), b.constant(given(w)), **same | other) for x, w, other in (*CONVOLUTIONS, *more)
-    ]
+    def convolution(x: tuple[int, ...], w: tuple[int, ...], other: dict[str, tuple[int, ...]]) -> Value:
+        dimensions = len(w) - 2
+        same = {"strides": (1,) * dimensions, "padding": "same", "dilations": (1,) * dimensions}
+        return b.emit(f"conv{dimensions}d", tensor(x), b.constant(given(w)), **same | other)
+
+    results = [convolution(*case) for case in (*CONVOLUTIONS, *more)]
     results += [b.emit("matmul", tensor(left), tensor(right)) for left, right in PRODUCTS]
     return b.finish(results), inputs
 
@@ -68,7 +73,7 @@ def test_loops_mean_what_the_graph_means() -> None:
 def test_code_computes_what_the_graph_means(target: str, tmp_path: Path) -> None:
     if reason := missing(target):
         pytest.skip(reason)
-    net, inputs = graph(BY_WINOGRAD)
+    net, inputs = graph(*BY_WINOGRAD)
     library = build_library(net, tmp_path / "out", target=target, prefix="net")
     for got, want in zip(run_library(target, library, inputs), evaluate(net, inputs, {}), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -174,23 +175,51 @@ def test_how_filters_come_to_their_points_is_said_for_the_whole_batch(size: tupl
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("l2_bytes", [640 * 1024, 64 * 1024 * 1024], ids=["chunks", "before"])
+@pytest.mark.parametrize(
+    ("facts", "algorithm"),
+    [
+        ({"streams_slowly": True, "l2_bytes": 640 * 1024}, "winograd_in_parts"),
+        ({"streams_slowly": True, "l2_bytes": 64 * 1024 * 1024}, "winograd_in_parts"),
+        ({"streams_slowly": False}, "winograd"),
+        ({"streams_slowly": False, "vector_registers": 16, "l2_bytes": 32 * 1024}, "winograd"),
+    ],
+    ids=["chunks", "before", "packed", "at each point"],
+)
 @pytest.mark.parametrize(
     "size", [(1, 4, 14, 15, 16, 130, 2), (2, 3, 9, 8, 32, 60, 1)], ids=lambda s: "x".join(map(str, s))
 )
-def test_convolutions_of_three_dimensions(size: tuple[int, ...], l2_bytes: int) -> None:
+def test_convolutions_of_three_dimensions(size: tuple[int, ...], facts: dict[str, Any], algorithm: str) -> None:
     """Planes are summed at the points, whatever window, stride and dilation they have."""
     images, depth, height, width, channels, filters, threads = size
+    steps = ((1, 1, 1), (1, 1, 1)), ((2, 1, 1), (2, 1, 1))
+    graph = volumes((images, depth, height, width, channels), filters, steps)
+    target = replace(host_target(), **facts)
+    assert print_graph(optimize(graph, pipelines.TRAINING, target)).count(f"by {algorithm}[1,4,4]") == 2
+    parameters = check(graph, target, threads)
+    assert "v" in parameters
+    assert ("f" in parameters) == (algorithm == "winograd_in_parts" and facts["l2_bytes"] < 1024 * 1024)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_convolutions_of_three_dimensions_with_filters_packed_halfway(threads: int) -> None:
+    """One plane of 7 x 7 pixels, which sums over two: four tiles."""
+    target = replace(host_target(), streams_slowly=False)
+    if not target.streams_quickly:
+        pytest.skip("these processors have not been measured")
+    graph = volumes((1, 2, 7, 7, 40), 44, [((2, 1, 1), (1, 1, 1))])
+    assert "by winograd_halfway[1,4,4]" in print_graph(optimize(graph, pipelines.TRAINING, target))
+    assert {"f", "v"} <= check(graph, target, threads)
+
+
+def volumes(shape: tuple[int, ...], filters: int, steps: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Graph:
+    """Convolutions of three dimensions, each of the one before, with these strides and dilations."""
     b = GraphBuilder("net")
-    x = b.emit("tanh", b.input("x", TensorType(DType.F32, (images, depth, height, width, channels))))
-    for name, strides, dilations in (("w", (1, 1, 1), (1, 1, 1)), ("v", (2, 1, 1), (2, 1, 1))):
-        w = b.emit("param", shape=(3, 3, 3, x.type.shape[-1], filters), dtype="f32", name=name)
+    x = b.emit("tanh", b.input("x", TensorType(DType.F32, shape)))
+    for number, (strides, dilations) in enumerate(steps):
+        w = b.emit("param", shape=(3, 3, 3, x.type.shape[-1], filters), dtype="f32", name=f"w{number}")
         padding = ((dilations[0], dilations[0]), (1, 1), (1, 1))
         x = b.emit("conv3d", x, w, strides=strides, padding=padding, dilations=dilations)
-    target = replace(host_target(), streams_slowly=True, l2_bytes=l2_bytes)
-    parameters = check(b.finish([b.emit("relu", x)]), target, threads)
-    assert "v" in parameters
-    assert ("f" in parameters) == (l2_bytes < 1024 * 1024)
+    return b.finish([b.emit("relu", x)])
 
 
 def test_no_code_is_written_twice() -> None:
@@ -302,15 +331,16 @@ def test_an_input_gets_margins_for_the_gradient_of_a_weight() -> None:
     dy = b.emit("conv2d", narrow, wide, **window, padding="same")
     dw = b.emit("conv2d_weight_gradient", x, dy, **window, padding="same", kernel=(3, 3))
     dx = b.emit("transpose_conv2d", dy, w, **window, size=(7, 7), padding=((1, 1), (1, 1)))
-    graph = optimize(b.finish([dw, dx]), pipelines.TRAINING, host_target())
+    target = replace(host_target(), float_units=2)  # where weights that change are too dear for so few tiles
+    graph = optimize(b.finish([dw, dx]), pipelines.TRAINING, target)
     text = print_graph(graph)
     assert "tanh(%x) : f32[2,7,7,160]{0:0,1:2,1:2,0:0}" in text
     assert text.count("by winograd[4,4]") == 1
-    module = lower(graph, host_target(), 2)
+    module = lower(graph, target, 2)
     inputs = list(values(graph).values())
     expected = evaluate(graph, inputs)
-    code = object_code(emit_module(module, host_target()), host_target())
-    with Program(module, code, host_target(), 2, {}) as program:
+    code = object_code(emit_module(module, target), target)
+    with Program(module, code, target, 2, {}) as program:
         for found, meant in zip(program(*inputs), expected, strict=True):
             np.testing.assert_allclose(found, meant, atol=2e-5 * float(np.abs(meant).max()), rtol=0)
 
