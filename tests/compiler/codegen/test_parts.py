@@ -70,13 +70,13 @@ def test_helpers_go_with_the_kernels_that_call_them() -> None:
     assert len(parts.objects_of(parts.code_of(machine.with_helpers(text, target), target))) == 3
 
 
-def layer_with_erfc(cpu: str, rows: int) -> str:
-    """The LLVM text of a dense layer with erfc behind it; tiles need all of 16 registers; of 32, if 14 divides rows."""
+def layer_with(function: str, cpu: str, rows: int) -> str:
+    """The LLVM text of a dense layer with such a function behind it, whose tiles need most of the registers."""
     b = GraphBuilder("net")
     x = b.input("x", TensorType(DType.F32, (rows, 192)))
     w = b.emit("param", name="w", shape=(192, 768))
     target = find_target(cpu)
-    graph = b.finish([b.emit("erfc", b.emit("dense", x, w, b.emit("param", name="b", shape=(768,))))])
+    graph = b.finish([b.emit(function, b.emit("dense", x, w, b.emit("param", name="b", shape=(768,))))])
     return emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)
 
 
@@ -86,14 +86,26 @@ def stack_accesses(assembly: str, sums: int, product: str = "vfmadd231ps") -> li
     return [len(re.findall(r"\(%r[sb]p\)", body)) for _, body in loops if body.count(product) == sums]
 
 
-@pytest.mark.parametrize(("cpu", "rows", "sums"), [("x86-64-v3", 197, 12), ("skylake-avx512", 196, 28)])
-def test_constants_of_the_code_behind_a_loop_take_no_registers_in_it(cpu: str, rows: int, sums: int) -> None:
-    """A sum lay in memory, and the loop took twice as long."""
-    target = find_target(cpu)
-    _, (text,) = parts._parts(layer_with_erfc(cpu, rows), target)
+def test_constants_of_the_code_behind_a_loop_take_none_of_few_registers_in_it() -> None:
+    target = find_target("x86-64-v3")
+    _, (text,) = parts._parts(layer_with("erfc", "x86-64-v3", 197), target)
     with machine.constants_where_used():
-        assert stack_accesses(machine.assembly(text, target), sums) == [0]
-    assert sum(stack_accesses(machine.assembly(text, target), sums)) > 0
+        assert stack_accesses(machine.assembly(text, target), 12) == [0]
+
+
+@pytest.mark.parametrize("cpu", ["skylake-avx512", "znver4"])
+@pytest.mark.parametrize("function", ["erfc", "gelu", "sigmoid"])
+@pytest.mark.parametrize("rows", [7, 196, 784])
+def test_sums_of_a_long_loop_stay_in_registers_beside_constants_of_short_ones(
+    cpu: str, function: str, rows: int
+) -> None:
+    """Up to 20 of 24 sums lay in memory behind which gelu is a loop, and the layer took up to three times as long."""
+    text, target = layer_with(function, cpu, rows), find_target(cpu)
+    assert parts._parts(text, target)[1] == []
+    assembly = machine.assembly(text, target)
+    found = [accesses for sums in range(20, 31) for accesses in stack_accesses(assembly, sums)]
+    assert found
+    assert set(found) == {0}
 
 
 def branch_of_bytes(cpu: str) -> str:
@@ -110,14 +122,9 @@ def branch_of_bytes(cpu: str) -> str:
 
 
 def test_constants_behind_sums_of_bytes_take_fewer_registers_in_the_loop() -> None:
-    """27 sums: 20 of them lay in memory, now four."""
+    """27 sums: 20 of them lay in memory."""
     target = find_target("cascadelake")
-    _, (text,) = parts._parts(branch_of_bytes("cascadelake"), target)
-    with machine.constants_where_used():
-        (found,) = stack_accesses(machine.assembly(text, target), 27, "vpdpbusd")
-    (before,) = stack_accesses(machine.assembly(text, target), 27, "vpdpbusd")
-    assert found <= 8 < 20 < before
-
-
-def test_loops_that_leave_registers_keep_constants_in_them() -> None:
-    assert parts._parts(layer_with_erfc("x86-64-v4", 197), find_target("x86-64-v4"))[1] == []
+    text = branch_of_bytes("cascadelake")
+    assert parts._parts(text, target)[1] == []
+    (found,) = stack_accesses(machine.assembly(text, target), 27, "vpdpbusd")
+    assert found <= 8

@@ -42,6 +42,8 @@ from .index import Linear
 from .text import Value, llvm_type
 
 Registers = dict[str, list[str]]
+_MOST_STEPS = 1 << 31
+"""Of a loop, as LLVM is told of them."""
 
 
 def emit_kernel(
@@ -303,7 +305,8 @@ class KernelEmitter(ExpressionEmitter):
         self._restore(stmt.var, old)
         following = out.emit(f"add nuw nsw i{bits} {counter}, {stmt.step}")
         again = out.emit(f"icmp slt i{bits} {following}, {last}")
-        out.line(f"br i1 {again}, label %{body_label}, label %{exit_label}")
+        repetitions = _repetitions(start, stop, stmt.step)
+        out.line(f"br i1 {again}, label %{body_label}, label %{exit_label}{repetitions}")
         latch = out.label
         head = [f"{body_label}:", f"  {counter} = phi i{bits} [ {first}, %{entry} ], [ {following}, %{latch} ]"]
         for buffer, names in phis.items():
@@ -334,6 +337,19 @@ class KernelEmitter(ExpressionEmitter):
             out.line(f"br i1 {runs}, label %{body}, label %{done}")
         out.scope.lines += lines
         out.start_block(done)
+
+
+def _repetitions(start: Linear, stop: Linear, step: int) -> str:
+    """How often a loop goes on for each time that it ends, where that is known, for LLVM.
+
+    LLVM takes a loop for one of 32 steps. It would keep in registers what short loops in loops use, such as the
+    constants of gelu behind the sums of a tile, and sums of a long one beside them in memory.
+    """
+    extent = stop.plus(start, -1)
+    if extent.terms:
+        return ""
+    steps = min(-(-extent.constant // step), _MOST_STEPS)
+    return f', !prof !{{!"branch_weights", i32 {steps - 1}, i32 1}}'
 
 
 def _is_stored(bound: Let, following: Sequence[Stmt]) -> bool:
