@@ -109,12 +109,12 @@ def _best(roots: Roots) -> Plan:
 
 
 def _together(roots: Roots, plans: Sequence[Plan]) -> Plan:
-    """Plans that touch no value in common, the first ones first."""
+    """Plans that touch no value in common but weights, the first ones first."""
     together: dict[Operation, Permuted] = {}
     taken: set[Value] = set()
     for plan in plans:
-        values = touched(roots, plan)
-        if taken.isdisjoint(values):
+        values = [value for value in touched(roots, plan) if value not in roots.static]
+        if taken.isdisjoint(values) and together.keys().isdisjoint(plan):
             together |= plan
             taken.update(values)
     return together
