@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from netc.compiler.backends.cpu.schedules.tiling import Tiling
+from netc.compiler.lowering.loops import vector_widths
 
 
 @pytest.mark.parametrize("channels", [1, 7, 10, 12, 15, 16, 31, 48, 64])
@@ -20,3 +21,11 @@ def test_tiles_are_wide_where_weights_are_waited_for() -> None:
     waiting = replace(deep, most_kept_vectors=4.0)
     assert waiting.best().pixels > deep.best().pixels
     assert replace(waiting, height=56, width=56).best() == replace(deep, height=56, width=56).best()
+
+
+@pytest.mark.parametrize("channels", [26, 58, 122])
+def test_sums_of_the_last_channels_fit_the_registers(channels: int) -> None:
+    """58 channels were 32 and 16 + 8 + 2: three vectors by 14 rows of pixels are more than 32 registers."""
+    tile = Tiling(height=28, width=28, channels=channels, lanes=16, registers=32).best()
+    for widths in (tile.widths, vector_widths(channels % tile.channels, 16)):
+        assert tile.pixels * len(widths) + len(widths) + 1 <= 32

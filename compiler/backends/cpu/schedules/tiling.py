@@ -29,6 +29,8 @@ whose cores multiply two vectors in a cycle and read 9 bytes from beyond that ca
 FAR_WEIGHTS = 1.03
 """By so much a step takes longer whose weights come from the L2 cache, three vectors or more (Zen 3)."""
 CONFLICT_PENALTY = 2.0
+SPILLED = 2.0
+"""By so much the rest of the channels takes longer where it has so many narrow vectors that sums lie in memory."""
 CACHE_WAYS = 8
 RESERVED_WAYS = 2
 """Ways of each set that the weights and the result need."""
@@ -151,12 +153,15 @@ class Tiling:
         """Vectors, rows and columns of what fits the registers."""
         widest = min(self.max_vectors, max(1, self.channels // self.lanes))
         for vectors in range(self.min_vectors, max(self.min_vectors, widest) + 1):
-            sums = len(self._widths(vectors))  # few channels may take several narrow vectors
-            held = sums + 1 if self.held_vectors is None else min(sums, self.held_vectors)
-            most = max(1, (self.registers - held) // (sums + self.pixel_registers))
+            most = self._most_pixels(len(self._widths(vectors)))  # few channels may take several narrow vectors
             for columns in range(1, min(self.width, most) + 1):
                 for rows in range(1, min(self.height, most // columns) + 1):
                     yield vectors, rows, columns
+
+    def _most_pixels(self, vectors: int) -> int:
+        """Of a tile with so many vectors, whose sums fit the registers."""
+        held = vectors + 1 if self.held_vectors is None else min(vectors, self.held_vectors)
+        return max(1, (self.registers - held) // (vectors + self.pixel_registers))
 
     def _widths(self, vectors: int) -> tuple[int, ...]:
         return vector_widths(min(self.channels, vectors * self.lanes), self.lanes)
@@ -205,6 +210,8 @@ class Tiling:
 
     def _tile(self, pixels: int, vectors: int) -> float:
         busy = max(pixels * vectors, vectors + pixels * self.units / 2, self.latency * self.units)
+        if pixels > self._most_pixels(vectors):
+            busy *= SPILLED
         if vectors > self.most_kept_vectors:
             busy = max(busy, vectors * STREAMED_CYCLES)
         if vectors > self.most_near_vectors:
