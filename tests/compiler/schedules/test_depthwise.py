@@ -17,19 +17,28 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
+from netc.runtime.host import runs_here
 from netc.runtime.program import Program
 
 HOST = host_target()
 
 
-def depthwise(window: tuple[int, int], *, stride: int = 1, width: int = 15, dilation: int = 1) -> Graph:
+def depthwise(
+    window: tuple[int, int],
+    *,
+    stride: int = 1,
+    width: int = 15,
+    dilation: int = 1,
+    channels: int = 11,
+    activation: str = "relu",
+) -> Graph:
     """A depthwise convolution of 11 channels, a whole vector of 8 and a rest, with an activation."""
-    b = GraphBuilder("net")
-    x = b.input("x", TensorType(DType.F32, (2, 9, width, 11)))
-    w, bias = b.input("w", TensorType(DType.F32, (*window, 1, 11))), b.input("b", TensorType(DType.F32, (11,)))
+    b, size = GraphBuilder("net"), (channels,)
+    x = b.input("x", TensorType(DType.F32, (2, 9, width, channels)))
+    w, bias = b.input("w", TensorType(DType.F32, (*window, 1, channels))), b.input("b", TensorType(DType.F32, size))
     step, apart = (stride, stride), (dilation, dilation)
-    y = b.emit("conv2d", x, w, bias, strides=step, padding="same", dilations=apart, groups=11)
-    return b.finish([b.emit("relu", y)])
+    y = b.emit("conv2d", x, w, bias, strides=step, padding="same", dilations=apart, groups=channels)
+    return b.finish([b.emit(activation, y)])
 
 
 def sums(graph: Graph, cpu: str) -> int:
@@ -65,6 +74,24 @@ def test_numbers(window: tuple[int, int], options: dict[str, Any], cpu: str) -> 
     if HOST.triple.startswith("x86_64") and target.vector_lanes <= HOST.vector_lanes:
         with Program(module, object_code(emit_module(module, target), target), target, 2) as program:
             np.testing.assert_allclose(np.asarray(program(*inputs)), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cpu", ["x86-64", "haswell", "icelake-server", "sapphirerapids", "znver4", "cortex-a76"])
+@pytest.mark.parametrize(("width", "channels"), [(1, 1), (1, 40), (14, 16), (15, 19)])
+def test_gelu_is_a_loop_over_the_sums_where_it_is_long(width: int, channels: int, cpu: str) -> None:
+    graph, target = depthwise((3, 3), width=width, channels=channels, activation="gelu"), find_target(cpu)
+    rng = np.random.default_rng(0)
+    inputs: list[Any] = [rng.standard_normal(v.type.shape, np.float32) * 3 for v in graph.inputs]
+    (expected,) = evaluate(graph, inputs)
+    for threads in (1, 3):
+        module = lower(optimize(graph, pipelines.INFERENCE, target), target, threads)
+        if width > 1 and target.reads_operands:
+            assert "for %s = " in str(module)
+        (found,) = run_module(module, inputs)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        if runs_here(target):
+            with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
+                np.testing.assert_allclose(np.asarray(program(*inputs)), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_wide_windows_leave_registers_for_sums() -> None:
