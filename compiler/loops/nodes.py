@@ -15,7 +15,7 @@ import numpy as np
 from ..numerics import bfloat16_bits, convert, from_bfloat16_bits
 from ..types import DType
 from .buffers import VectorType
-from .expressions import Expr, types_of
+from .expressions import Const, Expr, types_of
 from .operations import Number
 from .spelling import spelled
 
@@ -143,16 +143,24 @@ class UpperProduct(_OfWords):
         return product
 
 
-@spelled("real_mul")
+@spelled("real_mul_small", is_small=True)
+@spelled("real_mul", is_small=False)
 @dataclass(frozen=True, slots=True)
 class RealMul(Expr):
     """32-bit integers times factors in f64, rounded as a double, then to the nearest integer, halves away from zero.
 
-    Factors are finite; what doesn't fit i32 becomes its smallest or largest number.
+    Factors are finite; what doesn't fit i32 becomes its smallest or largest number. Small factors lie between 0 and
+    1, so that everything fits.
     """
 
     x: Expr
     factor: Expr
+    is_small: bool = False
+
+    @classmethod
+    def of(cls, x: Expr, factor: Expr) -> RealMul:
+        """The product, which knows of a literal whether it is small."""
+        return cls(x, factor, isinstance(factor, Const) and 0 <= factor.value <= 1)
 
     def result(self) -> VectorType:
         return self.x.type
@@ -160,7 +168,10 @@ class RealMul(Expr):
     def fault(self) -> str:
         x, factor = self.x.type, self.factor.type
         fits = x.dtype is DType.I32 and factor.dtype is DType.F64 and x.lanes == factor.lanes
-        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
+        if not fits:
+            return f"operands don't fit: {types_of(*self.operands)}"
+        is_large = self.is_small and isinstance(self.factor, Const) and not 0 <= self.factor.value <= 1
+        return "the factor doesn't lie between 0 and 1" if is_large else ""
 
     def meaning(self) -> Callable[..., Number]:
         def product(x: Number, factor: Number) -> Number:

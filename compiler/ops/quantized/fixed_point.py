@@ -223,7 +223,7 @@ def multiply_by_operands(let: Let, x: Expr, multiplier: Expr, shift: Expr) -> Ex
 def multiply_real_expr(let: Let, x: Expr, factor: Expr) -> Expr:
     """`multiply_real` of an i32 or i64 expression, of the same type."""
     if x.type.dtype is DType.I32:
-        return RealMul(x, factor)
+        return RealMul.of(x, factor)
     product = rounded_expr(let, Cast(x, DType.F64) * factor)
     return Cast(Cast(product, DType.I32), DType.I64)
 

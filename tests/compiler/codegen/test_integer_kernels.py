@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -186,14 +187,20 @@ def test_factors_without_double_precision_give_the_same_integers() -> None:
 
 
 @pytest.mark.parametrize("lanes", [1, 8, 16])
-@pytest.mark.parametrize("factor", [1.0, -1.0, 0.5, -0.25, 0.3, 2.0**-31, 1.5, 0.0])
-def test_known_factors_round_halves_away_from_zero(factor: float, lanes: int) -> None:
+@pytest.mark.parametrize(
+    ("word", "factor"),
+    [
+        *(("real_mul", factor) for factor in (1.0, -1.0, 0.5, -0.25, 0.3, 2.0**-31, 1.5, 0.0)),
+        *(("real_mul_small", factor) for factor in (1.0, math.nextafter(1.0, 0.0), 0.5, 0.3, 2.0**-31, 0.0)),
+    ],
+)
+def test_known_factors_round_halves_away_from_zero(word: str, factor: float, lanes: int) -> None:
     x = np.array([*LIMITS, LIMITS[1] - 1, 0, *range(-9, 10), *(5 * np.arange(-20, 21))], np.int32)
     x = np.pad(x, (0, -x.size % 16))
     y = np.zeros_like(x)
     text = f"""kernel @real(%x: i32[{x.size}], %y: out i32[{x.size}]) {{
   for %i = 0 to {x.size // lanes} {{
-    %y[%i * {lanes}] = real_mul(load i32x{lanes} %x[%i * {lanes}], {factor}: f64x{lanes})
+    %y[%i * {lanes}] = {word}(load i32x{lanes} %x[%i * {lanes}], {factor}: f64x{lanes})
   }}
 }}
 """.replace("x1 ", " ").replace("x1)", ")")

@@ -51,7 +51,7 @@ SAMPLES = {
     "dot_all": "dot_all(load i8x16 %b[0], load i8x16 %b[0], load i32 %x[2])",
     "high_product": "high_product(%i, 1431655765: i32x4, -3: i32x4)",
     "upper_product": "upper_product(%i, 1431655765: i32x4, -3: i32x4)",
-    "real_mul": "real_mul(%i, 0.625: f64x4)",
+    "real_mul": "real_mul(%i, 0.625: f64x4)", "real_mul_small": "real_mul_small(%i, 0.625: f64x4)",
     "cast": "cast<i8>(%f)", "bitcast": "bitcast<i32>(%f)", "broadcast": "broadcast<4>(load i32 %x[2])",
     "reduce": "reduce<add>(%f)", "spread": "spread<8, 2, -1, 3>(%f)", "interleave": "interleave(%f, %f)",
     "dot4": "dot4(load i8x16 %b[0], load i8x16 %b[0], %i)",

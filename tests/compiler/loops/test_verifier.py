@@ -42,6 +42,7 @@ def test_random_kernels_pass(seed: int) -> None:
         ("%y[0] = and(1.0: f32, 1.0: f32)", "and takes integers"),
         ("%y[0] = select(1: i8, 1.0: f32, 2.0: f32)", "operands don't fit"),
         ("%y[0] = bitcast<f32>(1: i64)", "differ in size"),
+        ("%y[0] = cast<f32>(real_mul_small(1: i32, 1.5: f64))", "doesn't lie between 0 and 1"),
         ("%y[0] = reduce<sub>(1.0: f32x4)", "can't be combined by sub"),
         ("%y[0] = broadcast<4>(1.0: f32x4)", "is not one element"),
         ("if 1 {\n }", "a condition is one boolean"),

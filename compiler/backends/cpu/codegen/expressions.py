@@ -302,8 +302,7 @@ class ExpressionEmitter(MemoryEmitter):
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
 
     def _real_mul(self, expr: RealMul) -> Value:
-        factor = expr.factor.value if isinstance(expr.factor, Const) else math.inf
-        return real_mul(self, self.value(expr.x), self.value(expr.factor), is_small=-1 < factor <= 1)
+        return real_mul(self, self.value(expr.x), self.value(expr.factor), is_small=expr.is_small)
 
     def _pick(self, expr: Pick) -> Value:
         return pick(self, expr)

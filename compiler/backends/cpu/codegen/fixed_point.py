@@ -84,7 +84,7 @@ def _in_order(emitter: Emission, kind: LLVMType, even: str, odd: str, half: int)
 
 
 def real_mul(emitter: Emission, x: Value, factor: Value, *, is_small: bool) -> Value:
-    """The node `RealMul`; `is_small`: the factor is known to lie in (-1, 1], so that all results are 32-bit numbers.
+    """The node `RealMul`; `is_small`: the factor lies between 0 and 1, so that all results are 32-bit numbers.
 
     Halves are rounded away from zero by adding the number before 1/2 with the product's sign, which makes whole numbers
     of them, and of nothing below them, as the sum is rounded to even; then the rest is cut off.
@@ -99,8 +99,7 @@ def real_mul(emitter: Emission, x: Value, factor: Value, *, is_small: bool) -> V
     if not is_small:
         total = emitter.pick("fcmp olt", total, constant(float(limits[1]), wide))
         total = emitter.pick("fcmp ogt", total, constant(float(limits[0]), wide))
-    emitter.reach.record(total.name, limits, DType.F64)
-    return convert(emitter, total, DType.I32)
+    return Value(x.type, out.emit(f"fptosi {total} to {x.type.text}"))
 
 
 def _real_products(emitter: Emission, x: Value, factor: Value) -> Value:
