@@ -91,6 +91,8 @@ _INTEL_SERVERS = (
     "diamondrapids",
 )
 """LLVM's names of cores with two units for vectors of 512 bits."""
+_SLOW_GATHERS = ("znver4", "znver5")
+"""Those that gather vectors of 512 bits word by word."""
 
 
 def core_name(cpu: str, features: Mapping[str, bool]) -> str:
@@ -105,7 +107,11 @@ def core_name(cpu: str, features: Mapping[str, bool]) -> str:
 
 def with_core(target: Target) -> Target:
     """A target with what is known of its core by name."""
-    return replace(target, float_units=2, streams_slowly=True) if target.cpu in _INTEL_SERVERS else target
+    if target.cpu in _INTEL_SERVERS:
+        return replace(target, float_units=2, streams_slowly=True)
+    if target.cpu in _SLOW_GATHERS and target.vector_lanes == 16:
+        return replace(target, gathers_slowly=True)
+    return target
 
 
 CPUS: Mapping[str, Target] = {

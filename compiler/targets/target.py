@@ -109,6 +109,8 @@ class Target:
     streams_slowly: bool = False
     """Reading a weight from memory takes a core as long as multiplying it by dozens of pixels: it has two units for
     vectors of 512 bits, or shares its memory with many other cores."""
+    gathers_slowly: bool = False
+    """Gathering 16 words takes longer than choosing among all of a table of 256 (Zen 4: 22 cycles, 10)."""
     reads_operands: bool = False
     """Vector instructions take an operand from memory, so that a constant needs no register."""
     loads_ahead: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -256,6 +257,13 @@ def test_words_from_tables(lanes: int, cpu: str) -> None:
     interpreted, compiled = both(text, [places, table, np.zeros_like(table)], cpu)
     np.testing.assert_array_equal(interpreted, table[places])
     np.testing.assert_array_equal(compiled, table[places])
+
+
+def test_words_are_chosen_from_registers_where_gathering_takes_longer() -> None:
+    for cpu, gathers, chosen in (("icelake-server", 1, 0), ("znver4", 0, 8)):
+        code = assembly(kernel_text(parse_kernel(table_kernel(16, "i32")), target := find_target(cpu)), target)
+        assert code.count("\tvpgatherdd\t") == gathers
+        assert len(re.findall(r"\tvperm[it]2[dp]s?\t", code)) == chosen
 
 
 def test_tables_are_looked_up_in_parts_of_sixteen() -> None:

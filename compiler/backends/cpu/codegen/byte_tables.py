@@ -1,11 +1,13 @@
 """Entries of tables of 256: bytes by instructions that take them from one register or two, or one after the other.
 
-Words of four bytes are gathered from memory, by LLVM's intrinsic, which becomes single loads where a machine has none.
+Words of four bytes are gathered from memory, by LLVM's intrinsic, which becomes single loads where a machine has none;
+where that takes longer, they are taken from pairs of registers.
 """
 
 from __future__ import annotations
 
-from ....loops.ir import Expr, Load, Pick
+from ....loops.ir import Expr, Load, Pick, Space
+from ....loops.lane_nodes import TABLE
 from ....targets.target import ByteTables
 from ....types import DType
 from .emission import Emission, Nested
@@ -14,6 +16,8 @@ from .text import LLVMType, Value, constant, llvm_type, mask
 _REGISTER = 64
 """Bytes of a register."""
 _INTRINSIC = "llvm.x86.avx512.vpermi2var.qi.512"
+_WORDS = 16
+"""Words of a register."""
 _SHORT = 32
 """Bytes of a register whose halves take bytes from 16 each."""
 _SIXTEEN = 16
@@ -26,6 +30,9 @@ def pick(emitter: Nested, expr: Pick) -> Value:
     if isinstance(expr.table, Load) and kind.lanes == 1:
         return _loaded(emitter, expr.table, places, kind)
     if isinstance(expr.table, Load) and kind.dtype is DType.I32:
+        is_constant = expr.table.buffer.space is Space.ARGUMENT
+        if emitter.target.gathers_slowly and kind.lanes == _WORDS and is_constant:
+            return _among_words(emitter, expr.table, places, kind)
         return _gathered(emitter, expr.table, places, kind)
     if source is ByteTables.SIXTEENS and 1 < kind.lanes <= _SHORT:
         return _among_sixteens(emitter, expr.table, places, kind)
@@ -50,6 +57,27 @@ def _gathered(emitter: Nested, table: Load, places: Value, kind: LLVMType) -> Va
     true, operands = constant(1, llvm_type(DType.BOOL, lanes)), f"<{lanes} x ptr> {pointers}, i32 4"
     intrinsic = f"@llvm.masked.gather.{kind.suffix}.v{lanes}p0"
     return Value(kind, out.emit(f"call {kind.text} {intrinsic}({operands}, <{lanes} x i1> {true}, {kind.text} poison)"))
+
+
+def _among_words(emitter: Nested, table: Load, places: Value, kind: LLVMType) -> Value:
+    """Two registers of 16 words at a time; the bits of a place from the sixth on choose among these."""
+    out, (*outer, first) = emitter.out, table.indices
+    wide = out.emit(f"zext {places} to {kind.text}")
+    pointers = [emitter.address(table.buffer, (*outer, first + i)) for i in range(0, TABLE, _WORDS)]
+    # Loaded once, ahead of all loops: a kernel doesn't write its arguments.
+    parts = [out.pure(out.depth_of(p), f"load {kind.text}, ptr {p}, align {kind.dtype.itemsize}") for p in pointers]
+    found = [
+        out.call(kind.text, "llvm.x86.avx512.vpermi2var.d.512", *((kind.text, v) for v in (low, wide, high)))
+        for low, high in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    bits, bit = llvm_type(DType.BOOL, kind.lanes).text, 2 * _WORDS
+    while len(found) > 1:
+        one = out.emit(f"and {kind.text} {wide}, {constant(bit, kind)}")
+        is_upper = out.emit(f"icmp ne {kind.text} {one}, {constant(0, kind)}")
+        pairs = zip(found[::2], found[1::2], strict=True)
+        found = [out.emit(f"select {bits} {is_upper}, {kind.text} {b}, {kind.text} {a}") for a, b in pairs]
+        bit *= 2
+    return Value(kind, found[0])
 
 
 def _among_sixteens(emitter: Nested, table: Expr, places: Value, kind: LLVMType) -> Value:
