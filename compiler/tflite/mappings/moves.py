@@ -20,6 +20,9 @@ from ..emitter import Emitter
 from ..model import Field, Function, Node, Tensor
 from ..serialize import element_code
 
+_BLOCKS_RANK = 4
+"""Dimensions of what LiteRT's kernels share out to batches, at most."""
+
 
 def strided_slice(c: Emitter, op: Operation) -> None:
     """REVERSE_V2 where whole neighbouring dimensions are turned, else STRIDED_SLICE."""
@@ -66,6 +69,8 @@ def _blocks(name: str, table: str) -> TfliteForm:
 def _batches(name: str, margins: str) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         x = op.operands[0]
+        if x.type.rank > _BLOCKS_RANK:
+            c.fail(op, f"there is no TFLite form of {op.name} with more than {_BLOCKS_RANK} dimensions")
         if op.attributes.get("value", x.type.zero_point) != x.type.zero_point:
             c.fail(op, f"TFLite's {name} pads with zeros", "put a pad before it")
         around = op.attributes[margins]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import Graph, GraphBuilder
+from netc.compiler.graph import Graph, GraphBuilder, evaluate
 from netc.compiler.graph.registry import operators
 from netc.compiler.ops.facets import TFLITE
 from netc.compiler.tflite import to_tflite
@@ -106,3 +106,19 @@ def test_pad_takes_as_many_dimensions_as_its_kernel(litert: LiteRT) -> None:
         np.testing.assert_array_equal(got, np.pad(x, ((1, 2),) * rank) if rank else x)
     with pytest.raises(NetcError, match="no TFLite form of pad with more than 5 dimensions"):
         to_tflite(one("pad", DType.F32, (1,) * 6, padding=((1, 0),) * 6, value=0.0))
+
+
+def test_blocks_of_batches_take_as_many_dimensions_as_their_kernels(litert: LiteRT) -> None:
+    for rank in (3, 4, 5):
+        x = np.arange(32, dtype=np.float32).reshape(4, 4, *[1] * (rank - 3), 2)
+        block, none = (2, *[1] * (rank - 3)), ((0, 0),) * (rank - 2)
+        for graph in (
+            one("space_to_batch_nd", DType.F32, x.shape, block_shape=block, padding=none, value=0),
+            one("batch_to_space_nd", DType.F32, x.shape, block_shape=block, crops=none),
+        ):
+            if rank < 5:
+                ((got,),) = litert(to_tflite(graph), [[x]])
+                np.testing.assert_array_equal(got, evaluate(graph, [x])[0])
+            else:
+                with pytest.raises(NetcError, match=r"no TFLite form of .*_nd with more than 4 dimensions"):
+                    to_tflite(graph)
