@@ -121,7 +121,7 @@ def read_program(program: Any, name: str) -> Graph:
         exported = torch.onnx.export(spelt, dynamo=True, verbose=False, optimize=False, custom_translation_table=exact)
         fold_constants(exported.model)
     _check_effects(torch, exported.exported_program)
-    return graph_of(exported.model_proto, name)
+    return graph_of(exported.model_proto, name, checked=True)  # by types that aren't PyTorch's it tells what it loses
 
 
 def _check_outputs(torch: Any, program: Any) -> None:

@@ -47,7 +47,9 @@ def _is_wrong(node: Any) -> bool:
         given.get("reduce") == "mean"  # becomes a scatter that keeps the last element
         or given.get("divisor_override") is not None  # is left out
         or _is_scaled_otherwise(name, given)
-        or (name == "aten.mean.dim" and given["dtype"] is not None)  # whole numbers stay whole
+        or (name == "aten.mean.dim" and (given["dtype"] is not None or not given["dim"]))  # whole numbers stay whole
+        or (_function(name) == "copy" and _is_spread(given))  # stays as small as it is
+        or (_function(name) in _OF_ALL and given["dim"] in (None, []) and given["keepdim"] is True)  # loses dimensions
         or torch_functions.is_misspelt(_function(name), given)
     )
 
@@ -56,6 +58,15 @@ def _function(name: str) -> str:
     """`div` of `aten.div_.Tensor`: that which changes its operand becomes that which doesn't."""
     operator = name.split(".")[1]
     return operator if operator.startswith("__") else operator.removesuffix("_")
+
+
+_OF_ALL = ("argmax", "argmin", "linalg_vector_norm")
+
+
+def _is_spread(given: dict[str, Any]) -> bool:
+    """Whether a copy fills a tensor of another shape."""
+    x, source = (given[key].meta["val"] for key in ("self", "src"))
+    return bool(x.shape != source.shape)
 
 
 _COPYING = tuple(f"aten.upsample_{name}.vec" for name in ("linear1d", "bilinear2d", "trilinear3d", "nearest2d"))
@@ -83,7 +94,13 @@ def _forms(torch: Any) -> dict[Any, Callable[..., Any]]:
     pools = {operator: _divided(torch, operator) for operator in (aten.avg_pool2d.default, aten.avg_pool3d.default)}
     names = ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d", "nearest2d")
     resized = {operator: _resized(operator) for operator in (getattr(aten, f"upsample_{name}").vec for name in names)}
-    return scatters | pools | resized | {aten.mean.dim: _means(aten.mean.dim)} | torch_functions.forms(torch)
+    others = {
+        aten.mean.dim: _means(aten.mean.dim),
+        aten.copy.default: _filled,
+        aten.linalg_vector_norm.default: _norms(aten.linalg_vector_norm.default),
+        **{operator: _places(operator) for operator in (aten.argmax.default, aten.argmin.default)},
+    }
+    return scatters | pools | resized | others | torch_functions.forms(torch)
 
 
 def _scattered_means(torch: Any, operator: Any) -> Callable[..., Any]:
@@ -132,7 +149,27 @@ def _each(value: Any, count: int) -> list[int]:
 
 def _means(operator: Any) -> Callable[..., Any]:
     def form(x: Any, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> Any:
-        return NotImplemented if dtype is None else operator(x.to(dtype), dim, keepdim)
+        if dtype is None and dim:
+            return NotImplemented
+        return operator(x if dtype is None else x.to(dtype), dim or [*range(x.ndim)], keepdim)
+
+    return form
+
+
+def _filled(x: Any, source: Any, non_blocking: bool = False) -> Any:
+    return NotImplemented if x.shape == source.shape else source.to(x.dtype).expand(x.shape)
+
+
+def _norms(operator: Any) -> Callable[..., Any]:
+    def form(x: Any, order: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+        return NotImplemented if dim or not keepdim else operator(x, order, [*range(x.ndim)], True, dtype=dtype)
+
+    return form
+
+
+def _places(operator: Any) -> Callable[..., Any]:
+    def form(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+        return NotImplemented if dim is not None or not keepdim else operator(x).reshape([1] * x.ndim)
 
     return form
 

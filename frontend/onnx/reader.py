@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,13 @@ def graph_of(
     notes: list[str] | None = None,
     to_train: bool = False,
     places: Mapping[int, Place] | None = None,
+    checked: bool = False,
 ) -> Graph:
     """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`.
 
     With `watch` the outputs are the results of all nodes that aren't known while the file is read. What was guessed is
-    added to `notes`. `places` are those of initializers that were left in the file.
+    added to `notes`. `places` are those of initializers that were left in the file. `checked` types that the file
+    declares for results of nodes must be theirs.
     """
     opsets = _opsets(model)
     sizes = sizes_of(model, batch, settings, to_train=to_train)
@@ -134,13 +137,15 @@ def graph_of(
     outputs = converter.convert(model.graph, scope, places)
     if not converter.problems:
         _check_outputs(model.graph, converter, outputs, notes if notes is not None else [])
+        if checked:
+            _check_results(model.graph, converter, scope)
     _raise(converter)
     found: dict[str, Tensor] = {}
     for info, tensor in zip(model.graph.output, outputs, strict=True):
         if tensor is not None and tensor.items is not None:  # a program gives its tensors one by one
-            found.update({f"{info.name}.{i}": item for i, item in enumerate(tensor.items)})
+            found.update({_free(f"{info.name}.{i}", found): item for i, item in enumerate(tensor.items)})
         elif tensor is not None:
-            found[info.name] = tensor
+            found[_free(info.name, found)] = tensor
     if watch:
         found = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
         found = {n: t for n, t in found.items() if t.value not in builder.inputs}
@@ -153,6 +158,11 @@ def graph_of(
         told = ", ".join(f"{name} = {sizes.bound[name]}" for name in sorted(sizes.assumed))
         notes.append(f"the file leaves the batch open: {told}")
     return _finished(builder, converter, found)
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """A name that is not taken: a file may give one tensor several times."""
+    return next(n for n in chain((name,), (f"{name}.{i}" for i in count(1))) if n not in taken)
 
 
 def _opsets(model: Any) -> dict[str, int]:
@@ -217,6 +227,20 @@ def _check_outputs(graph: Any, converter: Converter, outputs: Sequence[Tensor | 
         elif declared.HasField("shape") and len(declared.shape.dim) != tensor.type.rank:
             rank = len(declared.shape.dim)
             notes.append(f"output `{info.name}` is {tensor.type}, though the file declares {rank} dimensions")
+
+
+def _check_results(graph: Any, converter: Converter, scope: Scope) -> None:
+    """Report results of nodes of another type than the file declares."""
+    for info in (*graph.value_info, *graph.output):
+        tensor, declared = scope.names.get(info.name), info.type.tensor_type
+        is_unknown = not declared.HasField("shape") or element_name(declared.elem_type) in FOREIGN
+        if is_unknown or tensor is None or (tensor.value is None and (tensor.array is None or tensor.foreign)):
+            continue
+        sizes = [d.dim_value if d.HasField("dim_value") else None for d in declared.shape.dim]
+        known = [n for n, wanted in zip(tensor.type.shape, sizes, strict=False) if wanted is not None]
+        fits = len(sizes) == tensor.type.rank and known == [n for n in sizes if n is not None]
+        if not fits or dtype_of(declared.elem_type) is not tensor.type.dtype:
+            converter.report(f"`{info.name}` is {tensor.type}, not of the type that the file declares")
 
 
 def _raise(converter: Converter) -> None:

@@ -100,12 +100,24 @@ def test_scattered_means(dtype: Any, include_self: bool) -> None:
         lambda x: nn.functional.interpolate(x[:, :, 0, :3], scale_factor=1.3, mode="nearest"),
         lambda x: nn.functional.interpolate(x[:, None, :3, :4, :5], scale_factor=1.3, mode="trilinear"),
         lambda x: (x * 9).to(torch.int64).mean((1, 2), dtype=torch.float32),
+        lambda x: x.mean(None, keepdim=True),
+        lambda x: x.clone().copy_(x[0, 1, 2].exp()),
+        lambda x: x.to(torch.int64).copy_(x[:, :1] * 9),
+        lambda x: x.norm(3, keepdim=True),
+        lambda x: torch.linalg.vector_norm(x, float("inf"), keepdim=True),
+        lambda x: x.argmax(None, keepdim=True),
     ],
 )
 def test_arguments_that_the_exporter_passes_over(function: Any) -> None:
     x = torch.randn(1, 3, 7, 9, generator=torch.Generator().manual_seed(2))
     (result,) = evaluate(netc.from_torch(Does(function).eval(), x), [x.numpy()])
+    assert result.shape == function(x).shape
     np.testing.assert_allclose(result, function(x).numpy(), 1e-4, 1e-5)
+
+
+def test_results_of_another_shape_than_pytorch_has_are_refused() -> None:
+    """The exporter forgets `keepdim`."""
+    refusal(lambda x: torch.linalg.norm(x, keepdim=True), match=r"is f32\[\], not of the type that the file declares")
 
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 1.5, -2.5, 3.0, 0.3, -0.7, 1e-12, 90.0, -104.0, 1e9, float("inf"), float("-inf")]
@@ -212,6 +224,18 @@ def test_a_module_gives_its_numbers() -> None:
     wanted = module(X)
     np.testing.assert_allclose(scores, wanted["scores"].detach().numpy(), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(total, wanted["total"].numpy(), rtol=1e-5)
+
+
+def test_a_result_that_is_given_twice_is_two_outputs() -> None:
+    class Twice(nn.Module):
+        def forward(self, x: Any) -> Any:
+            y = torch.relu(x)
+            return y, x, y
+
+    x = torch.arange(-3, 3, dtype=torch.float32)
+    results = evaluate(netc.from_torch(Twice().eval(), x), [x.numpy()])
+    for result, wanted in zip(results, Twice()(x), strict=True):
+        np.testing.assert_array_equal(result, wanted.numpy())
 
 
 def test_inputs_by_name_and_exported_programs() -> None:

@@ -16,6 +16,7 @@ import netc  # noqa: E402
 from netc.compiler.errors import Note  # noqa: E402
 from netc.compiler.graph.interpreter import evaluate  # noqa: E402
 from netc.frontend.onnx import graph_of  # noqa: E402
+from netc.pipeline import compile_graph  # noqa: E402
 
 from .agreement import X, agrees, problems  # noqa: E402
 from .small_models import classifier, model  # noqa: E402
@@ -41,6 +42,16 @@ def test_outputs_of_another_rank_than_the_file_declares(tmp_path: Path) -> None:
         netc.load(tmp_path / "small.onnx")
     made.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
     assert "not of the type that the file declares" in problems(made)
+
+
+def test_one_tensor_may_be_several_outputs() -> None:
+    made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 3]}, ["y", "x", "y", "y"])
+    graph, x = graph_of(made, "small"), np.arange(-3, 3, dtype=np.float32).reshape(2, 3)
+    assert graph.attributes["signature"]["outputs"] == ("y", "x", "y.1", "y.2")
+    with compile_graph(graph, threads=1) as program:
+        for results in (evaluate(graph, [x]), program(x)):
+            for result, wanted in zip(results, [np.maximum(x, 0), x, *[np.maximum(x, 0)] * 2], strict=True):
+                np.testing.assert_array_equal(result, wanted)
 
 
 def test_nodes_in_another_order() -> None:
