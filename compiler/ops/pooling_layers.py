@@ -91,11 +91,14 @@ def _dilated(b: LayerBuilder, x: Value, sizes: tuple[int, ...], dilations: tuple
     spaces = zip(window.size, window.padding, dilations, strict=True)
     padding = tuple((before, after + -(size + before + after) % step) for size, (before, after), step in spaces)
     lowest = -math.inf if x.type.dtype.is_float else int(np.iinfo(str(x.type.dtype.numpy)).min)
-    apart = b.emit("space_to_batch_nd", x, block_shape=dilations, padding=padding, value=lowest)
+    value = lowest if any(map(any, window.padding)) else x.type.zero_point  # what fills up blocks meets no window
+    apart = b.emit("space_to_batch_nd", x, block_shape=dilations, padding=padding, value=value)
     y = b.emit("max_pool", apart, size=sizes, strides=(1,) * len(sizes), padding="valid")
     y = b.emit("batch_to_space_nd", y, block_shape=dilations, crops=((0, 0),) * len(sizes))
     shape = (x.type.shape[0], *window.output, x.type.shape[-1])
-    return b.emit("strided_slice", y, begin=(0,) * len(shape), size=shape, strides=(1, *window.strides, 1))
+    strides = (1, *(step if n > 1 else 1 for step, n in zip(window.strides, window.output, strict=True)), 1)
+    rules = {"begin": (0,) * len(shape), "size": shape}
+    return b.emit("slice", y, **rules) if max(strides) == 1 else b.emit("strided_slice", y, **rules, strides=strides)
 
 
 @layer("avg_pool")

@@ -110,6 +110,8 @@ def test_gradient_of_lp_pool_where_all_is_zero(p: float, tmp_path: Path) -> None
         ("3, stride = 1, dilation = 2", (3, 1, 0, 2, False)),
         ("3, stride = 2, pad = 1, dilation = [1, 3]", (3, 2, 1, (1, 3), False)),
         ("2, stride = [3, 2], pad = 1, dilation = 2, ceil = true", (2, (3, 2), 1, 2, True)),
+        ("2, stride = [9, 1], dilation = 4", (2, (9, 1), 0, 4, False)),
+        ("2, stride = 8, dilation = 5, ceil = true", (2, 8, 0, 5, True)),
     ],
 )
 def test_dilated_max_pool(options: str, arguments: tuple[Any, ...], tmp_path: Path) -> None:

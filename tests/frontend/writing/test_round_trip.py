@@ -133,6 +133,12 @@ def test_points_between_pixels_stay_one_call(mode: str, edge: str, corners: str)
         assert len(text.splitlines()) <= 4
 
 
+@pytest.mark.parametrize("options", ["2, stride = 1, dilation = 2", "2, stride = [9, 2], dilation = [3, 2]"])
+@pytest.mark.parametrize("dtype", ["f32", "u8"])
+def test_dilated_pooling_without_padding_can_be_written(dtype: str, options: str) -> None:
+    same(f"net t(x: {dtype}[N, 9, 7, 3]) {{ return max_pool(x, {options}) }}")
+
+
 def test_large_constants_become_parameters_of_their_type() -> None:
     b = GraphBuilder("t")
     x = b.input("x", TensorType(DType.I64, (5, 40)))
