@@ -121,7 +121,9 @@ def read_program(program: Any, name: str) -> Graph:
         exported = torch.onnx.export(spelt, dynamo=True, verbose=False, optimize=False, custom_translation_table=exact)
         fold_constants(exported.model)
     _check_effects(torch, exported.exported_program)
-    return graph_of(exported.model_proto, name, checked=True)  # by types that aren't PyTorch's it tells what it loses
+    graph = graph_of(exported.model_proto, name, checked=True)  # by types that aren't PyTorch's it tells what it loses
+    _check_types(program, graph)
+    return graph
 
 
 def _check_outputs(torch: Any, program: Any) -> None:
@@ -129,6 +131,19 @@ def _check_outputs(torch: Any, program: Any) -> None:
         if not isinstance(spec.arg, torch.export.graph_signature.TensorArgument):
             what = repr(spec.arg.value) if hasattr(spec.arg, "value") else type(spec.arg).__name__
             raise UnfitError(f"one of its outputs is no tensor, but {what}")
+
+
+def _check_types(program: Any, graph: Graph) -> None:
+    """Raise `NetcError` if outputs are others than PyTorch's, such as truth values in place of its bytes."""
+    metas = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    wanted = [metas[name] for name in program.graph_signature.user_outputs]
+    if len(wanted) != len(graph.outputs):
+        raise NetcError(f"of {len(wanted)} outputs the exporter gives {len(graph.outputs)}")
+    for i, (tensor, value) in enumerate(zip(wanted, graph.outputs, strict=True)):
+        sizes = [n if isinstance(n, int) else own for n, own in zip(tensor.shape, value.type.shape, strict=False)]
+        shape, dtype = (*sizes, *tensor.shape[len(sizes) :]), str(tensor.dtype).removeprefix("torch.")
+        if shape != value.type.shape or dtype != np.dtype(value.type.dtype.numpy).name:
+            raise NetcError(f"the exporter makes output {i} {value.type}, PyTorch {dtype}{[*shape]}")
 
 
 def _check_effects(torch: Any, program: Any) -> None:
@@ -232,8 +247,8 @@ def _check_numbers(torch: Any, graph: Graph, module: Any, arguments: tuple[Any, 
 
 
 def _agree(found: Any, wanted: Any) -> bool:
-    if found.shape != wanted.shape or wanted.dtype.kind != "f":
-        return bool(np.array_equal(found, wanted))
+    if found.shape != wanted.shape or found.dtype != wanted.dtype or wanted.dtype.kind != "f":
+        return found.dtype == wanted.dtype and bool(np.array_equal(found, wanted))
     size = np.abs(wanted[np.isfinite(wanted)]).max(initial=1.0)
     return bool(np.allclose(found, wanted, 1e-3, 1e-3 * size, equal_nan=True))
 

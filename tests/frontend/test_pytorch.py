@@ -120,6 +120,14 @@ def test_results_of_another_shape_than_pytorch_has_are_refused() -> None:
     refusal(lambda x: torch.linalg.norm(x, keepdim=True), match=r"is f32\[\], not of the type that the file declares")
 
 
+def test_results_of_another_type_than_pytorch_has_are_refused() -> None:
+    """PyTorch gives bytes, the exporter truth values."""
+    refusal(
+        lambda x: x.to(torch.int32).to(torch.uint8).any(1),
+        match=r"the exporter makes output 0 i1\[2,8,8\], PyTorch uint8",
+    )
+
+
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 1.5, -2.5, 3.0, 0.3, -0.7, 1e-12, 90.0, -104.0, 1e9, float("inf"), float("-inf")]
 SPECIAL.append(float("nan"))
 
