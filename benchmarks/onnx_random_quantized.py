@@ -2,7 +2,7 @@
 
     python benchmarks/onnx_random_quantized.py [--count 300] [--seed 0] [--cpu A,B] [--emulated A,B] [--litert]
 
-Layers are spelt with floats between QuantizeLinear and DequantizeLinear, or as QLinear operators. In one half of the
+Layers are spelt with floats between QuantizeLinear and DequantizeLinear, or as QLinear operators. In most of the
 models all scales are powers of two and sums have less than 24 bits, so that floats round nothing: there all bytes must
 be ONNX Runtime's. In the others they may be off by steps that grow with the depth, and few of them. On two processors
 of those that run here (`--cpu`), and in emulators (`--emulated`, see tests/emulators), the program must give the bytes

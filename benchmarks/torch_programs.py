@@ -108,7 +108,7 @@ _PRODUCTS = """
     torch.einsum('ij,ij->ij', {f}, {f}) ; torch.einsum('ii->i', {f} @ {f}.mT) ; torch.tensordot({f}, {f}, 1) ;
     torch.kron({f}[:2], {f}[:1]) ; torch.addmm({f}.reshape(-1)[0], {f}, {f}.mT, beta={num}, alpha={num}) ;
     torch.baddbmm({f}[:, :1, :1], {f}, {f}.mT, beta={num}, alpha={num}) ; torch.cdist({f}, {f}) ;
-    torch.cross({f}[..., :3], {f}[..., :3], dim=-1) ; torch.trace({f}) ;
+    torch.cross({f}[..., :3], {f}.exp()[..., :3], dim=-1) ; torch.trace({f}) ;
     F.linear({f}, {f}.reshape(-1, {f}.shape[-1])[:4]) ;
     F.bilinear({f}, {f}, torch.ones(2, {f}.shape[-1], {f}.shape[-1])) ; torch.matrix_power({f} @ {f}.mT, 2) ;
     torch.inner({f}, {f}) ; torch.chain_matmul({f}, {f}.mT) ; torch.vdot({f}.reshape(-1), {f}.reshape(-1)) ;
