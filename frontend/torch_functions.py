@@ -13,7 +13,7 @@ Form = Callable[..., Any]
 
 _FLOAT_FORMS = ("remainder", "floor_divide")
 """Spelt with a rounded quotient, which loses what large quotients leave; those of integers are right."""
-_ALWAYS = ("atan2", "isclose", "logaddexp", "logaddexp2", "log_sigmoid", "binary_cross_entropy_with_logits")
+_ALWAYS = ("atan2", "isclose", "logaddexp", "logaddexp2", "log_sigmoid", "binary_cross_entropy_with_logits", "signbit")
 _SHIFTS = ("__lshift__", "__rshift__", "bitwise_left_shift", "bitwise_right_shift")
 """Of a negative number to the right; to the left by way of types without a sign."""
 
@@ -45,6 +45,7 @@ def forms(torch: Any) -> dict[Any, Form]:
         aten.logaddexp.default: lambda a, b: _added(torch, a, b, torch.exp, 1.0),
         aten.logaddexp2.default: lambda a, b: _added(torch, a, b, torch.exp2, math.log2(math.e)),
         aten.log_sigmoid.default: lambda x: _log_sigmoid(torch, x),
+        aten.signbit.default: lambda x: _is_below(x) if x.is_floating_point() else NotImplemented,
         aten.binary_cross_entropy_with_logits.default: lambda *given: _cross_entropy(torch, *given),
     }
     for operator in (aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor):
