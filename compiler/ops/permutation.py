@@ -48,6 +48,7 @@ from .resize import Resize
 from .scattering import Scatter
 from .shape import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 from .statistics import ChannelVariance
+from .strassen import FilterScales, StrassenFilter
 from .striding import MirrorPad, StridedSlice, StridedSliceGradient
 from .transpose_convolution import TransposeConvolution
 from .winograd import WinogradFilter
@@ -333,10 +334,12 @@ PERMUTED.none("elements of the last dimension are added up", RowSums)
 PERMUTED.none(
     "weights are laid out for one kernel",
     Dot4Correction,
+    FilterScales,
     PackDepthwise,
     PackDot4,
     PackWide,
     RescaleTable,
+    StrassenFilter,
     WinogradFilter,
     WinogradWords,
 )

@@ -23,6 +23,7 @@ from ..ops.selection import Comparison, Select
 from ..ops.sigmoid import HardSigmoid
 from ..ops.softplus import Softplus
 from ..ops.statistics import ChannelVariance
+from ..ops.strassen import FilterScales, StrassenFilter
 from ..ops.striding import StridedSliceGradient
 from ..ops.trigonometry import Cos, Sin
 from ..ops.winograd import WinogradFilter
@@ -34,7 +35,7 @@ INTEGER.none("part of a training step", ConvolutionGradient, FromWindows, MaxPoo
 INTEGER.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid, StridedSliceGradient)
 INTEGER.none("made of others", Conv1D, CustomGradient, HardSigmoid, LogSumExp, Softplus)
 INTEGER.none("nothing known of it", Opaque)
-INTEGER.none("computes what is known when weights are loaded", WinogradFilter)
+INTEGER.none("computes what is known when weights are loaded", FilterScales, StrassenFilter, WinogradFilter)
 INTEGER.none("integers stay integers", Cast, FloorDiv, LastUpdate, OneHot)
 INTEGER.none("sums need more bits than eight", ScatterND)
 INTEGER.none("TFLite has no kernel for 8 bits", Conv3D, Cos, Div, Log, Neg, Sign, Sin, Sqrt)

@@ -109,9 +109,9 @@ def with_core(target: Target) -> Target:
     """A target with what is known of its core by name."""
     if target.cpu in _INTEL_SERVERS:
         return replace(target, float_units=2, streams_slowly=True)
-    if target.cpu in _SLOW_GATHERS and target.vector_lanes == 16:
-        return replace(target, gathers_slowly=True)
-    return target
+    if target.vector_lanes != 16:
+        return target
+    return replace(target, gathers_slowly=target.cpu in _SLOW_GATHERS, saves_products=target.cpu == "znver4")
 
 
 CPUS: Mapping[str, Target] = {

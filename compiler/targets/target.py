@@ -111,6 +111,9 @@ class Target:
     vectors of 512 bits, or shares its memory with many other cores."""
     gathers_slowly: bool = False
     """Gathering 16 words takes longer than choosing among all of a table of 256 (Zen 4: 22 cycles, 10)."""
+    saves_products: bool = False
+    """An eighth of the multiplications of 1x1 convolutions is worth the sums that save it, as measured on Zen 4: one
+    vector of 512 bits is multiplied in a cycle, and sums are added up beside it."""
     reads_operands: bool = False
     """Vector instructions take an operand from memory, so that a constant needs no register."""
     loads_ahead: bool = False

@@ -123,6 +123,16 @@ def winograd_filter(m: Maker, name: str) -> Value:
     return m.emit(name, weight, flip=m.flag(), halfway=m.flag())
 
 
+@recipe("strassen_filter")
+def strassen_filter(m: Maker, name: str) -> Value:
+    return m.emit(name, m.weight(DType.F32, (2, m.choice((2, 1, 3)), 2, m.choice((3, 1, 17)))))
+
+
+@recipe("filter_scales")
+def filter_scales(m: Maker, name: str) -> Value:
+    return m.emit(name, m.weight(DType.F32, (m.choice((2, 1, 5)), m.choice((3, 1, 17)))))
+
+
 def pooling(m: Maker, dtypes: tuple[DType, ...], spatial: tuple[int, ...] = (2, 1, 3)) -> tuple[Value, dict[str, Any]]:
     """x and attributes of a pooling."""
     dimensions = m.choice(spatial)

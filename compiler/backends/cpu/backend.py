@@ -74,6 +74,7 @@ class Cpu(Backend):
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "units": target.float_units}
         facts["streams_slowly"] = target.streams_slowly
         facts["streams_quickly"] = target.streams_quickly
+        facts["halves"] = precision == F32 and target.saves_products
         if not target.has_byte_tiles:
             facts["bytes_at_once"] = BYTES_AT_ONCE.get(target.dot_product, 0)
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2

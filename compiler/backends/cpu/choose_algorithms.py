@@ -1,4 +1,4 @@
-"""choose-algorithms: which convolutions a processor computes by Winograd's filtering."""
+"""choose-algorithms: convolutions that a processor computes by Winograd's filtering or Strassen's multiplication."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from ...lowering.group import Group, group_of
 from ...ops.convolution import Conv2D, Conv3D
 from ...ops.convolution_gradients import Conv2DWeightGradient
 from ...ops.quantized.contraction import Conv2DSum
+from ...ops.strassen import HALVES
 from ...ops.transpose_convolution import TransposeConv2D
 from ...ops.window import window_of, with_whole_tiles
 from ...ops.winograd import FEW_TILES, TILE, is_served, tiles_of
 from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
+from ...types import DType
 from .cycles import CHANGING_IN_PARTS, Cycles, cycles_of
+from .schedules.strassen import STRASSEN
 from .schedules.winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd.emitter import STREAMED_TILES
 from .schedules.winograd.gradient import margins_of_gradient, partial_sums_of
@@ -38,7 +41,7 @@ SUMMED = Algorithm(PACKED, (TILE, TILE))
 
 @dataclass(frozen=True)
 class ChooseAlgorithms(Pass):
-    """Decide which 3x3 convolutions are computed by Winograd's filtering.
+    """Decide which 3x3 convolutions are computed by Winograd's filtering, and which 1x1 by Strassen's multiplication.
 
     The rule, for conv2d, conv3d, transpose_conv2d and conv2d_weight_gradient in single precision, and for conv2d_sum
     where the machine multiplies words, with 3x3 windows (in the planes of a conv3d) of stride 1, neither dilated nor
@@ -52,6 +55,9 @@ class ChooseAlgorithms(Pass):
       the way there; filters that change with each run come there part by part if there are few tiles.
     - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
       or can get them.
+
+    1x1 convolutions in single precision go by Strassen's multiplication where that was measured and saves time, if
+    their weights are known when they are loaded.
 
     What was decided before is decided anew.
 
@@ -77,6 +83,9 @@ class ChooseAlgorithms(Pass):
     streams_quickly: bool = False
     """They come quickly: filters for very few tiles are packed half the way to their points."""
 
+    halves: bool = False
+    """1x1 convolutions may be computed by Strassen's multiplication."""
+
     units: int = 1
     """Vectors that the core multiplies in a cycle."""
 
@@ -96,6 +105,7 @@ class ChooseAlgorithms(Pass):
             filters=self._filters,
             static=static,
             choosing=self.choosing,
+            by_strassen=partial(_by_strassen, cycles=cycles) if self.halves else None,
         )
         tiled = _decided(graph, kinds, choose, static)
         plan = cache(lambda: LayoutPlan(tiled))
@@ -207,6 +217,7 @@ def _for_convolution(
     filters: Callable[..., str],
     static: Callable[[], Collection[Value]],
     choosing: Callable[[Group], Group],
+    by_strassen: Callable[..., Algorithm | None] | None,
 ) -> Algorithm | None:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
@@ -215,6 +226,8 @@ def _for_convolution(
     read = anchor.operands[:2] if sums_bytes else anchor.operands  # a bias of one element may be a literal
     if attributes.get("groups", 1) != 1 or any(v not in group.outer for v in read):
         return None
+    if by_strassen and isinstance(anchor.operator, Conv2D) and weight.shape[:2] == (1, 1):
+        return by_strassen(group, static=static, choosing=choosing)
     flat = slice(-2, None)
     dilations = attributes.get("dilations", (1, 1))
     if not is_served(x.dtype, weight.shape[-4:-2], attributes["strides"][flat], dilations[flat]):
@@ -235,6 +248,24 @@ def _for_convolution(
     default = PACKED if is_faster else DIRECT
     chosen = group.choose("algorithm", default, lambda: (PACKED, DIRECT))
     return Algorithm(filters(anchor, known=known), tile) if chosen == PACKED else None
+
+
+def _by_strassen(
+    group: Group,
+    cycles: Cycles,
+    static: Callable[[], Collection[Value]],
+    choosing: Callable[[Group], Group],
+) -> Algorithm | None:
+    """For a 1x1 convolution. What decides is the same for each image, so it is for all batches."""
+    x, weight = (v.type for v in group.anchor.operands[:2])
+    _, height, width, filters = group.anchor.result.type.shape
+    known = group.outer[group.anchor.operands[1]] in static()
+    if x.dtype is not DType.F32 or weight.shape[-2] % HALVES or not known:
+        return None
+    is_faster = cycles.is_faster_by_strassen(height * width, weight.shape[-2], filters)
+    default = STRASSEN if is_faster else DIRECT
+    chosen = choosing(group).choose("algorithm", default, lambda: (STRASSEN, DIRECT))
+    return Algorithm(STRASSEN) if chosen == STRASSEN else None
 
 
 def _for_gradient(group: Group, cycles: Cycles, lanes: int, plan: Callable[[], LayoutPlan]) -> Algorithm | None:

@@ -18,12 +18,13 @@ from ...ops.reduction import LogSumExp
 from ...ops.sigmoid import HardSigmoid
 from ...ops.softplus import Softplus
 from ...ops.statistics import ChannelVariance
+from ...ops.strassen import FilterScales, StrassenFilter
 from ...ops.striding import StridedSliceGradient
 from ...ops.trees import NextNodes
 from ...ops.winograd import WinogradFilter
 
 TFLITE.none("becomes a tensor", Constant, Param)
-TFLITE.none("made by passes of netc for its own code", Fused, Relayout, WinogradFilter)
+TFLITE.none("made by passes of netc for its own code", FilterScales, Fused, Relayout, StrassenFilter, WinogradFilter)
 TFLITE.none("part of the code that q_ and hybrid_ operators become", Part)
 TFLITE.none("folded, or left out, before", BatchNorm, Dropout)
 TFLITE.none("part of a training step", FromWindows, MaxPoolGather, MaxPoolIndex, WeightGradient)

@@ -29,9 +29,11 @@ def pitch_of(channels: int, dtype: DType, target: Target) -> int:
     return channels + SPREAD if conflicts(rows, target.l1_bytes) else channels
 
 
-def workspace(parameters: Parameters, name: str, dtype: DType, shares: int, row: int) -> Buffer:
+def workspace(
+    parameters: Parameters, name: str, dtype: DType, shares: int, row: int, products: int = PRODUCTS
+) -> Buffer:
     """Memory for `shares` blocks at their points; rows are spread, as their lengths tend to be even."""
-    memory = TensorType(dtype, (shares * PRODUCTS, 1, row + SPREAD))
+    memory = TensorType(dtype, (shares * products, 1, row + SPREAD))
     return parameters.add(Buffer(name, memory.dtype, memory.shape, Space.OUT), Value(memory))
 
 

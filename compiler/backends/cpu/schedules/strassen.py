@@ -1,0 +1,401 @@
+"""Schedule for 1x1 convolutions in single precision by Strassen's multiplication; see `ops.strassen`.
+
+Pairs of neighbouring pixels of an image are the halves of the rows, so that results don't depend on the batch. Channels
+and filters are cut in the middle, filters at whole vectors. Each thread takes blocks of pairs and makes the left
+factors of the seven products, [7][pair][channel]. Then, for one panel of filters after another, a register tile of
+pairs takes one product after the other, of these and the packed right factors; two sums of products wait on the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+
+from ....errors import InternalError
+from ....graph.ir import Value
+from ....loops.ir import (
+    Allocate,
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    VectorType,
+    minimum,
+)
+from ....lowering.group import Group
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
+from ....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_loop, vector_widths
+from ....ops import strassen
+from ....ops.strassen import FIRST, GOALS, HALVES, LOWER, OTHERS, PRODUCTS, RIGHT, Goal
+from ....ops.window import window_of
+from ....targets.target import Target
+from ....types import DType
+from .epilogue import Channels, Finish, epilogue, finished_together, loaded_once
+from .geometry import Walk, origin_of, rows_of
+from .micro_kernel import MicroKernel
+from .owner import Fetched
+from .tiling import BROADCAST_CYCLES, Tiling, decided_tile
+from .winograd.tiles import pitch_of, workspace
+
+STRASSEN = "strassen"
+"""The algorithm."""
+BLOCK_SHARE = 0.2
+"""Part of the L2 cache that a block's factors may fill ..."""
+BLOCK_PAIRS = 24
+"""... but the weights, which each block reads anew, should serve so many pairs at least."""
+PANEL_SHARE = 0.5
+"""Part of the L2 cache that a panel of right factors may fill, to stay there for a block."""
+MOST_VECTORS = 4
+"""Of filters of either half in a register tile."""
+ASKING_PAIRS = 64
+"""With no more pairs than that cores wait for right factors, unless they ask for them early ..."""
+AHEAD = 1024
+"""... so many elements before they read them."""
+
+
+def schedule_strassen(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a 1x1 convolution for which Strassen's multiplication was chosen."""
+    return (_Emitter(group, target, threads).schedule(),)
+
+
+Total = Callable[[int, tuple[Expr, ...]], Expr]
+"""The sums of a vector of filters at a place of the tile."""
+
+
+class _Emitter:
+    dtype = DType.F32
+    joined_vectors = 1
+    fetched: Sequence[Fetched] = ()
+
+    def __init__(self, group: Group, target: Target, threads: int) -> None:
+        self.group, self.target, self.names = group, target, Names()
+        self.longest_epilogue = target.longest_epilogue
+        self._see_input()
+        images, height, self.width, self.filters = group.anchor.result.type.shape
+        self.pixels = height * self.width
+        self.images, self.pairs = images, ceil_div(self.pixels, HALVES)
+        self.kind = kind_for(group.macs)
+        self.shares = threads if self.kind is LoopKind.PARALLEL else 1
+        self._cut(target)
+        self._declare()
+        self.g = self._view()
+        self.point: Expr = Const(0)
+
+    def _see_input(self) -> None:
+        anchor = self.group.anchor
+        x, weight = (v.type for v in anchor.operands[:2])
+        window = window_of(anchor.name, x.shape[1:-1], weight.shape[:-2], anchor.attributes)
+        origin = origin_of(x, window.padding)
+        if origin is None or window.kernel != (1, 1) or weight.shape[-2] % HALVES:
+            raise InternalError(f"{anchor.name} of {x} and {weight} can't be computed by {anchor.algorithm}")
+        self.origin, self.strides, self.source = origin, window.strides, x
+        self.channels = weight.shape[-2] // HALVES
+
+    def _cut(self, target: Target) -> None:
+        """Filters into halves and panels, pairs into register tiles and blocks of these."""
+        lanes = target.vector_lanes
+        self.half = ceil_div(ceil_div(self.filters, HALVES), lanes) * lanes
+        self.pitch = pitch_of(self.channels, self.dtype, target)
+        self.tile = decided_tile(self.group, self._tiling())
+        self.row = ceil_div(self.pairs, self.tile.columns)
+        """Tiles of an image."""
+        self.tiles = self.images * self.row
+        few = self.tiles * self.tile.columns < BLOCK_PAIRS * self.shares
+        self.by_panels = self.shares > 1 and few and self.half > self.images * self.pairs
+        share = self.tiles if self.by_panels else ceil_div(self.tiles, self.shares)
+        fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * self.pitch * self.dtype.itemsize))
+        most = max(1, max(BLOCK_PAIRS, fitting) // self.tile.columns)
+        self.block = ceil_div(share, ceil_div(share, most))
+        """Tiles of a block."""
+        self.blocks = ceil_div(self.tiles, self.block)
+        self.places = self.block * self.tile.columns
+        """For pairs of a block."""
+        self.panels = ceil_div(self.half, self.tile.channels)
+
+    def _tiling(self) -> Tiling:
+        vector = PRODUCTS * self.channels * self.target.vector_lanes * self.dtype.itemsize
+        return Tiling(
+            height=1,
+            width=self.pairs,
+            channels=self.half,
+            lanes=self.target.vector_lanes,
+            registers=self.target.vector_registers,
+            max_vectors=min(MOST_VECTORS, max(1, int(self.target.l2_bytes * PANEL_SHARE / vector))),
+            whole_tiles=True,
+            units=self.target.float_units,
+            pixel_cost=BROADCAST_CYCLES,
+        )
+
+    def _declare(self) -> None:
+        operands, outer = self.group.anchor.operands, self.group.outer
+        self.parameters = Parameters()
+        self.input = self.parameters.add(Buffer("x", self.dtype, rows_of(self.source)), outer[operands[0]])
+        width = self.tile.channels
+        shape = (self.panels, PRODUCTS, self.channels, width)
+        self.w = self.parameters.add(Buffer("w", self.dtype, shape), self._packed(outer[operands[1]], width))
+        self.bias: Buffer | None = None
+        if len(operands) > 2 and operands[2] in outer:
+            self.bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
+        flat = packing_step("reshape", shape=(HALVES * self.channels, self.filters))
+        scales = Packed(outer[operands[1]], (flat, packing_step("filter_scales")))
+        self.scales = self.parameters.add(Buffer("s", self.dtype, (self.filters,)), scales)
+        self.x = workspace(self.parameters, "v", self.dtype, self.shares, self.places * self.pitch, PRODUCTS)
+        result = self.group.result.type
+        self.y = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
+        self.extras = self.parameters.add_epilogue(self.group, self.y, lambda v: v.type.buffer_shape)
+        self.parameters.add(self.y, self.group.operation.result)
+
+    def _packed(self, weight: Value, width: int) -> Packed:
+        """The right factors in panels, [panel][7][channel][filter]."""
+        wide, filled = HALVES * self.half, self.panels * width
+        steps = [
+            packing_step("reshape", shape=(HALVES * self.channels, self.filters)),
+            packing_step("pad", padding=((0, 0), (0, wide - self.filters))),
+            packing_step("reshape", shape=(HALVES, self.channels, HALVES, self.half)),
+            packing_step("strassen_filter"),
+            packing_step("pad", padding=((0, 0), (0, 0), (0, filled - self.half))),
+            packing_step("reshape", shape=(PRODUCTS, self.channels, self.panels, width)),
+            packing_step("transpose", permutation=(2, 0, 1, 3)),
+        ]
+        return Packed(weight, tuple(steps))
+
+    def _view(self) -> Walk:
+        """What the micro-kernel sees: products as images, a block's pairs as one row of pixels."""
+        return Walk(
+            images=PRODUCTS,
+            height=1,
+            width=self.places,
+            channels=self.channels,
+            pitch=self.pitch,
+            buffer=(PRODUCTS, 1, self.x.shape[-1]),
+            flat=True,
+        )
+
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the right factors of channel `depth` of the present product."""
+        return (j, self.point, depth, Const(offset))
+
+    # ---- loops ----
+
+    def schedule(self) -> Scheduled:
+        """The kernel and its arguments."""
+
+        def part(p: Expr, count: int, mine: bool) -> tuple[Expr, Expr]:
+            return (p * count // self.shares, (p + 1) * count // self.shares) if mine else (Const(0), Const(count))
+
+        def share(p: Expr) -> list[Stmt]:
+            b = Var("b")
+            blocks, panels = part(p, self.blocks, not self.by_panels), part(p, self.panels, self.by_panels)
+            products = For("j", *panels, tuple(self._panel(p, b, Var("j"))))
+            return [For("b", *blocks, (*self._factors(p, b), products))]
+
+        return self.parameters.scheduled(loop("p", self.shares, share, self.kind))
+
+    def _each_tile(self, b: Expr, body: Callable[[Expr, Expr, Expr], list[Stmt]]) -> list[Stmt]:
+        """`body(i, n, first)` for the tiles of a block: number in it, image, and first pair in the image."""
+        block, i = list[Stmt](), Var("i")
+        number = minimum(b * self.block + i, self.tiles - 1)  # never more, but bounds are checked by intervals
+        n = let(block, self.names.fresh("n"), number // self.row if self.images > 1 else Const(0))
+        row = number % self.row if self.images > 1 else number
+        first = let(block, self.names.fresh("first"), row * self.tile.columns)
+        count = minimum(self.tiles - b * self.block, self.block) if self.tiles % self.block else Const(self.block)
+        return [For("i", Const(0), count, (*block, *body(i, n, first)))]
+
+    def pixel(self, pair: Expr, s: Expr | int) -> Expr:
+        """Place in its image of pixel s of a pair; of a pair with one pixel, that one."""
+        return minimum(pair * HALVES + s, self.pixels - 1)
+
+    def _factors(self, p: Expr, b: Expr) -> list[Stmt]:
+        """Make the left factors of a block."""
+
+        def tile(i: Expr, n: Expr, first: Expr) -> list[Stmt]:
+            def pair(s: Expr) -> list[Stmt]:
+                return self._factors_of(n, minimum(first + s, self.pairs - 1), p, i * self.tile.columns + s)
+
+            return loop("s", self.tile.columns, pair)
+
+        return self._each_tile(b, tile)
+
+    def _factors_of(self, n: Expr, pair: Expr, p: Expr, place: Expr) -> list[Stmt]:
+        """Make the left factors of a pair."""
+        (sy, sx), (top, left), pitch = self.strides, self.origin, self.source.buffer_shape[-1]
+        block: list[Stmt] = []
+        places: list[tuple[Expr, Expr]] = []
+        for s in range(HALVES):
+            pixel = let(block, self.names.fresh("pixel"), self.pixel(pair, s))
+            y = let(block, self.names.fresh("iy"), pixel // self.width * sy + top)
+            places.append((y, let(block, self.names.fresh("ix"), (pixel % self.width * sx + left) * pitch)))
+
+        def vector(c: Expr, width: int) -> list[Stmt]:
+            inside: list[Stmt] = []
+
+            def element(s: int, half: int) -> Expr:
+                y, x = places[s]
+                return let(inside, self.names.fresh("d"), Load(self.input, (n, y, x + c + half * self.channels), width))
+
+            a11, a12, a21, a22 = (element(s, half) for s in range(HALVES) for half in range(HALVES))
+            at = let(inside, self.names.fresh("at"), place * self.pitch + c)
+            for q, value in enumerate(strassen.left_factors((a11, a12, a21, a22))):
+                inside.append(Store(self.x, (p * PRODUCTS + q, Const(0), at), value))
+            return inside
+
+        return [*block, *vector_loop(self.names, self.channels, self.target.vector_lanes, vector)]
+
+    def _panel(self, p: Expr, b: Expr, j: Expr) -> list[Stmt]:
+        """The results of a block for a panel."""
+        sums, lanes = HALVES * len(self.tile.widths) * self.tile.columns, self.target.vector_lanes
+
+        def tile(i: Expr, n: Expr, first: Expr) -> list[Stmt]:
+            kept = Buffer(self.names.fresh("kept"), self.dtype, (sums, lanes), Space.STACK)
+
+            def product(q: Expr) -> list[Stmt]:
+                self.point = q
+
+                def kernel(widths: tuple[int, ...], room: int) -> list[Stmt]:
+                    kernel = _Tile(self, 1, self.tile.columns, widths)
+                    kernel.kept, kernel.room, kernel.pair = kept, room, (n, first)
+                    if self.images * self.pairs <= ASKING_PAIRS:
+                        kernel.ahead = lambda step: (step, AHEAD)
+                    return kernel.emit(p * PRODUCTS + q, Const(0), i * self.tile.columns, j)
+
+                return self._by_panel(j, kernel)
+
+            return [Allocate(kept), *loop("q", PRODUCTS, product)]
+
+        return self._each_tile(b, tile)
+
+    def _by_panel(self, j: Expr, body: Callable[[tuple[int, ...], int], list[Stmt]]) -> list[Stmt]:
+        """`body` for the vectors of a panel and its filters in the second half: the last ones may have fewer."""
+        width, starts = self.tile.channels, range(0, self.half, self.tile.channels)
+        sizes = [(min(width, self.half - at), min(width, max(0, self.filters - self.half - at))) for at in starts]
+        block, end = list[Stmt](), self.panels
+        for (size, room), same in reversed([(size, len([*same])) for size, same in groupby(sizes)]):
+            here = body(vector_widths(size, self.target.vector_lanes), room)
+            block = [If(Binary("lt", j, Const(end)), tuple(here), tuple(block))] if block else here
+            end -= same
+        return block
+
+
+class _Tile(MicroKernel):
+    """A register tile of one product: pairs by filters of a half."""
+
+    o: _Emitter
+    kept: Buffer
+    """Two sums of products of the tile, [sum, vector of filters, pair][filter]."""
+    room: int
+    """Filters of the panel in the second half."""
+    pair: tuple[Expr, Expr]
+    """The image, and the first pair in it."""
+    row: Expr = Const(0)
+    """Which pixel of each pair is finished."""
+
+    def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
+        before, q = self.block, self.o.point
+        together = self.room == sum(self.widths) and not self.o.by_panels  # else threads aren't seen to stay apart
+        results = self._all_results() if together else []
+        ends = [[s for goal in goals for s in self._brought(goal, results=not results)] for goals in GOALS]
+        chosen = ends.pop()
+        for number, end in reversed([*enumerate(ends)]):
+            chosen = [If(Binary("eq", q, Const(number)), tuple(end), tuple(chosen))]
+        self.block = [*before, *results, *chosen]
+
+    def _all_results(self) -> list[Stmt]:
+        """Finish the results of whichever product they are made of, in one place: the code would be long."""
+        q, block = self.o.point, list[Stmt]()
+        lower = let(block, self.o.names.fresh("lower"), (q + 1) % LOWER)
+        right = let(block, self.o.names.fresh("right"), q % RIGHT[0] // RIGHT[1])
+        block += self._results(lower, right * self.o.half, self.room, partial(self._sums, lower))
+        made = Binary("or", Binary("eq", q, Const(FIRST)), Binary("le", Const(OTHERS), q))
+        return [If(made, tuple(block))]
+
+    def _brought(self, goal: Goal, *, results: bool) -> list[Stmt]:
+        """What brings the product to a goal, if this isn't among the results that are finished elsewhere."""
+        total = partial(self._sums, None if goal.sum is None else Const(goal.sum))
+        if goal.block is not None and results:
+            row, half = goal.block
+            room = self.room if half else sum(self.widths)
+            return self._results(Const(row), Const(half * self.o.half), room, total)
+        if goal.kept is None:
+            return []
+        places = [partial(self._place_of, Const(goal.kept), v) for v in range(len(self.widths))]
+        return self._pixels(lambda _, s: [Store(self.kept, at(s), total(v, (s,))) for v, at in enumerate(places)])
+
+    def _place_of(self, kept: Expr, v: int, s: Expr) -> tuple[Expr, ...]:
+        return ((kept * len(self.widths) + v) * self.columns + s, Const(0))
+
+    def _sums(self, kept: Expr | None, v: int, at: tuple[Expr, ...]) -> Expr:
+        """The product for vector v of filters, added to a sum that was kept."""
+        product = Load(self.whole_sums[v], at)
+        return product if kept is None else Load(self.kept, self._place_of(kept, v, at[0]), self.widths[v]) + product
+
+    def _results(self, row: Expr, behind: Expr, room: int, total: Total) -> list[Stmt]:
+        """Finish the results of one pixel of each pair for `room` filters, so far behind those of the first half."""
+        self.row, self.block, channels, name = row, [], self.channels, self.o.names.fresh
+        starts = starts_of(self.widths)
+        whole = [w for start, w in zip(starts, self.widths, strict=True) if start + w <= room]
+        self.channels = [let(self.block, name("c"), c + behind) for c in channels]
+        tile = (self.pair[0], Const(0), self.pair[1])
+        for first, width, step, units in finished_together(whole, 1):
+            begin = partial(self._begin, tile, first, width, step)
+            kind, longest = VectorType(self.o.dtype, width), self.o.longest_epilogue
+            sums = partial(_from, total, first)
+            self.block += epilogue(units, kind, sums, begin, (1, self.columns), self.o.names, longest)
+        if sum(whole) < room:
+            self._part(tile, len(whole), room - sum(whole), total)
+        self.channels = channels
+        return self.block
+
+    def _begin(
+        self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr
+    ) -> tuple[list[Stmt], Finish]:
+        block, finish = super()._begin(tile, first, single, step, v)
+        width = single * step
+        scale = let(block, self.o.names.fresh("scale"), Load(self.o.scales, (self.channels[first] + v * width,), width))
+        return block, lambda r, s, total: finish(r, s, total * scale)
+
+    def _part(self, tile: tuple[Expr, Expr, Expr], v: int, rest: int, total: Total) -> None:
+        """The results of a vector of the second half of which only `rest` filters are there, by way of the stack."""
+        name, lanes, zero = self.o.names.fresh, self.widths[v], Const(0)
+        stack = Buffer(name("totals"), self.o.dtype, (self.columns, lanes), Space.STACK)
+        self.block += [Allocate(stack), *self._pixels(lambda _, s: [Store(stack, (s, zero), total(v, (s,)))])]
+        widths = vector_widths(rest, lanes)
+        for start, width in zip(starts_of(widths), widths, strict=True):
+            channel = let(self.block, name("c"), self.channels[v] + start)
+            constants = loaded_once(self.block, self.o.names, self.o.extras, self.o.filters, channel, width)
+            bias = self._late_bias(self.block, channel, width)
+            scale = let(self.block, name("scale"), Load(self.o.scales, (channel,), width))
+            pixel = partial(self._stored, Channels(tile, channel, width, constants), scale, bias, stack, start)
+            self.block += loop(name("s"), self.columns, pixel)
+
+    def _stored(
+        self, channels: Channels, scale: Expr, bias: Expr | None, stack: Buffer, start: int, s: Expr
+    ) -> list[Stmt]:
+        """The epilogue for a pair whose sums lie on the stack, from `start` on."""
+        sums = Load(stack, (s, Const(start)), channels.width) * scale
+        return self._store(channels, Const(0), s, sums if bias is None else sums + bias)
+
+    def _store(self, channels: Channels, r: Expr, s: Expr, total: Expr) -> list[Stmt]:
+        (_, first), o, block = self.pair, self.o, list[Stmt]()
+        pixel = let(block, o.names.fresh("pixel"), o.pixel(first + s, self.row))
+        self.place = (pixel // o.width, pixel % o.width)
+        block += super()._store(channels, r, s, total)
+        if o.pairs % self.columns or (self.row != Const(0) and o.pixels % HALVES):
+            return [If(Binary("lt", (first + s) * HALVES + self.row, Const(o.pixels)), tuple(block))]
+        return block
+
+    def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
+        return (image, *self.place)
+
+
+def _from(total: Total, first: int, v: int, at: tuple[Expr, ...]) -> Expr:
+    """The sums of vector v behind the first one."""
+    return total(first + v, at)

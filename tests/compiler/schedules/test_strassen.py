@@ -1,0 +1,247 @@
+"""1x1 convolutions by Strassen's multiplication: the algebra, and compiled code for awkward sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netc.compiler.backends import find_target, lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.backends.cpu.cycles import cycles_of
+from netc.compiler.errors import InternalError
+from netc.compiler.graph.algorithm import Algorithm
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.interpreter import evaluate
+from netc.compiler.graph.ir import Graph, Operation
+from netc.compiler.graph.parser import parse_graph
+from netc.compiler.graph.printer import print_graph
+from netc.compiler.modules.verifier import verify_module
+from netc.compiler.ops import strassen
+from netc.compiler.passes import SplitBatch, pipelines
+from netc.compiler.types import DType, TensorType
+from netc.runtime.program import Program
+
+SIZES = [
+    # images, height, width, channels, filters
+    (1, 7, 7, 64, 64),
+    (1, 14, 14, 96, 160),  # the last panel has fewer filters in the second half
+    (2, 5, 9, 34, 88),  # pixels without another one, and a vector of which a half is there
+    (3, 3, 3, 2, 33),
+    (1, 1, 1, 6, 17),
+    (5, 8, 8, 130, 20),
+    (1, 11, 13, 1040, 72),  # long sums, which are cut
+    (1, 40, 41, 16, 300),  # several blocks
+]
+BY_STRASSEN = Algorithm("strassen")
+
+
+def test_the_algebra() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 2, 2, 3, 3))
+    left = strassen.left_factors((a[0, 0], a[0, 1], a[1, 0], a[1, 1]))
+    right = strassen.right_factors((b[0, 0], b[0, 1], b[1, 0], b[1, 1]))
+    kept: dict[int | None, Any] = {None: 0.0}
+    found = np.zeros((2, 2, 3, 3))
+    for one, other, goals in zip(left, right, strassen.GOALS, strict=True):
+        for goal in goals:
+            total = kept[goal.sum] + one @ other
+            if goal.kept is not None:
+                kept[goal.kept] = total
+            if goal.block is not None:
+                found[goal.block] = total
+    np.testing.assert_allclose(found, np.einsum("ijab,jkbc->ikac", a, b), rtol=1e-12)
+    for q, goals in enumerate(strassen.GOALS):
+        for goal in (g for g in goals if g.block is not None):
+            assert q == strassen.FIRST or q >= strassen.OTHERS
+            lower, right = (q + 1) % strassen.LOWER, q % strassen.RIGHT[0] // strassen.RIGHT[1]
+            assert (goal.block, goal.sum) == ((lower, right), lower)
+
+
+def convolution(size: tuple[int, ...], *, strides: tuple[int, int] = (1, 1), margins: bool = False) -> Graph:
+    """A 1x1 convolution with bias, a residual sum, a factor for each filter and relu; perhaps one of 3x3 behind it."""
+    images, height, width, channels, filters = size
+    b = GraphBuilder("net")
+    shapes = {"w": (1, 1, channels, filters), "b": (filters,), "k": (filters,)}
+    x = b.emit("tanh", b.input("x", TensorType(DType.F32, (images, height, width, channels))))
+    w, bias, factor = (b.emit("param", shape=s, dtype="f32", name=n) for n, s in shapes.items())
+    y = b.emit("conv2d", x, w, bias, strides=strides, padding=((0, 0), (0, 0)), dilations=(1, 1))
+    residual = b.input("r", y.type)
+    y = b.emit("relu", b.emit("add", b.emit("mul", y, factor), residual))
+    if margins:
+        v = b.emit("param", shape=(3, 3, filters, 8), dtype="f32", name="v")
+        y = b.emit("conv2d", y, v, strides=(1, 1), padding="same", dilations=(1, 1))
+        v = b.emit("param", shape=(3, 3, channels, 8), dtype="f32", name="u")
+        y = b.emit("add", y, b.emit("conv2d", x, v, strides=strides, padding=((1, 1), (1, 1)), dilations=(1, 1)))
+    return b.finish([y])
+
+
+def by_strassen(graph: Graph) -> Graph:
+    """The same with all 1x1 convolutions by the algorithm."""
+
+    def changed(op: Operation) -> Operation:
+        if op.body is not None:
+            return replace(op, body=replace(op.body, operations=tuple(map(changed, op.body.operations))))
+        is_served = op.name == "conv2d" and op.operands[1].type.shape[:2] == (1, 1)
+        return replace(op, algorithm=BY_STRASSEN) if is_served else op
+
+    return replace(graph, operations=tuple(map(changed, graph.operations)))
+
+
+def values(graph: Graph) -> dict[str, Any]:
+    """Random arrays for inputs and parameters."""
+    rng = np.random.default_rng(1)
+    places = [*graph.inputs, *(p.result for p in graph.parameters)]
+    return {v.name or "": rng.standard_normal(v.type.shape, dtype=np.float32) for v in places}
+
+
+def check(graph: Graph, threads: tuple[int, ...] = (1, 3), **facts: Any) -> None:
+    """Compare compiled code with the meaning: the same bits for all numbers of threads."""
+    target = replace(host_target(), **facts)
+    graph = by_strassen(optimize(graph, pipelines.TRAINING, target))
+    arrays = values(graph)
+    params = {n: a for n, a in arrays.items() if n in {p.result.name for p in graph.parameters}}
+    inputs = [arrays[v.name or ""] for v in graph.inputs]
+    (expected,) = evaluate(graph, inputs, params)
+    results = []
+    for count in threads:
+        module = lower(graph, target, count)
+        verify_module(module)
+        assert any(p.name == "v" for k in module.kernels for p in k.params), "expected the products of halves"
+        with Program(module, object_code(emit_module(module, target), target), target, count, params) as program:
+            results.append(np.array(program(*inputs)))
+    np.testing.assert_allclose(results[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
+    assert len({r.tobytes() for r in results}) == 1
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: "x".join(map(str, s)))
+def test_compiled_equals_meaning(size: tuple[int, ...]) -> None:
+    check(convolution(size))
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 3)])
+@pytest.mark.parametrize("size", [(1, 14, 14, 32, 96), (2, 7, 5, 36, 40)], ids=lambda s: "x".join(map(str, s)))
+def test_steps_and_margins(size: tuple[int, ...], strides: tuple[int, int]) -> None:
+    """Pixels are picked from an input with margins, and results are written between others."""
+    check(convolution(size, strides=strides, margins=True))
+
+
+def test_shorter_vectors_and_fewer_registers() -> None:
+    check(convolution((2, 7, 9, 40, 104)), vector_lanes=8, vector_registers=16)
+
+
+def test_threads_share_out_panels_where_pixels_are_few() -> None:
+    check(convolution((1, 5, 5, 64, 400)), threads=(1, 2, 3))
+
+
+def test_results_do_not_depend_on_the_batch() -> None:
+    """Each image has pairs of its own, also where threads take turns of fewer images."""
+    target = host_target()
+    graph = by_strassen(optimize(convolution((6, 5, 5, 64, 96)), pipelines.TRAINING, target))
+    arrays = values(graph)
+    params = {n: a for n, a in arrays.items() if n in {p.result.name for p in graph.parameters}}
+    inputs, results = [arrays[v.name or ""] for v in graph.inputs], list[bytes]()
+    for group in (6, 3, 1):
+        module = lower(SplitBatch(group=group).run(graph), target, 2)
+        with Program(module, object_code(emit_module(module, target), target), target, 2, params) as program:
+            results.append(np.asarray(program(*inputs)).tobytes())
+    assert len(set(results)) == 1
+
+
+def test_it_is_chosen_for_all_batches_alike_where_it_was_measured() -> None:
+    for cpu, chosen in (
+        ("znver4", True),
+        ("znver5", False),
+        ("sapphirerapids", False),
+        ("haswell", False),
+        ("cortex-a76", False),
+    ):
+        for images in (1, 5):
+            graph = optimize(convolution((images, 14, 14, 256, 256)), pipelines.TRAINING, find_target(cpu))
+            assert ("by strassen" in print_graph(graph)) == chosen
+    small = optimize(convolution((1, 14, 14, 32, 64)), pipelines.TRAINING, find_target("znver4"))
+    assert "by strassen" not in print_graph(small)
+
+
+def test_it_must_save_time() -> None:
+    cycles = cycles_of(16)
+    assert cycles.is_faster_by_strassen(196, 1024, 256)
+    assert cycles.is_faster_by_strassen(49, 160, 960)
+    assert not cycles.is_faster_by_strassen(3136, 256, 64)
+    assert not cycles.is_faster_by_strassen(1, 1024, 1024), "a pixel has no other one"
+
+
+def test_rounding_is_within_what_winograds_filtering_rounds() -> None:
+    """256 channels: the root of the mean square of the errors, by that of the results, below 1.2e-6."""
+    graph = by_strassen(parse_graph(PLAIN))
+    arrays = values(graph)
+    module = lower(graph, host_target(), 1)
+    code = object_code(emit_module(module, host_target()), host_target())
+    with Program(module, code, host_target(), 1, {"w": arrays["w"]}) as program:
+        found = program(arrays["x"]).astype(np.float64)
+    exact = arrays["x"].astype(np.float64) @ arrays["w"][0, 0].astype(np.float64)
+    assert 0 < np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2)) < 6e-7
+
+
+def test_small_filters_do_not_have_the_errors_of_large_ones() -> None:
+    """They are brought to one size by powers of two, and one of zeros, or with what isn't finite, stays as it is."""
+    graph = by_strassen(parse_graph(PLAIN))
+    arrays = values(graph)
+    sizes = np.exp(np.random.default_rng(3).standard_normal(256) * 4).astype(np.float32)
+    sizes[7], sizes[9] = 0, 1e-42
+    weight = arrays["w"] * sizes
+    weight[0, 0, 3, 11] = np.inf
+    module = lower(graph, host_target(), 1)
+    code = object_code(emit_module(module, host_target()), host_target())
+    with Program(module, code, host_target(), 1, {"w": weight}) as program:
+        found = program(arrays["x"]).astype(np.float64).reshape(-1, 256)
+    with np.errstate(invalid="ignore"):
+        exact = arrays["x"].reshape(-1, 256).astype(np.float64) @ weight[0, 0].astype(np.float64)
+    others = [f for f in range(256) if f % 128 not in (7, 9, 11)]
+    errors = np.sqrt(
+        np.mean((found[:, others] - exact[:, others]) ** 2, axis=0) / np.mean(exact[:, others] ** 2, axis=0)
+    )
+    assert errors.max() < 3e-6
+    assert not np.isfinite(found[:, 11]).any()
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf], ids=str)
+def test_what_is_not_finite_stays_in_its_pair(special: float) -> None:
+    graph = by_strassen(parse_graph(PLAIN))
+    arrays = values(graph)
+    module = lower(graph, host_target(), 1)
+    code = object_code(emit_module(module, host_target()), host_target())
+    with Program(module, code, host_target(), 1, {"w": arrays["w"]}) as program:
+        ordinary = np.array(program(arrays["x"])).reshape(-1, 256)
+        for pixel in (0, 17, 48):
+            image = arrays["x"].copy()
+            image.reshape(-1, 256)[pixel, 130] = special
+            found = np.array(program(image)).reshape(-1, 256)
+            assert not np.isfinite(found[pixel]).any()
+            others = np.arange(49) // 2 != pixel // 2
+            np.testing.assert_array_equal(found[others], ordinary[others])
+
+
+PLAIN = """
+graph @g(%x: f32[1,7,7,256]) -> (f32[1,7,7,256]) {
+  %w = param : f32[1,1,256,256]
+  %0 = conv2d(%x, %w) {strides = [1,1], padding = "same", dilations = [1,1]} : f32[1,7,7,256]
+  return %0
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "instead"), [("[1,1,256,256]", "[3,3,256,256]"), ("256", "255")], ids=["window", "odd channels"]
+)
+def test_what_it_cannot_compute_is_refused(what: str, instead: str) -> None:
+    graph = parse_graph(PLAIN.replace(what, instead))
+    wrong = replace(
+        graph,
+        operations=tuple(replace(op, algorithm=BY_STRASSEN) if op.name == "conv2d" else op for op in graph.operations),
+    )
+    with pytest.raises(InternalError, match=r"conv2d.* by strassen|can't be computed by strassen"):
+        lower(wrong, host_target())
