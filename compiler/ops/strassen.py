@@ -129,7 +129,7 @@ class FilterScales(_OfWeights):
 
 @register
 class StrassenFilter(_OfWeights):
-    """Weights [2, C, 2, F] of a 1x1 convolution, both dimensions in halves, as Strassen's products, [7, C, F].
+    """Weights [2, C, 2, F] of a 1x1 convolution or a dense layer, both in halves, as Strassen's products, [7, C, F].
 
     Filters are divided by their `filter_scales` before.
     """

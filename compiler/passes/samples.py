@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..graph.ir import Operation, Value
+from ..graph.ir import Graph, Operation, Value
 from ..ops.quantized.activation import ByteFunction
 from ..types import Quantization, TensorType
 
@@ -286,3 +286,35 @@ def _rule(op: Operation) -> _Rule | None:
         return _named_axes
     is_elementwise = op.operator.elementwise or op.name in ("quantize", "dequantize", "requantize", "cast")
     return _elementwise if is_elementwise or isinstance(op.operator, ByteFunction) else None
+
+
+def sample_axes(graph: Graph) -> Mapping[Value, int]:
+    """In which dimension samples are numbered that the first size of the first input counts, for values that do.
+
+    What mixes samples, or isn't known, numbers them in front if it has so many parts, as `split_batch` sees it.
+    """
+    shape = graph.inputs[0].type.shape if graph.inputs else ()
+    samples = Samples(shape[0], 1) if shape and shape[0] else Samples(1, 1)
+    samples.axes |= {v: 0 for v in graph.inputs if v.type.shape[:1] == (samples.samples,)}
+    for op in graph.operations:
+        if any(v in samples.axes for v in op.operands) and not _follow(op, samples):
+            samples.axes |= {r: 0 for r in op.results if r.type.shape[:1] == (samples.samples,)}
+    return samples.axes
+
+
+def _follow(op: Operation, samples: Samples) -> bool:
+    """Find where the results of an operation number samples; False if that isn't known of all of them."""
+    if op.body is None:
+        found = samples.rule_of(op)
+        if found is None:
+            return False
+        samples.axes.update(dict.fromkeys(op.results, found.axis))
+        return True
+    inner = Samples(samples.samples, samples.count)
+    pairs = zip(op.body.inputs, op.operands, strict=True)
+    inner.axes |= {v: samples.axes[outer] for v, outer in pairs if outer in samples.axes}
+    members = (m for m in op.body.operations if any(v in inner.axes for v in m.operands))
+    if not all(_follow(m, inner) for m in members) or any(v not in inner.axes for v in op.body.outputs):
+        return False
+    samples.axes.update((r, inner.axes[v]) for r, v in zip(op.results, op.body.outputs, strict=True))
+    return True

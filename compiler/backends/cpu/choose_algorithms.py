@@ -1,9 +1,9 @@
-"""choose-algorithms: convolutions that a processor computes by Winograd's filtering or Strassen's multiplication."""
+"""choose-algorithms: what a processor computes by Winograd's filtering or Strassen's multiplication."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
@@ -15,6 +15,7 @@ from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
 from ...ops.convolution import Conv2D, Conv3D
 from ...ops.convolution_gradients import Conv2DWeightGradient
+from ...ops.dense import Dense
 from ...ops.quantized.contraction import Conv2DSum
 from ...ops.strassen import HALVES
 from ...ops.transpose_convolution import TransposeConv2D
@@ -22,9 +23,10 @@ from ...ops.window import window_of, with_whole_tiles
 from ...ops.winograd import FEW_TILES, TILE, is_served, tiles_of
 from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
+from ...passes.samples import sample_axes
 from ...types import DType
 from .cycles import CHANGING_IN_PARTS, Cycles, cycles_of
-from .schedules.strassen import STRASSEN
+from .schedules.strassen import DENSE_RANKS, STRASSEN
 from .schedules.winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd.emitter import STREAMED_TILES
 from .schedules.winograd.gradient import margins_of_gradient, partial_sums_of
@@ -41,7 +43,7 @@ SUMMED = Algorithm(PACKED, (TILE, TILE))
 
 @dataclass(frozen=True)
 class ChooseAlgorithms(Pass):
-    """Decide which 3x3 convolutions are computed by Winograd's filtering, and which 1x1 by Strassen's multiplication.
+    """Decide which 3x3 convolutions go by Winograd's filtering, and what else goes by Strassen's multiplication.
 
     The rule, for conv2d, conv3d, transpose_conv2d and conv2d_weight_gradient in single precision, and for conv2d_sum
     where the machine multiplies words, with 3x3 windows (in the planes of a conv3d) of stride 1, neither dilated nor
@@ -56,8 +58,9 @@ class ChooseAlgorithms(Pass):
     - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
       or can get them.
 
-    1x1 convolutions in single precision go by Strassen's multiplication where that was measured and saves time, if
-    their weights are known when they are loaded.
+    1x1 convolutions and dense layers in single precision go by Strassen's multiplication where that was measured and
+    saves time, if their weights are known when they are loaded. Dense layers must number samples in front and have
+    other rows for each: two of these are multiplied together.
 
     What was decided before is decided anew.
 
@@ -84,7 +87,7 @@ class ChooseAlgorithms(Pass):
     """They come quickly: filters for very few tiles are packed half the way to their points."""
 
     halves: bool = False
-    """1x1 convolutions may be computed by Strassen's multiplication."""
+    """1x1 convolutions and dense layers may be computed by Strassen's multiplication."""
 
     units: int = 1
     """Vectors that the core multiplies in a cycle."""
@@ -97,7 +100,9 @@ class ChooseAlgorithms(Pass):
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
         changing = cycles_of(self.lanes, changing=True) if self.units > 1 else cycles
         floats = (Conv2D, Conv3D, TransposeConv2D)
-        kinds = (*floats, Conv2DSum) if self.bytes_at_once else floats
+        kinds: tuple[type, ...] = (*floats, Conv2DSum) if self.bytes_at_once else floats
+        kinds = (*kinds, Dense) if self.halves else kinds
+        axes = cache(lambda: sample_axes(graph))
         saves_time = partial(self._saves_time, cycles, changing)
         choose = partial(
             _for_convolution,
@@ -105,9 +110,13 @@ class ChooseAlgorithms(Pass):
             filters=self._filters,
             static=static,
             choosing=self.choosing,
-            by_strassen=partial(_by_strassen, cycles=cycles) if self.halves else None,
+            by_strassen=partial(_by_strassen, cycles=cycles, axes=axes) if self.halves else None,
         )
-        tiled = _decided(graph, kinds, choose, static)
+
+        def known(value: Value) -> Hashable:
+            return value in static(), self.halves and axes().get(value)
+
+        tiled = _decided(graph, kinds, choose, known)
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, self.lanes, plan))
 
@@ -161,11 +170,11 @@ class AlgorithmsAsChosen(ChooseAlgorithms):
 
 
 def _decided(
-    graph: Graph, kinds: tuple[type, ...], choose: Choice, static: Callable[[], Collection[Value]] | None = None
+    graph: Graph, kinds: tuple[type, ...], choose: Choice, known: Callable[[Value], Hashable] | None = None
 ) -> Graph:
     """The graph with what `choose` says about groups whose anchor is one of these operators.
 
-    With `static`, it says the same of groups that are alike and have the same operands among these values.
+    With `known`, it says the same of groups that are alike and of whose operands the same is known.
     """
 
     @cache  # of abstract classes `isinstance` takes long
@@ -176,10 +185,10 @@ def _decided(
         if not any(map(is_asked, [m.operator for m in op.body.operations] if op.body else [op.operator])):
             return op
         key = None
-        if static is not None:
+        if known is not None:
             makers = [graph.producers.get(v) for v in op.operands]
             numbers = [maker is not None and maker.name == "constant" for maker in makers]
-            key = likeness(op), tuple([v in static() for v in op.operands]), any(numbers) and id(op)
+            key = likeness(op), tuple([known(v) for v in op.operands]), any(numbers) and id(op)
         if key is None or key not in made:
             group = group_of(op, graph.producers)
             changed = with_algorithm(op, group, choose(group)) if is_asked(group.anchor.operator) else op
@@ -226,7 +235,7 @@ def _for_convolution(
     read = anchor.operands[:2] if sums_bytes else anchor.operands  # a bias of one element may be a literal
     if attributes.get("groups", 1) != 1 or any(v not in group.outer for v in read):
         return None
-    if by_strassen and isinstance(anchor.operator, Conv2D) and weight.shape[:2] == (1, 1):
+    if by_strassen and (isinstance(anchor.operator, Dense) or weight.shape[:-2] == (1, 1)):
         return by_strassen(group, static=static, choosing=choosing)
     flat = slice(-2, None)
     dilations = attributes.get("dilations", (1, 1))
@@ -253,16 +262,23 @@ def _for_convolution(
 def _by_strassen(
     group: Group,
     cycles: Cycles,
+    axes: Callable[[], Mapping[Value, int]],
     static: Callable[[], Collection[Value]],
     choosing: Callable[[Group], Group],
 ) -> Algorithm | None:
-    """For a 1x1 convolution. What decides is the same for each image, so it is for all batches."""
-    x, weight = (v.type for v in group.anchor.operands[:2])
-    _, height, width, filters = group.anchor.result.type.shape
-    known = group.outer[group.anchor.operands[1]] in static()
-    if x.dtype is not DType.F32 or weight.shape[-2] % HALVES or not known:
+    """For a 1x1 convolution or a dense layer. What decides is the same for each image, so it is for all batches."""
+    anchor = group.anchor
+    x, weight = (v.type for v in anchor.operands[:2])
+    *places, filters = anchor.result.type.shape
+    known = group.outer[anchor.operands[1]] in static()
+    if x.dtype is not DType.F32 or weight.shape[-2] % HALVES or filters <= cycles.lanes or not known:
         return None
-    is_faster = cycles.is_faster_by_strassen(height * width, weight.shape[-2], filters)
+    if isinstance(anchor.operator, Dense):
+        if x.rank not in DENSE_RANKS or axes().get(group.outer[anchor.operands[0]]) != 0:
+            return None
+    elif not isinstance(anchor.operator, Conv2D):
+        return None
+    is_faster = cycles.is_faster_by_strassen(math.prod(places[1:]), weight.shape[-2], filters)
     default = STRASSEN if is_faster else DIRECT
     chosen = choosing(group).choose("algorithm", default, lambda: (STRASSEN, DIRECT))
     return Algorithm(STRASSEN) if chosen == STRASSEN else None

@@ -1,4 +1,4 @@
-"""1x1 convolutions by Strassen's multiplication: the algebra, and compiled code for awkward sizes."""
+"""1x1 convolutions and dense layers by Strassen's multiplication: the algebra, and compiled code for awkward sizes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,18 @@ SIZES = [
     (5, 8, 8, 130, 20),
     (1, 11, 13, 1040, 72),  # long sums, which are cut
     (1, 40, 41, 16, 300),  # several blocks
+]
+DENSE_SIZES = [
+    # the input, filters
+    ((1, 1, 6), 17),
+    ((2, 2, 34), 33),
+    ((3, 3, 50), 88),  # channels and filters that fill no vectors
+    ((1, 197, 64), 96),
+    ((2, 197, 40), 20),
+    ((4, 7, 7, 36), 72),
+    ((1, 1, 5, 2), 31),
+    ((2, 9, 1, 18), 40),
+    ((1, 260, 1040), 300),  # several blocks, and long sums
 ]
 BY_STRASSEN = Algorithm("strassen")
 
@@ -79,13 +91,29 @@ def convolution(size: tuple[int, ...], *, strides: tuple[int, int] = (1, 1), mar
     return b.finish([y])
 
 
+def dense(shape: tuple[int, ...], filters: int, *, act: str = "gelu", margins: bool = False) -> Graph:
+    """A dense layer with a bias, a factor for each filter, an activation and a residual sum; perhaps 3x3 behind it."""
+    b = GraphBuilder("net")
+    shapes = {"w": (shape[-1], filters), "b": (filters,), "k": (filters,)}
+    x = b.emit("tanh", b.input("x", TensorType(DType.F32, shape)))
+    w, bias, factor = (b.emit("param", shape=s, dtype="f32", name=n) for n, s in shapes.items())
+    y = b.emit(act, b.emit("mul", b.emit("dense", x, w, bias), factor))
+    y = b.emit("add", y, b.input("r", y.type))
+    if margins:
+        for name, value in (("v", y), ("u", x)):
+            weight = b.emit("param", shape=(3, 3, value.type.shape[-1], 8), dtype="f32", name=name)
+            made = b.emit("conv2d", value, weight, strides=(1, 1), padding="same", dilations=(1, 1))
+            y = b.emit("add", y, made) if name == "u" else made
+    return b.finish([y])
+
+
 def by_strassen(graph: Graph) -> Graph:
-    """The same with all 1x1 convolutions by the algorithm."""
+    """The same with all 1x1 convolutions and dense layers by the algorithm."""
 
     def changed(op: Operation) -> Operation:
         if op.body is not None:
             return replace(op, body=replace(op.body, operations=tuple(map(changed, op.body.operations))))
-        is_served = op.name == "conv2d" and op.operands[1].type.shape[:2] == (1, 1)
+        is_served = op.name == "dense" or (op.name == "conv2d" and op.operands[1].type.shape[:2] == (1, 1))
         return replace(op, algorithm=BY_STRASSEN) if is_served else op
 
     return replace(graph, operations=tuple(map(changed, graph.operations)))
@@ -129,6 +157,28 @@ def test_steps_and_margins(size: tuple[int, ...], strides: tuple[int, int]) -> N
     check(convolution(size, strides=strides, margins=True))
 
 
+@pytest.mark.parametrize(("shape", "filters"), DENSE_SIZES, ids=str)
+def test_dense_layers(shape: tuple[int, ...], filters: int) -> None:
+    check(dense(shape, filters))
+
+
+@pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh"])
+def test_dense_layers_with_other_epilogues(act: str) -> None:
+    check(dense((2, 13, 70), 56, act=act))
+
+
+def test_dense_layers_between_margins() -> None:
+    check(dense((2, 7, 5, 36), 40, margins=True))
+
+
+def test_dense_layers_with_shorter_vectors_and_fewer_registers() -> None:
+    check(dense((2, 63, 40), 104), vector_lanes=8, vector_registers=16)
+
+
+def test_threads_share_out_panels_of_dense_layers() -> None:
+    check(dense((1, 25, 64), 400), threads=(1, 2, 3))
+
+
 def test_shorter_vectors_and_fewer_registers() -> None:
     check(convolution((2, 7, 9, 40, 104)), vector_lanes=8, vector_registers=16)
 
@@ -151,6 +201,25 @@ def test_results_do_not_depend_on_the_batch() -> None:
     assert len(set(results)) == 1
 
 
+@pytest.mark.parametrize("shape", [(197, 40), (5, 5, 64)], ids=str)
+def test_each_sample_of_a_dense_layer_has_the_same_bytes_in_all_batches(shape: tuple[int, ...]) -> None:
+    """Also where threads take turns of fewer samples."""
+    target, found = host_target(), [set[bytes](), set[bytes](), set[bytes]()]
+    whole = {k: np.repeat(v, 3, axis=0) if k in "xr" else v for k, v in values(dense((1, *shape), 96)).items()}
+    whole["x"] = np.random.default_rng(2).standard_normal(whole["x"].shape, dtype=np.float32)
+    for batch in (1, 2, 3):
+        graph = by_strassen(optimize(dense((batch, *shape), 96), pipelines.TRAINING, target))
+        params = {n: a for n, a in whole.items() if n in {p.result.name for p in graph.parameters}}
+        for group, threads in ((0, 1), (0, 3), (1, 2)):
+            module = lower(SplitBatch(group=group).run(graph) if group else graph, target, threads)
+            code = object_code(emit_module(module, target), target)
+            with Program(module, code, target, threads, params) as program:
+                y = np.asarray(program(*(whole[v.name or ""][:batch] for v in graph.inputs)))
+            for number, sample in enumerate(y):
+                found[number].add(sample.tobytes())
+    assert [len(same) for same in found] == [1, 1, 1]
+
+
 def test_it_is_chosen_for_all_batches_alike_where_it_was_measured() -> None:
     for cpu, chosen in (
         ("znver4", True),
@@ -164,6 +233,51 @@ def test_it_is_chosen_for_all_batches_alike_where_it_was_measured() -> None:
             assert ("by strassen" in print_graph(graph)) == chosen
     small = optimize(convolution((1, 14, 14, 32, 64)), pipelines.TRAINING, find_target("znver4"))
     assert "by strassen" not in print_graph(small)
+
+
+@pytest.mark.parametrize("cpu", ["znver4", "znver5", "sapphirerapids", "haswell", "cortex-a76"])
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_dense_layers_with_rows_of_each_sample_are_chosen(cpu: str, batch: int) -> None:
+    """Rows of different samples must not be pairs: of a matrix, or where samples are numbered behind other things."""
+    for made, shape, is_apart in (
+        ("reshape", (batch * 4, 49, 256), True),
+        ("reshape", (batch, 14, 14, 256), True),
+        ("reshape", (batch * 196, 256), False),
+        ("reshape", (batch, 2, 2, 49, 256), False),
+        ("transpose", (196, batch, 256), False),
+    ):
+        b = GraphBuilder("net")
+        x = b.input("x", TensorType(DType.F32, (batch, 196, 256)))
+        w = b.emit("param", shape=(256, 1024), dtype="f32", name="w")
+        x = b.emit("reshape", x, shape=shape) if made == "reshape" else b.emit("transpose", x, permutation=(1, 0, 2))
+        y = b.emit("dense", x, w)
+        chosen = optimize(b.finish([y]), pipelines.TRAINING, find_target(cpu))
+        assert ("by strassen" in print_graph(chosen)) == (is_apart and cpu == "znver4"), shape
+
+
+def test_dense_layers_of_matrices_are_refused() -> None:
+    for shape in ((256,), (196, 256)):
+        graph = optimize(dense(shape, 1024), pipelines.TRAINING, find_target("znver4"))
+        assert "by strassen" not in print_graph(graph)
+    with pytest.raises(InternalError, match=r"dense.* by strassen|can't be computed by strassen"):
+        lower(by_strassen(optimize(dense((4, 16), 16), pipelines.TRAINING, host_target())), host_target())
+
+
+@pytest.mark.parametrize(("rows", "channels", "filters"), [(197, 768, 256), (49, 256, 256)])
+def test_rounding_of_dense_layers_is_that_of_direct_sums_within_six_times(
+    rows: int, channels: int, filters: int
+) -> None:
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (1, rows, channels)))
+    graph = b.finish([b.emit("dense", x, b.emit("param", shape=(channels, filters), dtype="f32", name="w"))])
+    arrays, errors = values(graph), list[float]()
+    exact = arrays["x"].astype(np.float64) @ arrays["w"].astype(np.float64)
+    for each in (graph, by_strassen(graph)):
+        module = lower(each, host_target(), 1)
+        code = object_code(emit_module(module, host_target()), host_target())
+        with Program(module, code, host_target(), 1, {"w": arrays["w"]}) as program:
+            errors.append(float(np.sqrt(np.mean((program(arrays["x"]).astype(np.float64) - exact) ** 2))))
+    assert 0 < errors[1] < 6 * errors[0]
 
 
 def test_it_must_save_time() -> None:
@@ -235,7 +349,9 @@ graph @g(%x: f32[1,7,7,256]) -> (f32[1,7,7,256]) {
 
 
 @pytest.mark.parametrize(
-    ("what", "instead"), [("[1,1,256,256]", "[3,3,256,256]"), ("256", "255")], ids=["window", "odd channels"]
+    ("what", "instead"),
+    [("[1,1,256,256]", "[3,3,256,256]"), ("256", "255"), ("256", "8")],
+    ids=["window", "odd channels", "few filters"],
 )
 def test_what_it_cannot_compute_is_refused(what: str, instead: str) -> None:
     graph = parse_graph(PLAIN.replace(what, instead))

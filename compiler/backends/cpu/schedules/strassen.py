@@ -1,19 +1,21 @@
-"""Schedule for 1x1 convolutions in single precision by Strassen's multiplication; see `ops.strassen`.
+"""Schedule for 1x1 convolutions and dense layers in single precision by Strassen's multiplication; see `ops.strassen`.
 
-Pairs of neighbouring pixels of an image are the halves of the rows, so that results don't depend on the batch. Channels
-and filters are cut in the middle, filters at whole vectors. Each thread takes blocks of pairs and makes the left
-factors of the seven products, [7][pair][channel]. Then, for one panel of filters after another, a register tile of
-pairs takes one product after the other, of these and the packed right factors; two sums of products wait on the stack.
+A dense layer takes [N, W, C] or [N, H, W, C], as a convolution. Pairs of neighbouring pixels of an image are the halves
+of the rows, so that results don't depend on the batch. Channels and filters are cut in the middle, filters at whole
+vectors. Each thread takes blocks of pairs and makes the left factors of the seven products, [7][pair][channel]. Then,
+for one panel of filters and one product after another, register tiles of pairs take it, of these and the packed right
+factors; two sums of products wait on the stack.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 
 from ....errors import InternalError
-from ....graph.ir import Value
+from ....graph.ir import Operation, Value
 from ....loops.ir import (
     Allocate,
     Binary,
@@ -35,12 +37,13 @@ from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_loop, vector_widths
 from ....ops import strassen
+from ....ops.dense import Dense
 from ....ops.strassen import FIRST, GOALS, HALVES, LOWER, OTHERS, PRODUCTS, RIGHT, Goal
 from ....ops.window import window_of
 from ....targets.target import Target
-from ....types import DType
+from ....types import DType, TensorType
 from .epilogue import Channels, Finish, epilogue, finished_together, loaded_once
-from .geometry import Walk, origin_of, rows_of
+from .geometry import Pair, Walk, origin_of, pair_of, rows_of
 from .micro_kernel import MicroKernel
 from .owner import Fetched
 from .tiling import BROADCAST_CYCLES, Tiling, decided_tile
@@ -48,12 +51,15 @@ from .winograd.tiles import pitch_of, workspace
 
 STRASSEN = "strassen"
 """The algorithm."""
-BLOCK_SHARE = 0.2
-"""Part of the L2 cache that a block's factors may fill ..."""
-BLOCK_PAIRS = 24
-"""... but the weights, which each block reads anew, should serve so many pairs at least."""
+DENSE_RANKS = (3, 4)
+"""Of inputs of dense layers: in matrices, rows of several samples can't be told apart."""
+BLOCK_PAIRS = 100
+"""Of a block, at most: each reads the weights anew. Left factors may come from beyond the L2 cache, one after the
+other; sums that wait take memory."""
+FEW_PAIRS = 24
+"""With fewer for each thread these share out panels of filters instead, so that weights are read once."""
 PANEL_SHARE = 0.5
-"""Part of the L2 cache that a panel of right factors may fill, to stay there for a block."""
+"""Part of the L2 cache that a panel of right factors of a product may fill, to stay there for a block."""
 MOST_VECTORS = 4
 """Of filters of either half in a register tile."""
 ASKING_PAIRS = 64
@@ -63,12 +69,25 @@ AHEAD = 1024
 
 
 def schedule_strassen(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
-    """Schedule a 1x1 convolution for which Strassen's multiplication was chosen."""
+    """Schedule a 1x1 convolution or a dense layer for which Strassen's multiplication was chosen."""
     return (_Emitter(group, target, threads).schedule(),)
 
 
 Total = Callable[[int, tuple[Expr, ...]], Expr]
 """The sums of a vector of filters at a place of the tile."""
+
+
+def _place_of_convolution(anchor: Operation) -> tuple[Pair, Pair] | None:
+    """Row and column of the first pixel in the input's buffer, and from one to the next; None if it isn't served."""
+    x, weight = (v.type for v in anchor.operands[:2])
+    window = window_of(anchor.name, x.shape[1:-1], weight.shape[:-2], anchor.attributes)
+    origin = origin_of(x, window.padding)
+    return None if origin is None or window.kernel != (1, 1) else (pair_of(origin, 0), pair_of(window.strides, 1))
+
+
+def _dense_place(x: TensorType) -> tuple[Pair, Pair] | None:
+    """The same of the input of a dense layer."""
+    return (pair_of(tuple(before for before, _ in x.margins[1:-1]), 0), (1, 1)) if x.rank in DENSE_RANKS else None
 
 
 class _Emitter:
@@ -80,8 +99,8 @@ class _Emitter:
         self.group, self.target, self.names = group, target, Names()
         self.longest_epilogue = target.longest_epilogue
         self._see_input()
-        images, height, self.width, self.filters = group.anchor.result.type.shape
-        self.pixels = height * self.width
+        images, *height, self.width, self.filters = group.anchor.result.type.shape
+        self.pixels = math.prod(height) * self.width
         self.images, self.pairs = images, ceil_div(self.pixels, HALVES)
         self.kind = kind_for(group.macs)
         self.shares = threads if self.kind is LoopKind.PARALLEL else 1
@@ -93,12 +112,11 @@ class _Emitter:
     def _see_input(self) -> None:
         anchor = self.group.anchor
         x, weight = (v.type for v in anchor.operands[:2])
-        window = window_of(anchor.name, x.shape[1:-1], weight.shape[:-2], anchor.attributes)
-        origin = origin_of(x, window.padding)
-        if origin is None or window.kernel != (1, 1) or weight.shape[-2] % HALVES:
+        place = _dense_place(x) if isinstance(anchor.operator, Dense) else _place_of_convolution(anchor)
+        if place is None or weight.shape[-2] % HALVES or weight.shape[-1] <= self.target.vector_lanes:
             raise InternalError(f"{anchor.name} of {x} and {weight} can't be computed by {anchor.algorithm}")
-        self.origin, self.strides, self.source = origin, window.strides, x
-        self.channels = weight.shape[-2] // HALVES
+        self.origin, self.strides = place
+        self.source, self.channels = x, weight.shape[-2] // HALVES
 
     def _cut(self, target: Target) -> None:
         """Filters into halves and panels, pairs into register tiles and blocks of these."""
@@ -109,12 +127,10 @@ class _Emitter:
         self.row = ceil_div(self.pairs, self.tile.columns)
         """Tiles of an image."""
         self.tiles = self.images * self.row
-        few = self.tiles * self.tile.columns < BLOCK_PAIRS * self.shares
+        few = self.tiles * self.tile.columns < FEW_PAIRS * self.shares
         self.by_panels = self.shares > 1 and few and self.half > self.images * self.pairs
         share = self.tiles if self.by_panels else ceil_div(self.tiles, self.shares)
-        fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * self.pitch * self.dtype.itemsize))
-        most = max(1, max(BLOCK_PAIRS, fitting) // self.tile.columns)
-        self.block = ceil_div(share, ceil_div(share, most))
+        self.block = ceil_div(share, ceil_div(share, max(1, BLOCK_PAIRS // self.tile.columns)))
         """Tiles of a block."""
         self.blocks = ceil_div(self.tiles, self.block)
         self.places = self.block * self.tile.columns
@@ -122,7 +138,7 @@ class _Emitter:
         self.panels = ceil_div(self.half, self.tile.channels)
 
     def _tiling(self) -> Tiling:
-        vector = PRODUCTS * self.channels * self.target.vector_lanes * self.dtype.itemsize
+        vector = self.channels * self.target.vector_lanes * self.dtype.itemsize
         return Tiling(
             height=1,
             width=self.pairs,
@@ -214,6 +230,12 @@ class _Emitter:
         """Place in its image of pixel s of a pair; of a pair with one pixel, that one."""
         return minimum(pair * HALVES + s, self.pixels - 1)
 
+    def place_of(self, pixel: Expr) -> tuple[Expr, Expr]:
+        """Row and column of a pixel."""
+        if self.pixels == self.width:  # said plainly, else threads aren't seen to stay apart
+            return Const(0), pixel
+        return pixel // self.width, pixel % self.width
+
     def _factors(self, p: Expr, b: Expr) -> list[Stmt]:
         """Make the left factors of a block."""
 
@@ -232,8 +254,9 @@ class _Emitter:
         places: list[tuple[Expr, Expr]] = []
         for s in range(HALVES):
             pixel = let(block, self.names.fresh("pixel"), self.pixel(pair, s))
-            y = let(block, self.names.fresh("iy"), pixel // self.width * sy + top)
-            places.append((y, let(block, self.names.fresh("ix"), (pixel % self.width * sx + left) * pitch)))
+            y, x = self.place_of(pixel)
+            y = let(block, self.names.fresh("iy"), y * sy + top)
+            places.append((y, let(block, self.names.fresh("ix"), (x * sx + left) * pitch)))
 
         def vector(c: Expr, width: int) -> list[Stmt]:
             inside: list[Stmt] = []
@@ -251,27 +274,27 @@ class _Emitter:
         return [*block, *vector_loop(self.names, self.channels, self.target.vector_lanes, vector)]
 
     def _panel(self, p: Expr, b: Expr, j: Expr) -> list[Stmt]:
-        """The results of a block for a panel."""
+        """The results of a block for a panel: right factors of a product serve all tiles before those of the next."""
         sums, lanes = HALVES * len(self.tile.widths) * self.tile.columns, self.target.vector_lanes
+        kept = Buffer(self.names.fresh("kept"), self.dtype, (self.block * sums, lanes), Space.STACK)
 
-        def tile(i: Expr, n: Expr, first: Expr) -> list[Stmt]:
-            kept = Buffer(self.names.fresh("kept"), self.dtype, (sums, lanes), Space.STACK)
+        def product(q: Expr) -> list[Stmt]:
+            self.point = q
 
-            def product(q: Expr) -> list[Stmt]:
-                self.point = q
+            def tile(i: Expr, n: Expr, first: Expr) -> list[Stmt]:
 
                 def kernel(widths: tuple[int, ...], room: int) -> list[Stmt]:
                     kernel = _Tile(self, 1, self.tile.columns, widths)
-                    kernel.kept, kernel.room, kernel.pair = kept, room, (n, first)
+                    kernel.kept, kernel.number, kernel.room, kernel.pair = kept, i, room, (n, first)
                     if self.images * self.pairs <= ASKING_PAIRS:
                         kernel.ahead = lambda step: (step, AHEAD)
                     return kernel.emit(p * PRODUCTS + q, Const(0), i * self.tile.columns, j)
 
                 return self._by_panel(j, kernel)
 
-            return [Allocate(kept), *loop("q", PRODUCTS, product)]
+            return self._each_tile(b, tile)
 
-        return self._each_tile(b, tile)
+        return [Allocate(kept), *loop("q", PRODUCTS, product)]
 
     def _by_panel(self, j: Expr, body: Callable[[tuple[int, ...], int], list[Stmt]]) -> list[Stmt]:
         """`body` for the vectors of a panel and its filters in the second half: the last ones may have fewer."""
@@ -290,7 +313,9 @@ class _Tile(MicroKernel):
 
     o: _Emitter
     kept: Buffer
-    """Two sums of products of the tile, [sum, vector of filters, pair][filter]."""
+    """Two sums of products of each tile of the block, [tile, sum, vector of filters, pair][filter]."""
+    number: Expr
+    """Of the tile in the block."""
     room: int
     """Filters of the panel in the second half."""
     pair: tuple[Expr, Expr]
@@ -330,7 +355,8 @@ class _Tile(MicroKernel):
         return self._pixels(lambda _, s: [Store(self.kept, at(s), total(v, (s,))) for v, at in enumerate(places)])
 
     def _place_of(self, kept: Expr, v: int, s: Expr) -> tuple[Expr, ...]:
-        return ((kept * len(self.widths) + v) * self.columns + s, Const(0))
+        vector = (self.number * HALVES + kept) * len(self.o.tile.widths) + v
+        return (vector * self.columns + s, Const(0))
 
     def _sums(self, kept: Expr | None, v: int, at: tuple[Expr, ...]) -> Expr:
         """The product for vector v of filters, added to a sum that was kept."""
@@ -386,14 +412,14 @@ class _Tile(MicroKernel):
     def _store(self, channels: Channels, r: Expr, s: Expr, total: Expr) -> list[Stmt]:
         (_, first), o, block = self.pair, self.o, list[Stmt]()
         pixel = let(block, o.names.fresh("pixel"), o.pixel(first + s, self.row))
-        self.place = (pixel // o.width, pixel % o.width)
+        self.place = o.place_of(pixel)
         block += super()._store(channels, r, s, total)
         if o.pairs % self.columns or (self.row != Const(0) and o.pixels % HALVES):
             return [If(Binary("lt", (first + s) * HALVES + self.row, Const(o.pixels)), tuple(block))]
         return block
 
     def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
-        return (image, *self.place)
+        return (image, *self.place[4 - self.o.group.result.type.rank :])
 
 
 def _from(total: Total, first: int, v: int, at: tuple[Expr, ...]) -> Expr:
