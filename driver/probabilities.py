@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .compiler.graph.ir import Graph
 from .compiler.ops.conversion import Cast
+from .compiler.ops.moves.shape import Reshape
 from .compiler.ops.quantized.conversion import Dequantize, Quantize, Reinterpret, Requantize
 from .compiler.ops.quantized.softmax import QSoftmax
-from .compiler.ops.reduction import Softmax
-from .compiler.ops.shape import Reshape
+from .compiler.ops.reductions.reduction import Softmax
 
 _CONVERSIONS = (Reshape, Requantize, Dequantize, Quantize, Reinterpret, Cast)
 

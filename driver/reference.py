@@ -250,7 +250,7 @@ def _groups(found: Iterable[Operator]) -> dict[str, list[Operator]]:
 
 
 def _group(module: str, group: Sequence[Operator]) -> str:
-    title = module.partition(".ops.")[2].replace(".", " ").replace("_", " ").capitalize()
+    title = module.partition(".ops.")[2].replace(".", ": ").replace("_", " ").capitalize()
     first_line = (sys.modules[module].__doc__ or "").strip().splitlines()[0]
     rows = [f"| `{_signature(o)}` | {_cell(o.doc)} | {_gradient(o)} |" for o in group]
     lines = [f"### {title}", "", first_line, "", "| operator | meaning | gradient |", "| --- | --- | --- |", *rows]

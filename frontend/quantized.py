@@ -14,7 +14,7 @@ from safetensors import safe_open
 from ..compiler.errors import Location, NetcError
 from ..compiler.graph.declarations import REQUIRED
 from ..compiler.graph.ir import Array, AttributeSpec, Operator, Value
-from ..compiler.ops.activations import ALONE
+from ..compiler.ops.functions.activations import ALONE
 from ..compiler.ops.quantized.base import ACTIVATED, INTEGERS, integer_range
 from ..compiler.reading import reading, require_file
 from ..compiler.stored import SCALES, ZERO_POINTS, read_quantization

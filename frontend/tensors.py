@@ -11,7 +11,7 @@ import numpy as np
 from ..compiler.errors import Location
 from ..compiler.graph.ir import Emits, Value
 from ..compiler.graph.registry import operators
-from ..compiler.ops.moves import sliced
+from ..compiler.ops.moves.moves import sliced
 from ..compiler.types import DType
 from .arithmetic import BUILTINS, BadArgumentError
 from .syntax import COMMENT_HINT

@@ -12,23 +12,23 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
-from ..ops.activations import activation_of
-from ..ops.clipping import Clamp, Relu, Relu6
-from ..ops.convolution import Conv2D
-from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
 from ..ops.facets import EDGETPU, TFLITE
-from ..ops.logic import BitwiseAnd, BitwiseXor
-from ..ops.normalization import BatchNorm, Dropout
-from ..ops.pooling import AvgPool, MaxPool
+from ..ops.functions.activations import activation_of
+from ..ops.functions.clipping import Clamp, Relu, Relu6
+from ..ops.functions.logic import BitwiseAnd, BitwiseXor
+from ..ops.functions.squares import Square
+from ..ops.moves.shape import Concat, Identity, Pad, Slice
+from ..ops.moves.striding import StridedSlice
+from ..ops.products.dense import Dense
+from ..ops.reductions.normalization import BatchNorm, Dropout
 from ..ops.seeded_random import SeededNumbers
-from ..ops.sequence_lstm import SequenceLstm
-from ..ops.sequence_rnn import SequenceRnn, Svdf
-from ..ops.shape import Concat, Identity, Pad, Slice
-from ..ops.squares import Square
-from ..ops.striding import StridedSlice
-from ..ops.transpose_convolution import TransposeConv2D
-from ..ops.window import dilated, window_of
+from ..ops.sequences.sequence_lstm import SequenceLstm
+from ..ops.sequences.sequence_rnn import SequenceRnn, Svdf
+from ..ops.windows.convolution import Conv2D
+from ..ops.windows.pooling import AvgPool, MaxPool
+from ..ops.windows.transpose_convolution import TransposeConv2D
+from ..ops.windows.window import dilated, window_of
 from ..passes.float_weights import float_weights
 from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import pools_in_two_dimensions

@@ -1,4 +1,4 @@
-"""All operators and layers, a file for each family; importing this package fills the registry."""
+"""All operators and layers: a folder for each kind, a file for each family. Importing it fills the registry."""
 
 import pkgutil
 from importlib import import_module

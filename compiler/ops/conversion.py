@@ -15,7 +15,7 @@ from ..loops.ir import Cast as Conversion
 from ..loops.ir import Expr
 from ..numerics import convert
 from ..types import DType, TensorType
-from .reduction import check_some, normalize_axis
+from .reductions.reduction import check_some, normalize_axis
 
 
 def element_type(name: str, text: str) -> DType:

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from ..graph.ir import Attributes, Builder, Operation, Operator, Results, Value
 from ..types import DType, TensorType
-from .axes import Permutation
+from .moves.axes import Permutation
 
 RuleT = TypeVar("RuleT")
 

@@ -14,8 +14,8 @@ from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Expr, Select, binary
 from ..types import DType, TensorType
+from .functions.rounding import rounded, rounded_expr
 from .gradients import scaled, sum_to, where, where_above
-from .rounding import rounded, rounded_expr
 
 NARROWEST = 1e-30
 """A range narrower than this is as good as empty, and taken as one of width 1."""

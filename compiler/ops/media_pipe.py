@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ..errors import NetcError
 from ..graph.ir import Value
-from .activations import ACTIVATIONS
 from .custom import CustomCall, custom_operator
+from .functions.activations import ACTIVATIONS
 
 PADDINGS = {1: "same", 2: "valid"}
 FUSED = ("", "relu", "relu_n1_to_1", "relu6")

@@ -6,23 +6,25 @@ import math
 
 from ..graph.ir import Attributes, Builder, Operator, Value
 from ..types import Quantization, TensorType
-from .attention import Attention
-from .axes import Permutation, groups_of, is_identity, spread
-from .blocks import Rearrangement
-from .contract import Contract
 from .conversion import ArgExtremum, OneHot
-from .convolution_gradients import ConvolutionGradient
 from .core import Constant, Fused, Param, Relayout
-from .dense import Dense
 from .differentiation import CustomGradient
 from .facets import PERMUTED, Permuted
 from .fake_quantize import FakeQuantize, RoundToGrid
 from .gradients import reshaped
-from .indexing import Gather, GatherND, TakeAlongAxis, Tile
-from .matmul import MatMul
-from .normalization import BatchNorm
+from .moves.axes import Permutation, groups_of, is_identity, spread
+from .moves.blocks import Rearrangement
+from .moves.indexing import Gather, GatherND, TakeAlongAxis, Tile
+from .moves.scattering import Scatter
+from .moves.shape import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
+from .moves.striding import MirrorPad, StridedSlice, StridedSliceGradient
 from .opaque import Opaque
-from .pooling import Pooling
+from .pictures.resize import Resize
+from .products.attention import Attention
+from .products.contract import Contract
+from .products.dense import Dense
+from .products.matmul import MatMul
+from .products.strassen import FilterScales, StrassenFilter
 from .quantized.activation import ByteFunction, Lookup
 from .quantized.blocked import BlockedDense
 from .quantized.concatenation import QConcat
@@ -43,15 +45,13 @@ from .quantized.transpose import QTransposeConv2D
 from .quantized.wide import RescaleWide
 from .quantized.winograd import WinogradWords
 from .random import RandomUniform
-from .reduction import LogSoftmax, LogSumExp, Reduce, Softmax
-from .resize import Resize
-from .scattering import Scatter
-from .shape import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
-from .statistics import ChannelVariance
-from .strassen import FilterScales, StrassenFilter
-from .striding import MirrorPad, StridedSlice, StridedSliceGradient
-from .transpose_convolution import TransposeConvolution
-from .winograd import WinogradFilter
+from .reductions.normalization import BatchNorm
+from .reductions.reduction import LogSoftmax, LogSumExp, Reduce, Softmax
+from .reductions.statistics import ChannelVariance
+from .windows.convolution_gradients import ConvolutionGradient
+from .windows.pooling import Pooling
+from .windows.transpose_convolution import TransposeConvolution
+from .windows.winograd import WinogradFilter
 
 Operands = tuple[TensorType, ...]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from ..graph.ir import Attributes, Operator
 from ..types import Quantization, TensorType
-from .axes import groups_of
-from .dense import Dense
-from .indexing import TakeAlongAxis
-from .reduction import LogSoftmax, Softmax
-from .shape import BroadcastTo, Concat, Pad, Reshape, Slice
+from .moves.axes import groups_of
+from .moves.indexing import TakeAlongAxis
+from .moves.shape import BroadcastTo, Concat, Pad, Reshape, Slice
+from .products.dense import Dense
+from .reductions.reduction import LogSoftmax, Softmax
 
 Shape = tuple[int, ...]
 

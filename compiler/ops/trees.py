@@ -11,7 +11,7 @@ from ..loops.compute import Compute
 from ..loops.ir import Binary, Cast, Const, Expr, binary, maximum, minimum
 from ..types import DType, TensorType
 from .facets import INTEGER, PERMUTED
-from .selection import Comparison, Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual
+from .functions.selection import Comparison, Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual
 
 COMPARISONS = tuple(op.name for op in (LessEqual, Less, GreaterEqual, Greater, Equal, NotEqual))
 """What nodes may ask."""

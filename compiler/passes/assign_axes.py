@@ -10,10 +10,10 @@ from ..arrays import row_major
 from ..errors import Location
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
-from ..ops.elementwise import BinaryOperator
 from ..ops.facets import Permuted
-from ..ops.shape import Reshape, Transpose
+from ..ops.functions.elementwise import BinaryOperator
+from ..ops.moves.axes import Permutation, composed, inverse, is_free, is_identity
+from ..ops.moves.shape import Reshape, Transpose
 from .axis_cuts import chosen, cost, gain, merged_from, touched
 from .axis_orders import Order, Roots, order_of, transposes_left
 from .axis_plans import Plan, Seed, absorbing, planned, seeds

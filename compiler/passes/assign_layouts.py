@@ -13,8 +13,8 @@ from ..graph.inference import completed
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
 from ..ops.bfloat16 import widens
-from ..ops.convolution_gradients import Conv2DWeightGradient
-from ..ops.window import with_whole_tiles
+from ..ops.windows.convolution_gradients import Conv2DWeightGradient
+from ..ops.windows.window import with_whole_tiles
 from ..types import Layout, TensorType
 from .base import Pass
 

@@ -6,11 +6,11 @@ import math
 from collections import defaultdict
 
 from ..graph.ir import Operation, Operator, Value
-from ..ops.contract import Contract
-from ..ops.convolution import Convolution
 from ..ops.facets import Permuted
-from ..ops.matmul import MatMul
-from ..ops.shape import Reshape
+from ..ops.moves.shape import Reshape
+from ..ops.products.contract import Contract
+from ..ops.products.matmul import MatMul
+from ..ops.windows.convolution import Convolution
 from .axis_orders import Order, Read, Roots, order_of
 from .axis_plans import Plan, wanted_order
 

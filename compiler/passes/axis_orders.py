@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from ..graph.analysis import static_values
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import Permutation, composed, inverse, is_free
-from ..ops.contract import Contract
-from ..ops.convolution import Convolution
-from ..ops.dense import Dense
 from ..ops.facets import PERMUTED, Permuted
+from ..ops.moves.axes import Permutation, composed, inverse, is_free
+from ..ops.moves.shape import Reshape, Transpose
 from ..ops.permutation import asked_for, leads
-from ..ops.product_orders import contracted
-from ..ops.shape import Reshape, Transpose
+from ..ops.products.contract import Contract
+from ..ops.products.dense import Dense
+from ..ops.products.product_orders import contracted
+from ..ops.windows.convolution import Convolution
 from ..types import TensorType
 
 _TRANSPOSE = Transpose()

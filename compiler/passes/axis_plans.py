@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..graph.ir import Operation
-from ..ops.axes import composed, inverse, is_free
 from ..ops.facets import PERMUTED, Permuted
-from ..ops.product_orders import as_it_stands, with_operand
+from ..ops.moves.axes import composed, inverse, is_free
+from ..ops.products.product_orders import as_it_stands, with_operand
 from .axis_orders import Found, Order, Read, Roots, order_of
 
 

@@ -17,14 +17,14 @@ from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from ..numerics import repeated_element
-from ..ops.arithmetic import Abs, Add, Div, Maximum, Minimum, Mul, Neg, Sub
-from ..ops.axes import composed, is_identity
-from ..ops.clipping import Clamp, Relu, Relu6
-from ..ops.convolution import Convolution
 from ..ops.core import Relayout
 from ..ops.facets import SIMPLIFY
+from ..ops.functions.arithmetic import Abs, Add, Div, Maximum, Minimum, Mul, Neg, Sub
+from ..ops.functions.clipping import Clamp, Relu, Relu6
+from ..ops.moves.axes import composed, is_identity
+from ..ops.moves.shape import Concat, Identity, Reshape, Transpose
 from ..ops.quantized.contraction import QConv2D
-from ..ops.shape import Concat, Identity, Reshape, Transpose
+from ..ops.windows.convolution import Convolution
 
 
 @dataclass(frozen=True)

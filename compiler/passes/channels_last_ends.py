@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import Permutation, inverse
-from ..ops.shape import Transpose
+from ..ops.moves.axes import Permutation, inverse
+from ..ops.moves.shape import Transpose
 from .axis_orders import transposed
 from .base import Pass
 from .dce import dce

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
-from ..ops.elementwise import BinaryOperator, UnaryOperator
+from ..ops.functions.elementwise import BinaryOperator, UnaryOperator
 from ..ops.quantized.activation import all_values
 from ..ops.quantized.base import Part, QuantizedOperator
 from ..types import DType

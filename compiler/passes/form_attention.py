@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import regrouped
-from ..ops.matmul import exchanged
+from ..ops.moves.axes import regrouped
+from ..ops.products.matmul import exchanged
 from .base import Pass
 from .dce import dce
 

@@ -13,7 +13,7 @@ from ..graph.analysis import operations_between, post_dominators, static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation
 from ..graph.registry import lookup
-from ..ops.reduction import Reduce
+from ..ops.reductions.reduction import Reduce
 from .base import Pass
 from .bodies import Bodies
 from .dce import dce

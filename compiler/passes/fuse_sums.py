@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..ops.reduction import ReduceSum
+from ..ops.reductions.reduction import ReduceSum
 from .base import Pass
 from .fuse_updates import emit_joined
 

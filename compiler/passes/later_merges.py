@@ -6,9 +6,9 @@ import math
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import groups_of, is_free
 from ..ops.gradients import reshaped
-from ..ops.shape import Reshape, Transpose
+from ..ops.moves.axes import groups_of, is_free
+from ..ops.moves.shape import Reshape, Transpose
 from ..ops.splitting import split
 from .dce import dce
 from .product_axes import with_one_reshape

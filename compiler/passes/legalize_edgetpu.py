@@ -9,16 +9,16 @@ import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.arithmetic import Abs, Div, Neg
-from ..ops.axes import Permutation
-from ..ops.blocks import DepthToSpace
-from ..ops.clipping import LeakyRelu
-from ..ops.convolution import Conv1D, Conv2D
-from ..ops.dense import Dense
 from ..ops.facets import LEGALIZE, own_rule
-from ..ops.resize import ResizeNearest
-from ..ops.shape import Reshape, Transpose
-from ..ops.transpose_convolution import TransposeConv1D
+from ..ops.functions.arithmetic import Abs, Div, Neg
+from ..ops.functions.clipping import LeakyRelu
+from ..ops.moves.axes import Permutation
+from ..ops.moves.blocks import DepthToSpace
+from ..ops.moves.shape import Reshape, Transpose
+from ..ops.pictures.resize import ResizeNearest
+from ..ops.products.dense import Dense
+from ..ops.windows.convolution import Conv1D, Conv2D
+from ..ops.windows.transpose_convolution import TransposeConv1D
 from ..types import TensorType
 from .base import Pass
 from .dce import dce

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Results
-from ..ops.convolution_gradients import InputGradient
+from ..ops.windows.convolution_gradients import InputGradient
 from .base import Pass
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.convolution import Convolution
-from ..ops.normalization import BatchNorm
-from ..ops.window import Window
+from ..ops.reductions.normalization import BatchNorm
+from ..ops.windows.convolution import Convolution
+from ..ops.windows.window import Window
 from ..types import DType
 from .base import Pass
 from .dce import dce

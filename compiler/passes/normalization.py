@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.normalization import BatchNorm
+from ..ops.reductions.normalization import BatchNorm
 from ..types import DType
 
 Numbers = dict[tuple[float, DType], Value]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation
 from ..graph.registry import lookup
-from ..ops.scan import hoisted, is_number
+from ..ops.regions.scan import hoisted, is_number
 from .base import Pass
 from .canonicalize import canonicalize
 from .cse import cse

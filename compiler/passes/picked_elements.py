@@ -16,10 +16,10 @@ import numpy as np
 from ..graph.builder import Rewriter, rewritten
 from ..graph.interpreter import evaluate_operation
 from ..graph.ir import Array, Graph, Operation, Value
-from ..ops.axes import Permutation, is_identity, spread
 from ..ops.gradients import reshaped
-from ..ops.indexing import Gather
-from ..ops.shape import BroadcastTo, Pad, Reshape, Slice, Transpose
+from ..ops.moves.axes import Permutation, is_identity, spread
+from ..ops.moves.indexing import Gather
+from ..ops.moves.shape import BroadcastTo, Pad, Reshape, Slice, Transpose
 from .dce import dce
 from .product_axes import with_one_reshape
 

@@ -9,12 +9,12 @@ from string import ascii_lowercase, ascii_uppercase
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import groups_of
-from ..ops.contract import Contract, Labels
 from ..ops.gradients import reshaped
-from ..ops.matmul import MatMul
-from ..ops.product_orders import has_product
-from ..ops.shape import Reshape, Transpose
+from ..ops.moves.axes import groups_of
+from ..ops.moves.shape import Reshape, Transpose
+from ..ops.products.contract import Contract, Labels
+from ..ops.products.matmul import MatMul
+from ..ops.products.product_orders import has_product
 from .dce import dce
 
 

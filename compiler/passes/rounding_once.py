@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.movement import Padding
+from ..ops.moves.movement import Padding
 from ..ops.quantized.conversion import Dequantize, Quantize, QuantizeEven
 from ..types import DType, Quantization
 from .dce import dce

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph
-from ..ops.normalization import BatchNorm, Dropout
+from ..ops.reductions.normalization import BatchNorm, Dropout
 from .base import Pass
 from .normalization import scale_of, shift_of
 

@@ -11,8 +11,8 @@ from itertools import groupby
 from ..graph.alike import OncePerKind
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.convolution import Convolution
-from ..ops.window import Window
+from ..ops.windows.convolution import Convolution
+from ..ops.windows.window import Window
 from .base import Pass
 
 WORTH = 0.8

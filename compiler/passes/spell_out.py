@@ -6,9 +6,9 @@ from typing import Any
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Results
-from ..ops.axes import inverse
 from ..ops.facets import Facet
-from ..ops.reduction import LogSoftmax, Softmax, normalize_axis
+from ..ops.moves.axes import inverse
+from ..ops.reductions.reduction import LogSoftmax, Softmax, normalize_axis
 
 LAST_AXIS = (Softmax, LogSoftmax)
 """Operators whose rules know the last axis only; along others they stand between transposes."""

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
-from ..ops.convolution import Conv2D
-from ..ops.dense import Dense
+from ..ops.products.dense import Dense
 from ..ops.quantized.grids import as_bytes
 from ..ops.quantized.matmul import LARGEST_PRODUCT
+from ..ops.windows.convolution import Conv2D
 from ..types import DType
 from .base import Pass
 from .dce import dce

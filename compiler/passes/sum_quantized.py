@@ -10,11 +10,11 @@ import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
-from ..ops.convolution import Conv1D, Conv2D
-from ..ops.dense import Dense
+from ..ops.products.dense import Dense
 from ..ops.quantized.conversion import Dequantize, QuantizeEven
 from ..ops.quantized.grids import FARTHEST, as_bytes, scales_of
 from ..ops.quantized.matmul import LARGEST_PRODUCT
+from ..ops.windows.convolution import Conv1D, Conv2D
 from ..types import DType, Quantization
 from .base import Pass
 from .dce import dce

@@ -12,11 +12,11 @@ import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Attribute, Attributes, Graph, Operation, Value
-from ..ops.convolution import Conv1D
 from ..ops.facets import TWO_DIMENSIONS, own_rule
-from ..ops.pooling import AvgPool, MaxPool, Pooling
-from ..ops.transpose_convolution import TransposeConv1D
-from ..ops.window import window_of
+from ..ops.windows.convolution import Conv1D
+from ..ops.windows.pooling import AvgPool, MaxPool, Pooling
+from ..ops.windows.transpose_convolution import TransposeConv1D
+from ..ops.windows.window import window_of
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]

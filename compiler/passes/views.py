@@ -9,8 +9,8 @@ from itertools import count
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import Permutation, is_free
-from ..ops.shape import Reshape, Transpose
+from ..ops.moves.axes import Permutation, is_free
+from ..ops.moves.shape import Reshape, Transpose
 
 
 def with_merged_views(graph: Graph) -> Graph:

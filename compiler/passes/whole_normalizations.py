@@ -7,11 +7,11 @@ from functools import partial
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import Permutation, groups_of, inverse
-from ..ops.elementwise import BinaryOperator
+from ..ops.functions.elementwise import BinaryOperator
 from ..ops.gradients import reshaped
-from ..ops.normalize import Normalize
-from ..ops.shape import Concat, Reshape, Transpose
+from ..ops.moves.axes import Permutation, groups_of, inverse
+from ..ops.moves.shape import Concat, Reshape, Transpose
+from ..ops.reductions.normalize import Normalize
 from .dce import dce
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from ..graph.analysis import macs_of
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.cumulative import CumulativeSum
-from ..ops.pooling import AvgPool
-from ..ops.reduction import ReduceMean, ReduceSum
-from ..ops.weighted import Weighted
+from ..ops.pictures.weighted import Weighted
+from ..ops.reductions.cumulative import CumulativeSum
+from ..ops.reductions.reduction import ReduceMean, ReduceSum
+from ..ops.windows.pooling import AvgPool
 from ..types import DType
 from .base import Pass
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph.ir import Array, Operation
-from ..ops.dense import Dense
-from ..ops.window import window_of
+from ..ops.products.dense import Dense
+from ..ops.windows.window import window_of
 from .layers import IntegerLayer, Rows
 from .scales import BIAS_LIMIT, row_blocks
 

@@ -20,8 +20,8 @@ from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Results, Value
 from ..graph.names import value_names
 from ..graph.state import refuse_state
-from ..ops.activations import activation_of
 from ..ops.facets import INTEGER
+from ..ops.functions.activations import activation_of
 from ..ops.opaque import runnable
 from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph.ir import Array, Graph, Operation, Scales, Value
 from ..graph.names import value_names
-from ..ops.shape import Pad
+from ..ops.moves.shape import Pad
 from ..signature import real
 from .calibration import watched_values
 

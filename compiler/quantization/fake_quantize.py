@@ -20,7 +20,7 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Array, Attribute, Graph, Operation, Scales, Value
 from ..graph.names import value_names
 from ..graph.registry import lookup
-from ..ops.shape import Pad
+from ..ops.moves.shape import Pad
 from ..passes.canonicalize import canonicalize
 from ..passes.cse import cse
 from ..passes.dce import dce

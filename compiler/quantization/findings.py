@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import Diagnostic
 from ..graph.ir import Array, Graph, Operation, Scales, Value
 from ..ops.facets import INTEGER
-from ..ops.shape import Pad
+from ..ops.moves.shape import Pad
 from ..types import DType
 from .calibration import Ranges
 from .methods import LEVELS

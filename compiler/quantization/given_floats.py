@@ -9,10 +9,10 @@ import numpy as np
 from ..graph.builder import Rewriter, TrackingRewriter, rewritten
 from ..graph.ir import Graph, Operation, Scales, Value
 from ..graph.names import value_names
-from ..ops.arithmetic import Div
 from ..ops.conversion import Cast
+from ..ops.functions.arithmetic import Div
+from ..ops.moves.shape import Pad
 from ..ops.quantized.conversion import Dequantize, Quantize, QuantizeEven, Reinterpret
-from ..ops.shape import Pad
 from ..passes.dce import dce
 from ..types import DType, Quantization, TensorType
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from ..errors import NetcError
 from ..graph.ir import Array, Graph, Operation, Scales, Value
-from ..ops.arithmetic import Add, Mul, Sub
-from ..ops.clipping import Clamp, Relu, Relu6
 from ..ops.facets import INTEGER
-from ..ops.shape import Identity
+from ..ops.functions.arithmetic import Add, Mul, Sub
+from ..ops.functions.clipping import Clamp, Relu, Relu6
+from ..ops.moves.shape import Identity
 from ..types import DType, Quantization
 from .methods import Range
 from .quantizer import Quantizer

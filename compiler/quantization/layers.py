@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
-from ..ops.dense import Dense
 from ..ops.facets import INTEGER
+from ..ops.products.dense import Dense
 from ..ops.quantized.contraction import QConv2D, QDense
-from ..ops.window import Window, window_of
+from ..ops.windows.window import Window, window_of
 from ..types import DType, Quantization
 from .calibration import fused_activations
 from .scales import bias_to_integers

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from ..ops.arithmetic import Div, Neg, Sign, Sqrt
 from ..ops.conversion import Cast, OneHot
-from ..ops.convolution import Conv1D, Conv3D
-from ..ops.convolution_gradients import ConvolutionGradient
 from ..ops.core import Constant, Fused, Param, Relayout
 from ..ops.differentiation import CustomGradient
-from ..ops.exponential import Log
 from ..ops.facets import INTEGER
 from ..ops.fake_quantize import FakeQuantize, RoundToGrid
-from ..ops.indexing import FloorDiv
-from ..ops.normalization import BatchNorm, Dropout
+from ..ops.functions.arithmetic import Div, Neg, Sign, Sqrt
+from ..ops.functions.exponential import Log
+from ..ops.functions.selection import Comparison, Select
+from ..ops.functions.sigmoid import HardSigmoid
+from ..ops.functions.softplus import Softplus
+from ..ops.functions.trigonometry import Cos, Sin
+from ..ops.moves.indexing import FloorDiv
+from ..ops.moves.scattering import LastUpdate, ScatterCombine, ScatterND
+from ..ops.moves.striding import StridedSliceGradient
 from ..ops.opaque import Opaque
-from ..ops.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
+from ..ops.products.strassen import FilterScales, StrassenFilter
 from ..ops.quantized.base import Part, QuantizedOperator
 from ..ops.random import RandomUniform
-from ..ops.reduction import LogSumExp
-from ..ops.scattering import LastUpdate, ScatterCombine, ScatterND
-from ..ops.selection import Comparison, Select
-from ..ops.sigmoid import HardSigmoid
-from ..ops.softplus import Softplus
-from ..ops.statistics import ChannelVariance
-from ..ops.strassen import FilterScales, StrassenFilter
-from ..ops.striding import StridedSliceGradient
-from ..ops.trigonometry import Cos, Sin
-from ..ops.winograd import WinogradFilter
+from ..ops.reductions.normalization import BatchNorm, Dropout
+from ..ops.reductions.reduction import LogSumExp
+from ..ops.reductions.statistics import ChannelVariance
+from ..ops.windows.convolution import Conv1D, Conv3D
+from ..ops.windows.convolution_gradients import ConvolutionGradient
+from ..ops.windows.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
+from ..ops.windows.winograd import WinogradFilter
 
 INTEGER.none("computes with integers", Part, QuantizedOperator)
 INTEGER.none("stands for weights, or groups others", Constant, Fused, Param, Relayout)

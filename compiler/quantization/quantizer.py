@@ -16,8 +16,8 @@ from ..errors import InternalError, NetcError, ShapeError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Attribute, Graph, Operation, Value
 from ..graph.names import value_names
-from ..ops.dense import Dense
 from ..ops.facets import INTEGER
+from ..ops.products.dense import Dense
 from ..types import DType, Quantization, TensorType
 from .calibration import Ranges, fused_activations
 from .finite import refuse_infinite

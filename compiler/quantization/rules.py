@@ -10,28 +10,28 @@ import numpy as np
 from ..errors import NetcError
 from ..graph.builder import Rewriter
 from ..graph.ir import Attribute, Graph, Operation, Value
-from ..ops.activations import activation_of
-from ..ops.arithmetic import Abs, Add, Maximum, Minimum, Mul, Sub
-from ..ops.blocks import SpaceToBatchND
-from ..ops.clipping import Clamp, LeakyRelu, Relu, Relu6
 from ..ops.conversion import ArgExtremum
-from ..ops.convolution import Conv2D
-from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
-from ..ops.exponential import Exp
 from ..ops.facets import INTEGER, IntegerForm
-from ..ops.indexing import Gather, GatherND, TakeAlongAxis
-from ..ops.matmul import MatMul
-from ..ops.movement import Movement
-from ..ops.pooling import AvgPool, MaxPool
+from ..ops.functions.activations import activation_of
+from ..ops.functions.arithmetic import Abs, Add, Maximum, Minimum, Mul, Sub
+from ..ops.functions.clipping import Clamp, LeakyRelu, Relu, Relu6
+from ..ops.functions.exponential import Exp
+from ..ops.functions.sigmoid import Sigmoid, Tanh
+from ..ops.moves.blocks import SpaceToBatchND
+from ..ops.moves.indexing import Gather, GatherND, TakeAlongAxis
+from ..ops.moves.movement import Movement
+from ..ops.moves.shape import BroadcastTo, Concat, Identity, Pad
+from ..ops.pictures.resize import ResizeBilinear, ResizeNearest
+from ..ops.products.dense import Dense
+from ..ops.products.matmul import MatMul
 from ..ops.quantized.base import activation_range, integer_of, integer_range
-from ..ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
-from ..ops.resize import ResizeBilinear, ResizeNearest
+from ..ops.reductions.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ..ops.rules import integer_table
-from ..ops.shape import BroadcastTo, Concat, Identity, Pad
-from ..ops.sigmoid import Sigmoid, Tanh
-from ..ops.transpose_convolution import TransposeConv2D
-from ..ops.window import reads_elements, window_of
+from ..ops.windows.convolution import Conv2D
+from ..ops.windows.pooling import AvgPool, MaxPool
+from ..ops.windows.transpose_convolution import TransposeConv2D
+from ..ops.windows.window import reads_elements, window_of
 from ..types import DType, Quantization
 from .bias_correction import shift_of_rounding
 from .calibration import Ranges, has_filters

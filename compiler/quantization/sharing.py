@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from ..graph.ir import Graph, Operation, Scales, Value
 from ..ops.facets import INTEGER
-from ..ops.pooling import MaxPool
-from ..ops.shape import Pad
-from ..ops.window import reads_elements
+from ..ops.moves.shape import Pad
+from ..ops.windows.pooling import MaxPool
+from ..ops.windows.window import reads_elements
 from ..types import DType, Quantization
 from .calibration import Ranges, watched_values
 from .methods import Range

@@ -15,8 +15,8 @@ import numpy as np
 from ..errors import NetcError
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import UniqueNames, value_names
-from ..ops.activations import activation_of
 from ..ops.facets import TFLITE
+from ..ops.functions.activations import activation_of
 from ..passes.half_constants import CONSTANTS, HALF, half_constants, holds_in_half
 from ..signature import output_names
 from ..types import DType, Quantization, TensorType

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..errors import ShapeError
 from ..graph.builder import Rewriter
 from ..graph.ir import Operation, Value
-from ..ops.normalization import Dropout
+from ..ops.reductions.normalization import Dropout
 from .formula import Formula
 
 

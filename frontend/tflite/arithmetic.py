@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ...compiler.graph.ir import Array, Value
-from ...compiler.ops.activations import ALONE
 from ...compiler.ops.facets import reads
+from ...compiler.ops.functions.activations import ALONE
 from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
 from ...compiler.ops.quantized.shorts import power_of_two

@@ -12,7 +12,7 @@ import numpy as np
 from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
-from ...compiler.ops.activations import ALONE
+from ...compiler.ops.functions.activations import ALONE
 from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
 from ...compiler.tflite.reading import Model, Operator, Tensor
 from ...compiler.tflite.reading.checks import MAX_ELEMENTS

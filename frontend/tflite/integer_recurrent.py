@@ -9,7 +9,7 @@ import numpy as np
 
 from ...compiler.graph.ir import Value
 from ...compiler.graph.registry import lookup
-from ...compiler.ops.sequence_lstm import GATES
+from ...compiler.ops.sequences.sequence_lstm import GATES
 from ...compiler.types import DType, Quantization
 from .context import Context
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiler.graph.ir import Value
-from ...compiler.ops.blocks import picture
 from ...compiler.ops.facets import reads
-from ...compiler.ops.moves import sliced
-from ...compiler.ops.striding import MIRRORS
+from ...compiler.ops.moves.blocks import picture
+from ...compiler.ops.moves.moves import sliced
+from ...compiler.ops.moves.striding import MIRRORS
 from ...compiler.types import DType
 from .context import Context, Converter
 

@@ -9,9 +9,9 @@ from typing import Any
 from ...compiler.graph.ir import Value
 from ...compiler.graph.registry import lookup
 from ...compiler.ops.facets import reads
-from ...compiler.ops.moves import sliced
+from ...compiler.ops.moves.moves import sliced
 from ...compiler.ops.quantized.hybrid_recurrent import is_quantized
-from ...compiler.ops.sequence_lstm import GATES, SEEING
+from ...compiler.ops.sequences.sequence_lstm import GATES, SEEING
 from ...compiler.types import DType
 from .context import Context
 from .hybrid import asymmetric, hybrid_weight, is_hybrid

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
-from ...compiler.ops.scattering import replaced
+from ...compiler.ops.moves.scattering import replaced
 from ...compiler.types import DType
 from .context import Context, Converter
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
+from ...compiler.ops.moves.scattering import replaced
 from ...compiler.ops.quantized.base import INTEGERS
-from ...compiler.ops.scattering import replaced
 from ...compiler.types import DType
 from .context import Context
 

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from ...compiler.graph.ir import Graph, Operation, Value
-from ...compiler.ops.grid_sample import MODES, PADDINGS
+from ...compiler.ops.pictures.grid_sample import MODES, PADDINGS
 
 
 @dataclass(frozen=True, slots=True)

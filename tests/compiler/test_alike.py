@@ -26,7 +26,7 @@ from netc.compiler.graph.ir import Array, Graph, Operation, Operator, Value
 from netc.compiler.graph.registry import lookup
 from netc.compiler.lowering import reuse
 from netc.compiler.modules.printer import print_module
-from netc.compiler.ops import winograd
+from netc.compiler.ops.windows import winograd
 from netc.compiler.passes import bodies, fuse, pipelines
 from netc.compiler.types import DType, TensorType
 

@@ -12,7 +12,7 @@ import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Array, Graph, GraphBuilder, Value, evaluate
 from netc.compiler.graph.registry import lookup
-from netc.compiler.ops.sequence_lstm import GATES
+from netc.compiler.ops.sequences.sequence_lstm import GATES
 from netc.compiler.passes.rebatch import rebatch
 from netc.compiler.quantization import dynamic_range
 from netc.compiler.types import DType, Quantization, TensorType

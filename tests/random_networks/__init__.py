@@ -8,7 +8,7 @@ Choices come from Hypothesis, which shrinks what fails, or from a seed.
 from __future__ import annotations
 
 from netc.compiler.graph.registry import operators
-from netc.compiler.ops.elementwise import BinaryOperator, UnaryOperator
+from netc.compiler.ops.functions.elementwise import BinaryOperator, UnaryOperator
 from netc.compiler.ops.quantized.activation import ByteFunction
 from netc.compiler.types import DType
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netc.compiler.graph import Value
-from netc.compiler.ops.window import dilated
+from netc.compiler.ops.windows.window import dilated
 from netc.compiler.types import DType
 
 from .maker import FLOATS, INTEGERS, Maker, Shape, UnfitError

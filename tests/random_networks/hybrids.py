@@ -8,7 +8,7 @@ import numpy as np
 
 from netc.compiler.graph import Value
 from netc.compiler.ops.quantized.hybrid_recurrent import is_quantized
-from netc.compiler.ops.sequence_layer import ACTIVATIONS
+from netc.compiler.ops.sequences.sequence_layer import ACTIVATIONS
 from netc.compiler.types import DType, Quantization
 
 from .contractions import convolution_of, enlarging, groups_and_channels

@@ -9,7 +9,7 @@ import numpy as np
 
 from netc.compiler.graph import Value
 from netc.compiler.graph.registry import lookup
-from netc.compiler.ops.activations import ACTIVATIONS
+from netc.compiler.ops.functions.activations import ACTIVATIONS
 from netc.compiler.ops.quantized.base import activation_range
 from netc.compiler.ops.quantized.elementwise import QSum
 from netc.compiler.ops.quantized.fixed_point import quantize_multiplier

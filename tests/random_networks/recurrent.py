@@ -7,8 +7,8 @@ from typing import Any
 
 from netc.compiler.graph import Value
 from netc.compiler.ops.quantized.fixed_point import quantize_multiplier
-from netc.compiler.ops.sequence_layer import ACTIVATIONS
-from netc.compiler.ops.sequence_lstm import GATES, SEEING
+from netc.compiler.ops.sequences.sequence_layer import ACTIVATIONS
+from netc.compiler.ops.sequences.sequence_lstm import GATES, SEEING
 from netc.compiler.types import DType, Quantization
 
 from .integers import quantization

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netc.compiler.graph import Value
-from netc.compiler.ops.sampling import COORDINATES, ROUNDINGS
+from netc.compiler.ops.pictures.sampling import COORDINATES, ROUNDINGS
 from netc.compiler.types import DType
 
 from .maker import FLOATS, Maker

@@ -13,14 +13,14 @@ from ...graph.analysis import static_values
 from ...graph.ir import Graph, Operation, Operator, Value
 from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
-from ...ops.convolution import Conv2D, Conv3D
-from ...ops.convolution_gradients import Conv2DWeightGradient
-from ...ops.dense import Dense
+from ...ops.products.dense import Dense
+from ...ops.products.strassen import HALVES
 from ...ops.quantized.contraction import Conv2DSum
-from ...ops.strassen import HALVES
-from ...ops.transpose_convolution import TransposeConv2D
-from ...ops.window import window_of, with_whole_tiles
-from ...ops.winograd import FEW_TILES, TILE, is_served, tiles_of
+from ...ops.windows.convolution import Conv2D, Conv3D
+from ...ops.windows.convolution_gradients import Conv2DWeightGradient
+from ...ops.windows.transpose_convolution import TransposeConv2D
+from ...ops.windows.window import window_of, with_whole_tiles
+from ...ops.windows.winograd import FEW_TILES, TILE, is_served, tiles_of
 from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from ...passes.samples import sample_axes

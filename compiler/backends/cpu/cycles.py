@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ops.winograd import POINTS, TAPS, tiles_of
+from ...ops.windows.winograd import POINTS, TAPS, tiles_of
 from ...types import DType
 
 INTEGERS = 1.25

@@ -10,9 +10,9 @@ from ...graph.builder import GraphBuilder, Rewriter
 from ...graph.ir import Graph, Operation, Value
 from ...graph.registry import lookup
 from ...lowering.group import Group, group_of
-from ...ops.convolution import Conv2D, Convolution
-from ...ops.dense import Dense
-from ...ops.transpose_convolution import TransposeConvolution
+from ...ops.products.dense import Dense
+from ...ops.windows.convolution import Conv2D, Convolution
+from ...ops.windows.transpose_convolution import TransposeConvolution
 from ...passes import Pass
 from ...precision import BF16, F16
 from ...types import DType

@@ -14,7 +14,7 @@ from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr
 from ...types import DType, Quantization, TensorType
-from ..rounding import rounded
+from ..functions.rounding import rounded
 from . import fixed_point as fp
 from .base import (
     BYTES,

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import ScaleError, ShapeError
 from ...graph.ir import Attribute, Attributes, AttributeSpec, Operator
 from ...types import DType, Quantization, TensorType
-from ..activations import ALONE
+from ..functions.activations import ALONE
 from .fixed_point import round_half_away, single_ratio
 
 INTEGERS = (DType.I8, DType.U8, DType.I16)

@@ -13,8 +13,8 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, Builder, Operator, Value
 from ...graph.registry import register
 from ...types import DType, TensorType
-from ..dense import Dense
 from ..facets import INTEGER
+from ..products.dense import Dense
 
 BITS = 4
 

@@ -14,8 +14,8 @@ from ...graph.registry import operators, register
 from ...loops.compute import Compute
 from ...loops.ir import Expr
 from ...types import DType, Quantization, TensorType
-from ..elementwise import broadcast_shapes
-from ..selection import Comparison
+from ..functions.elementwise import broadcast_shapes
+from ..functions.selection import Comparison
 from . import fixed_point as fp
 from .base import QuantizedOperator, check_activations, quantization
 

@@ -11,8 +11,8 @@ from ...errors import ScaleError, ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Value
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
-from ..rounding import rounded
-from ..shape import Concat
+from ..functions.rounding import rounded
+from ..moves.shape import Concat
 from . import fixed_point as fp
 from .activation import all_values
 from .base import QuantizedOperator, check_activations, quantization

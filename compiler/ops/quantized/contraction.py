@@ -20,9 +20,9 @@ from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Cast, Const, Expr
 from ...types import DType, Quantization, TensorType
-from ..convolution import WINDOW_ATTRIBUTES, Conv2D
-from ..dense import Dense
-from ..window import Window
+from ..products.dense import Dense
+from ..windows.convolution import WINDOW_ATTRIBUTES, Conv2D
+from ..windows.window import Window
 from . import fixed_point as fp
 from .base import ACTIVATED, Part, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
 from .groups import joined, together

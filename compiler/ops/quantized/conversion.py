@@ -13,7 +13,7 @@ from ...loops.compute import Compute
 from ...loops.ir import Cast, Const, Expr, FixedMul, Unary
 from ...numerics import convert
 from ...types import DType, Quantization, TensorType
-from ..rounding import rounded, rounded_expr
+from ..functions.rounding import rounded, rounded_expr
 from . import fixed_point as fp
 from .base import (
     ACTIVATED,

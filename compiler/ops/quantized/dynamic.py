@@ -37,9 +37,9 @@ from ...loops.ir import (
 )
 from ...numerics import convert
 from ...types import DType, TensorType
-from ..movement import Margins, check_padding, padded_shape
+from ..functions.rounding import Let, rounded, rounded_expr
+from ..moves.movement import Margins, check_padding, padded_shape
 from ..procedures import each
-from ..rounding import Let, rounded, rounded_expr
 from .base import Part
 
 SCALE, INVERSE, ZERO = 0, 1, 2

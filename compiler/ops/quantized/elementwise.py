@@ -13,7 +13,7 @@ from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Cast, Expr, binary
 from ...types import DType, TensorType
-from ..elementwise import broadcast_shapes
+from ..functions.elementwise import broadcast_shapes
 from . import fixed_point as fp
 from . import in_floats
 from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_activations, quantization

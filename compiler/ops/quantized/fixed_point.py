@@ -18,8 +18,8 @@ from ...graph.ir import Attributes
 from ...loops.ir import Binary, Cast, Expr, FixedMul, RealMul, VectorType, binary, const, maximum, minimum
 from ...numerics import convert
 from ...types import DType, Quantization
-from ..rounding import Let as Let
-from ..rounding import rounded, rounded_expr
+from ..functions.rounding import Let as Let
+from ..functions.rounding import rounded, rounded_expr
 
 Integers = NDArray[Any]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...loops.ir import Binary, Expr, Select, binary, const, maximum, minimum
-from ..rounding import Let
+from ..functions.rounding import Let
 from .fixed_point import Integers, shift_right, shr
 
 _EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)

@@ -21,11 +21,11 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, Builder, Operator, Value
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
-from ..convolution import WINDOW_ATTRIBUTES, Conv2D
-from ..dense import Dense
-from ..matmul import TRANSPOSED, MatMul, exchanged, matrices
-from ..transpose_convolution import TransposeConv2D
-from ..window import window_of
+from ..products.dense import Dense
+from ..products.matmul import TRANSPOSED, MatMul, exchanged, matrices
+from ..windows.convolution import WINDOW_ATTRIBUTES, Conv2D
+from ..windows.transpose_convolution import TransposeConv2D
+from ..windows.window import window_of
 from .base import QuantizedOperator, quantization
 from .contraction import Conv2DSum, product
 from .dynamic import SYMMETRIC, ZERO, DynamicParameters, DynamicQuantize, DynamicRescale

@@ -15,10 +15,10 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operator, Value
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
-from ..scan import evaluated
-from ..sequence_layer import Product, activated
-from ..sequence_lstm import SequenceLstm, present_gates
-from ..sequence_rnn import SequenceRnn, Svdf
+from ..regions.scan import evaluated
+from ..sequences.sequence_layer import Product, activated
+from ..sequences.sequence_lstm import SequenceLstm, present_gates
+from ..sequences.sequence_rnn import SequenceRnn, Svdf
 from .base import QuantizedOperator
 from .dynamic import SYMMETRIC
 from .hybrid import HybridDense

@@ -14,7 +14,7 @@ from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, binary, maximum, minimum
 from ...types import DType, TensorType
-from ..reduction import check_some
+from ..reductions.reduction import check_some
 from . import fixed_point as fp
 from .base import BYTES, Part, QuantizedOperator, check_activations, demand, named_integer, quantization
 from .functions import FixedPoint, bit_length_expr, one_over_one_plus_expr

@@ -16,8 +16,8 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Value
 from ...graph.registry import register
 from ...types import DType, TensorType
-from ..scan import evaluated, scanned, time_first, time_second
-from ..sequence_lstm import GATES, LSTM_ATTRIBUTES, check_lstm, gate_weights, present_gates
+from ..regions.scan import evaluated, scanned, time_first, time_second
+from ..sequences.sequence_lstm import GATES, LSTM_ATTRIBUTES, check_lstm, gate_weights, present_gates
 from . import fixed_point as fp
 from .base import QuantizedOperator, check_activations, quantization
 from .functions import FixedPoint

@@ -14,7 +14,7 @@ from ...loops.compute import Compute, Reduction
 from ...loops.ir import Cast, Expr
 from ...types import DType, TensorType
 from ..gradients import reshaped
-from ..matmul import TRANSPOSED, exchanged, factors, inner_size, matrices, product_shape
+from ..products.matmul import TRANSPOSED, exchanged, factors, inner_size, matrices, product_shape
 from . import fixed_point as fp
 from .base import Part, QuantizedOperator, check_activations, quantization
 from .contraction import INTEGER_SUM, product, result_attributes

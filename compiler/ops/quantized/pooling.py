@@ -13,9 +13,9 @@ from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Binary, Cast, Const, Expr, Select, const
 from ...types import DType, TensorType
-from ..pooling import POOL_ATTRIBUTES, MaxPool, window_count
-from ..reduction import ReduceMean, ReduceSum
-from ..rounding import Let, rounded, rounded_expr
+from ..functions.rounding import Let, rounded, rounded_expr
+from ..reductions.reduction import ReduceMean, ReduceSum
+from ..windows.pooling import POOL_ATTRIBUTES, MaxPool, window_count
 from . import fixed_point as fp
 from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_activations, quantization
 

@@ -17,7 +17,7 @@ from ...loops.compute import Procedure
 from ...loops.ir import Allocate, Buffer, Const, Expr, Load, Space, Stmt, Store, binary
 from ...types import DType, TensorType
 from ..procedures import each
-from ..products import ReduceProd
+from ..reductions.products import ReduceProd
 from . import fixed_point as fp
 from .base import Part, QuantizedOperator, check_activations, quantization
 

@@ -15,7 +15,7 @@ from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Cast, Expr, binary, const, maximum, minimum
 from ...types import DType, Quantization, TensorType
-from ..rounding import rounded
+from ..functions.rounding import rounded
 from . import fixed_point as fp
 from .base import Part, quantization
 from .functions import bit_length_expr

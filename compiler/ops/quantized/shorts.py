@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import ScaleError
 from ...graph.ir import Array
 from ...types import Quantization
-from ..rounding import rounded
+from ..functions.rounding import rounded
 from . import fixed_point as fp
 
 _LOWEST, _HIGHEST = np.float32(-(1 << 15)), np.float32((1 << 15) - 1)

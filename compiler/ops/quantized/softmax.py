@@ -13,7 +13,7 @@ from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, FixedMul, Select, binary, const, maximum, minimum
 from ...types import DType, TensorType
-from ..reduction import check_some
+from ..reductions.reduction import check_some
 from . import fixed_point as fp
 from . import short_softmax
 from .base import (

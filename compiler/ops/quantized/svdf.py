@@ -10,8 +10,8 @@ from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Value
 from ...graph.registry import register
 from ...types import DType, TensorType
 from ..facets import PERMUTED
-from ..scan import evaluated
-from ..sequence_rnn import check_svdf, remembered
+from ..regions.scan import evaluated
+from ..sequences.sequence_rnn import check_svdf, remembered
 from . import fixed_point as fp
 from .base import QuantizedOperator, check_activations, quantization
 

@@ -15,8 +15,8 @@ from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Cast, Expr, Select, const
 from ...types import DType, TensorType
-from ..transpose_convolution import TransposeConv2D
-from ..window import Phase
+from ..windows.transpose_convolution import TransposeConv2D
+from ..windows.window import Phase
 from .base import QuantizedOperator
 from .contraction import (
     INTEGER_SUM,

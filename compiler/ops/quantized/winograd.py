@@ -1,8 +1,8 @@
 """Winograd's filtering F(4x4, 3x3) in integers: exact sums of 8-bit products by products of 16-bit numbers.
 
-The algebra is that of `ops.winograd`, at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray, Fast algorithms for
-convolutional neural networks, 2016), with its fractions moved to the end: inputs at their points are at most 100
-times as large as the inputs, filters at most 49 times as large as the filters, so that both fit 16 bits.
+The algebra is that of `ops.windows.winograd`, at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray, Fast
+algorithms for convolutional neural networks, 2016), with its fractions moved to the end: inputs at their points are at
+most 100 times as large as the inputs, filters at most 49 times as large as the filters, so that both fit 16 bits.
 
 Row i of the output matrix gives 3 * 2^`SHIFTS[i]` times the results. All sums are taken modulo 2^32. Multiplying by the
 inverse of 9 modulo 2^32 leaves the result times a power of two, of at most 2^6; an arithmetic shift leaves the
@@ -19,7 +19,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...types import DType, TensorType
-from ..winograd import POINTS, TAPS, Matrix
+from ..windows.winograd import POINTS, TAPS, Matrix
 from .base import BYTES, Part
 
 INPUT: Matrix = (

@@ -8,14 +8,17 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...graph.registry import lookup
-from ...ops.activations import ACTIVATIONS
-from ...ops.arithmetic import Abs, Add, Div, Maximum, Minimum, Mul, Neg, Sign, Sqrt, Sub
-from ...ops.clipping import Clamp, LeakyRelu, Relu, Relu6
 from ...ops.conversion import Cast
-from ...ops.exponential import Exp, Log
 from ...ops.facets import TFLITE, Narrow, TfliteForm
-from ...ops.indexing import FloorDiv
-from ...ops.logic import LeftShift
+from ...ops.functions.activations import ACTIVATIONS
+from ...ops.functions.arithmetic import Abs, Add, Div, Maximum, Minimum, Mul, Neg, Sign, Sqrt, Sub
+from ...ops.functions.clipping import Clamp, LeakyRelu, Relu, Relu6
+from ...ops.functions.exponential import Exp, Log
+from ...ops.functions.logic import LeftShift
+from ...ops.functions.selection import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual, Select
+from ...ops.functions.sigmoid import Sigmoid, Tanh
+from ...ops.functions.trigonometry import Cos, Sin
+from ...ops.moves.indexing import FloorDiv
 from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
 from ...ops.quantized.base import INTEGERS, integer_range
 from ...ops.quantized.broadcasting import QSquaredDifference
@@ -25,9 +28,6 @@ from ...ops.quantized.division import QDiv
 from ...ops.quantized.elementwise import QAdd, QMul, QSub
 from ...ops.quantized.tables import QAbs, QExp, QHardSwish, QLog, QRsqrt
 from ...ops.rules import tflite_unary, version
-from ...ops.selection import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual, Select
-from ...ops.sigmoid import Sigmoid, Tanh
-from ...ops.trigonometry import Cos, Sin
 from ...types import DType, Quantization, TensorType
 from ..emitter import NONE, Emitter
 from ..serialize import element_code

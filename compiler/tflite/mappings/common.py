@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ...graph.ir import Operation
-from ...ops.activations import ACTIVATIONS
+from ...ops.functions.activations import ACTIVATIONS
 from ...ops.quantized.base import integer_range, range_of
 from ...ops.rules import version
 from ...types import DType, Quantization, TensorType

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from ...graph.ir import Array, Operation
-from ...ops.convolution import Conv2D, Conv3D
-from ...ops.dense import Dense
 from ...ops.facets import TFLITE, TfliteForm
-from ...ops.matmul import MatMul
+from ...ops.products.dense import Dense
+from ...ops.products.matmul import MatMul
 from ...ops.quantized.blocked import BITS, BlockedDense
 from ...ops.quantized.contraction import QConv2D, QDense, sums_type
 from ...ops.quantized.hybrid import Hybrid, HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from ...ops.quantized.matmul import QMatMul
 from ...ops.quantized.transpose import QTransposeConv2D
 from ...ops.rules import version
-from ...ops.transpose_convolution import TransposeConv2D, TransposeConv3D, plain_filters
-from ...ops.window import Window, window_of
+from ...ops.windows.convolution import Conv2D, Conv3D
+from ...ops.windows.transpose_convolution import TransposeConv2D, TransposeConv3D, plain_filters
+from ...ops.windows.window import Window, window_of
 from ...passes.half_constants import holds_in_half
 from ...types import DType, Quantization, TensorType
 from ..emitter import Emitter

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...graph.ir import Operation
-from ...ops.control import If, While
 from ...ops.facets import TFLITE, Narrow, TfliteForm
+from ...ops.regions.control import If, While
 from ..emitter import Emitter
 
 

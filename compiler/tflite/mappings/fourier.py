@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...graph.ir import Operation
 from ...ops.facets import TFLITE, TfliteForm
-from ...ops.fourier import Rfft, Rfft2
+from ...ops.signals.fourier import Rfft, Rfft2
 from ...types import DType, TensorType
 from ..emitter import Emitter
 

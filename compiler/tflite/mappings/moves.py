@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from ...graph.ir import Operation, Value
-from ...ops.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
 from ...ops.conversion import OneHot
 from ...ops.facets import TFLITE, Narrow, TfliteForm
-from ...ops.indexing import Gather, GatherND
-from ...ops.reduction import normalize_axis
+from ...ops.moves.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
+from ...ops.moves.indexing import Gather, GatherND
+from ...ops.moves.scattering import LastUpdate, ScatterCombine, ScatterND
+from ...ops.moves.striding import MIRRORS, MirrorPad, StridedSlice
+from ...ops.reductions.reduction import normalize_axis
 from ...ops.rules import version
-from ...ops.scattering import LastUpdate, ScatterCombine, ScatterND
-from ...ops.striding import MIRRORS, MirrorPad, StridedSlice
 from ...types import DType, TensorType
 from ..emitter import Emitter
 from ..model import Field, Function, Node, Tensor

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from ...ops.convolution import Conv1D
-from ...ops.convolution_gradients import InputGradient, WeightGradient
 from ...ops.core import Constant, Fused, Param, Relayout
 from ...ops.differentiation import CustomGradient
 from ...ops.facets import TFLITE
 from ...ops.fake_quantize import FakeQuantize, RoundToGrid
-from ...ops.indexing import TakeAlongAxis
-from ...ops.normalization import BatchNorm, Dropout
-from ...ops.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
+from ...ops.functions.sigmoid import HardSigmoid
+from ...ops.functions.softplus import Softplus
+from ...ops.moves.indexing import TakeAlongAxis
+from ...ops.moves.striding import StridedSliceGradient
+from ...ops.products.strassen import FilterScales, StrassenFilter
 from ...ops.quantized.base import Part
 from ...ops.quantized.conversion import QuantizeEven
 from ...ops.random import RandomUniform
-from ...ops.reduction import LogSumExp
-from ...ops.sigmoid import HardSigmoid
-from ...ops.softplus import Softplus
-from ...ops.statistics import ChannelVariance
-from ...ops.strassen import FilterScales, StrassenFilter
-from ...ops.striding import StridedSliceGradient
+from ...ops.reductions.normalization import BatchNorm, Dropout
+from ...ops.reductions.reduction import LogSumExp
+from ...ops.reductions.statistics import ChannelVariance
 from ...ops.trees import NextNodes
-from ...ops.winograd import WinogradFilter
+from ...ops.windows.convolution import Conv1D
+from ...ops.windows.convolution_gradients import InputGradient, WeightGradient
+from ...ops.windows.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
+from ...ops.windows.winograd import WinogradFilter
 
 TFLITE.none("becomes a tensor", Constant, Param)
 TFLITE.none("made by passes of netc for its own code", FilterScales, Fused, Relayout, StrassenFilter, WinogradFilter)

@@ -11,9 +11,9 @@ from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.quantized.hybrid_recurrent import HybridLayer, HybridLstm, HybridRnn, HybridSvdf
 from ...ops.quantized.lstm import QLstm
 from ...ops.quantized.svdf import QSvdf
-from ...ops.sequence_layer import ACTIVATIONS
-from ...ops.sequence_lstm import GATES, SEEING, SequenceLstm
-from ...ops.sequence_rnn import SequenceRnn, Svdf
+from ...ops.sequences.sequence_layer import ACTIVATIONS
+from ...ops.sequences.sequence_lstm import GATES, SEEING, SequenceLstm
+from ...ops.sequences.sequence_rnn import SequenceRnn, Svdf
 from ...types import DType, Quantization, TensorType
 from ..emitter import Emitter
 from ..model import Field, Node, Options

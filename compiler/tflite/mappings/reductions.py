@@ -7,14 +7,14 @@ from collections.abc import Callable
 from ...graph.ir import Operation
 from ...ops.conversion import ArgMax, ArgMin
 from ...ops.facets import TFLITE, Narrow, TfliteForm
-from ...ops.pooling import AvgPool, MaxPool
-from ...ops.products import ReduceAll, ReduceAny, ReduceProd
 from ...ops.quantized.log_softmax import QLogSoftmax
 from ...ops.quantized.pooling import QAvgPool, QMean
 from ...ops.quantized.products import QReduceProd
 from ...ops.quantized.softmax import QSoftmax
-from ...ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
+from ...ops.reductions.products import ReduceAll, ReduceAny, ReduceProd
+from ...ops.reductions.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ...ops.rules import version
+from ...ops.windows.pooling import AvgPool, MaxPool
 from ..emitter import Emitter
 from .common import VALID, activation, padded
 from .contractions import scheme

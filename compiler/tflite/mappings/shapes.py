@@ -7,13 +7,13 @@ import numpy as np
 from ...graph.ir import Operation
 from ...ops.differentiation import StopGradient
 from ...ops.facets import TFLITE, Narrow, TfliteForm
-from ...ops.indexing import Tile
+from ...ops.moves.indexing import Tile
+from ...ops.moves.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
+from ...ops.pictures.resize import ResizeBilinear, ResizeNearest
 from ...ops.quantized.concatenation import QConcat
 from ...ops.quantized.conversion import Reinterpret
-from ...ops.reduction import normalize_axis
-from ...ops.resize import ResizeBilinear, ResizeNearest
+from ...ops.reductions.reduction import normalize_axis
 from ...ops.rules import version
-from ...ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
 from ..emitter import Emitter
 
 PAD_RANK = 5

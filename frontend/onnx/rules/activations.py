@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ....compiler.graph.ir import Value
-from ....compiler.ops import activation_layers as layers
+from ....compiler.ops.functions import activation_layers as layers
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import Rule, onnx

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ....compiler.graph.ir import Value
-from ....compiler.ops.scan import Scanned, cut_out
+from ....compiler.ops.regions.scan import Scanned, cut_out
 from ..node import Node
 from ..registry import onnx
 from ..values import ReportedError, Tensor, UnsupportedError

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....compiler.graph.ir import Value
 from ....compiler.ops.expressions import Formula
-from ....compiler.ops.grid_sample import sampled_at
+from ....compiler.ops.pictures.grid_sample import sampled_at
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx

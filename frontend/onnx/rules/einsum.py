@@ -7,7 +7,7 @@ import string
 import numpy as np
 
 from ....compiler.graph.ir import Value
-from ....compiler.ops.einsum import einsum as einsum_layer
+from ....compiler.ops.products.einsum import einsum as einsum_layer
 from ..node import Node
 from ..registry import onnx
 

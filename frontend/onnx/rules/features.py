@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....compiler.graph.ir import Array, Value
-from ....compiler.ops import scattering
+from ....compiler.ops.moves import scattering
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx

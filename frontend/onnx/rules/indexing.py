@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ....compiler.graph.ir import Array, Value
-from ....compiler.ops import scattering
-from ....compiler.ops.indexing import coordinates
+from ....compiler.ops.moves import scattering
+from ....compiler.ops.moves.indexing import coordinates
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import Rule, onnx

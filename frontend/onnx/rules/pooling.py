@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ....compiler.graph.ir import Value
-from ....compiler.ops import pooling_layers as layers
+from ....compiler.ops.windows import pooling_layers as layers
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx

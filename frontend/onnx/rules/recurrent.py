@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ....compiler.graph.ir import Value
-from ....compiler.ops.scan import cut_out
+from ....compiler.ops.regions.scan import cut_out
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ....compiler.graph.ir import Value
-from ....compiler.ops.sorting import top_k as top_k_layer
+from ....compiler.ops.reductions.sorting import top_k as top_k_layer
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import Rule, onnx

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ....compiler.graph.ir import Array, Value
-from ....compiler.ops.resample import resized
-from ....compiler.ops.sampling import Affine, Taps, affine, interpolation_taps, nearest
+from ....compiler.ops.pictures.resample import resized
+from ....compiler.ops.pictures.sampling import Affine, Taps, affine, interpolation_taps, nearest
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx

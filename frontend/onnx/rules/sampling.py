@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ....compiler.graph.ir import Array, Value
-from ....compiler.ops.grid_sample import affine_grid as affine_grid_layer
-from ....compiler.ops.grid_sample import grid_sample as grid_sample_layer
+from ....compiler.ops.pictures.grid_sample import affine_grid as affine_grid_layer
+from ....compiler.ops.pictures.grid_sample import grid_sample as grid_sample_layer
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....compiler.graph.ir import Array, Value
-from ....compiler.ops import moves
+from ....compiler.ops.moves import moves
 from ..node import Node
 from ..registry import onnx
 from ..values import Tensor

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ....compiler.graph.ir import Array, Value
-from ....compiler.ops import moves
+from ....compiler.ops.moves import moves
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.compiler.ops.sequence_lstm import GATES, SEEING
+from netc.compiler.ops.sequences.sequence_lstm import GATES, SEEING
 from netc.compiler.types import DType, TensorType
 
 from .case import OpCase, Shape

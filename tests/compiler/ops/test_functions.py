@@ -13,7 +13,7 @@ import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import GraphBuilder, evaluate
 from netc.compiler.graph.registry import operators
-from netc.compiler.ops.erf import erfc_array
+from netc.compiler.ops.functions.erf import erfc_array
 from netc.compiler.passes import differentiate
 from netc.compiler.tflite.reading import read_model
 from netc.compiler.tflite.writer import to_tflite

@@ -11,9 +11,9 @@ import pytest
 from netc.compiler.graph import Array, GraphBuilder, Operation
 from netc.compiler.graph.interpreter import evaluate, evaluate_operation
 from netc.compiler.graph.registry import operators
-from netc.compiler.ops.axes import Permutation, composed, inverse, is_identity
-from netc.compiler.ops.elementwise import UnaryOperator
 from netc.compiler.ops.facets import PERMUTED, Permuted
+from netc.compiler.ops.functions.elementwise import UnaryOperator
+from netc.compiler.ops.moves.axes import Permutation, composed, inverse, is_identity
 from netc.compiler.ops.permutation import leads
 from netc.compiler.types import DType, Quantization, TensorType
 from tests.random_networks import RECIPES, Seeded, draw_network

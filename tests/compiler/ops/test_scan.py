@@ -15,7 +15,7 @@ from netc.compiler.graph.registry import lookup
 from netc.compiler.loops.ir import Space
 from netc.compiler.lowering import lower
 from netc.compiler.modules.module import Module
-from netc.compiler.ops.scan import cut_out, scanned
+from netc.compiler.ops.regions.scan import cut_out, scanned
 from netc.compiler.types import DType, TensorType
 from netc.passes import UnrollScans, differentiate, pipelines, run, unroll_scans
 

@@ -15,7 +15,7 @@ from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.graph import Array, Graph, GraphBuilder, Value, evaluate, parse_graph, verify
 from netc.compiler.graph.ir import Builder, Operation
-from netc.compiler.ops.exponential import Exp
+from netc.compiler.ops.functions.exponential import Exp
 from netc.compiler.passes import differentiate, jvp
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program

@@ -6,7 +6,7 @@ import pytest
 
 from netc.compiler import passes
 from netc.compiler.graph import Operation, Value, static_values
-from netc.compiler.ops.convolution import Conv2D
+from netc.compiler.ops.windows.convolution import Conv2D
 from tests.random_networks import random_case
 
 SEEDS = pytest.mark.parametrize("seed", range(15))

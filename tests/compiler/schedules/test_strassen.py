@@ -20,7 +20,7 @@ from netc.compiler.graph.ir import Graph, Operation
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.graph.printer import print_graph
 from netc.compiler.modules.verifier import verify_module
-from netc.compiler.ops import strassen
+from netc.compiler.ops.products import strassen
 from netc.compiler.passes import SplitBatch, pipelines
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program

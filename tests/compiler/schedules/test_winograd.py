@@ -22,8 +22,8 @@ from netc.compiler.graph.parser import parse_graph
 from netc.compiler.graph.printer import print_graph
 from netc.compiler.loops.ir import Prefetch, statements
 from netc.compiler.modules.verifier import verify_module
-from netc.compiler.ops import winograd
-from netc.compiler.ops.winograd import FILTER, INPUT, OUTPUT
+from netc.compiler.ops.windows import winograd
+from netc.compiler.ops.windows.winograd import FILTER, INPUT, OUTPUT
 from netc.compiler.passes import SplitBatch, pipelines
 from netc.compiler.targets.target import Target
 from netc.compiler.types import DType, TensorType

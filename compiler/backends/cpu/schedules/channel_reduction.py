@@ -23,8 +23,8 @@ from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import PARALLEL_WORK, kind_for, loop
 from ....lowering.reduction import LONGEST_SUM
-from ....ops.reduction import ReduceMean, ReduceSum
-from ....ops.statistics import ChannelVariance
+from ....ops.reductions.reduction import ReduceMean, ReduceSum
+from ....ops.reductions.statistics import ChannelVariance
 from ....targets.target import Target
 from ....types import TensorType
 from .tiling import split

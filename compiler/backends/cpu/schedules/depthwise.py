@@ -32,8 +32,8 @@ from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import LINE, ceil_div, kind_for, loop, vector_loop
-from ....ops.convolution import Conv2D
-from ....ops.transpose_convolution import TransposeConv2D
+from ....ops.windows.convolution import Conv2D
+from ....ops.windows.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
 from ....types import DType
 from .epilogue import Finish, epilogue

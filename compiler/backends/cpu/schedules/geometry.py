@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from ....lowering.group import Group
-from ....ops.convolution import Conv2D, Convolution
 from ....ops.quantized.contraction import Conv2DSum
-from ....ops.transpose_convolution import TransposeConv2D, TransposeConvolution
-from ....ops.window import Phase, phase_margins, window_of
+from ....ops.windows.convolution import Conv2D, Convolution
+from ....ops.windows.transpose_convolution import TransposeConv2D, TransposeConvolution
+from ....ops.windows.window import Phase, phase_margins, window_of
 from ....types import TensorType
 
 Pair = tuple[int, int]

@@ -21,8 +21,8 @@ from ....loops.ir import Broadcast, Const, Expr, Fma, Load, Spread, Stmt, Store
 from ....lowering.group import Group
 from ....lowering.kernel import Scheduled, let
 from ....lowering.loops import vector_widths
-from ....ops.convolution import Convolution
-from ....ops.transpose_convolution import TransposeConvolution
+from ....ops.windows.convolution import Convolution
+from ....ops.windows.transpose_convolution import TransposeConvolution
 from ....targets.target import Target
 from .contraction import ContractionEmitter
 from .geometry import Walk, walks

@@ -1,4 +1,6 @@
-"""Schedule for 1x1 convolutions and dense layers in single precision by Strassen's multiplication; see `ops.strassen`.
+"""Schedule for 1x1 convolutions and dense layers in single precision by Strassen's multiplication.
+
+See `ops.products.strassen` for the algebra.
 
 A dense layer takes [N, W, C] or [N, H, W, C], as a convolution. Pairs of neighbouring pixels of an image are the halves
 of the rows, so that results don't depend on the batch. Channels and filters are cut in the middle, filters at whole
@@ -36,10 +38,10 @@ from ....loops.ir import (
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_loop, vector_widths
-from ....ops import strassen
-from ....ops.dense import Dense
-from ....ops.strassen import FIRST, GOALS, HALVES, LOWER, OTHERS, PRODUCTS, RIGHT, Goal
-from ....ops.window import window_of
+from ....ops.products import strassen
+from ....ops.products.dense import Dense
+from ....ops.products.strassen import FIRST, GOALS, HALVES, LOWER, OTHERS, PRODUCTS, RIGHT, Goal
+from ....ops.windows.window import window_of
 from ....targets.target import Target
 from ....types import DType, TensorType
 from .epilogue import Channels, Finish, epilogue, finished_together, loaded_once

@@ -14,7 +14,7 @@ from ....loops.ir import Buffer, Const, Expr, For, Interleave, Kernel, Load, Spa
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Scheduled
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
-from ....ops.axes import Permutation
+from ....ops.moves.axes import Permutation
 from ....targets.target import Target
 
 TILE = 16

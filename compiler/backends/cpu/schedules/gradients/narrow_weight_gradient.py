@@ -31,8 +31,8 @@ from .....loops.ir import (
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Parameters, Scheduled, let
 from .....lowering.loops import kind_for, loop, vector_widths
-from .....ops.convolution_gradients import WeightGradient
-from .....ops.window import window_of
+from .....ops.windows.convolution_gradients import WeightGradient
+from .....ops.windows.window import window_of
 from .....targets.target import Target
 from ..geometry import origin_of, pair_of, rows_of
 from ..grouped import is_packed

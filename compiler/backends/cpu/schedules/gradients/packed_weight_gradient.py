@@ -33,8 +33,8 @@ from .....loops.ir import (
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Parameters, Scheduled, let
 from .....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_widths
-from .....ops.convolution_gradients import WeightGradient
-from .....ops.window import Window, window_of
+from .....ops.windows.convolution_gradients import WeightGradient
+from .....ops.windows.window import Window, window_of
 from .....targets.target import Target
 from .....types import DType, TensorType
 from ..geometry import origin_of, pair_of, rows_of

@@ -35,7 +35,7 @@ from .....lowering.group import Group, Setting
 from .....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from .....lowering.loops import kind_for, loop, vector_loop
 from .....ops.quantized.contraction import Conv2DSum
-from .....ops.window import Window
+from .....ops.windows.window import Window
 from .....targets.target import DotProduct, Target
 from .....types import DType
 from ..epilogue import epilogue, loaded_once

@@ -12,7 +12,7 @@ from .....lowering.elements import Elements, physical
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from .....lowering.loops import ceil_div, kind_for, loop
-from .....ops.window import Window
+from .....ops.windows.window import Window
 from .....targets.target import Target
 from .....types import DType
 from ..epilogue import loaded_once

@@ -41,8 +41,8 @@ from .....loops.ir import (
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Parameters, Scheduled, let
 from .....lowering.loops import ceil_div, kind_for, loop, vector_loop
-from .....ops.attention import Attention, sum_type
-from .....ops.matmul import broadcast_place
+from .....ops.products.attention import Attention, sum_type
+from .....ops.products.matmul import broadcast_place
 from .....targets.target import Target
 from .....types import DType, TensorType
 from ..tiling import Tile, Tiling

@@ -15,8 +15,8 @@ from .....loops.ir import Allocate, Buffer, Const, Expr, For, Load, LoopKind, Sp
 from .....lowering.group import Group
 from .....lowering.kernel import Scheduled, let
 from .....lowering.loops import ceil_div, kind_for, loop
-from .....ops.contract import Contract, Labels, Product, product_of
-from .....ops.matmul import MatMul, broadcast_place
+from .....ops.products.contract import Contract, Labels, Product, product_of
+from .....ops.products.matmul import MatMul, broadcast_place
 from .....targets.target import Target
 from ..contraction import BLOCK_BYTES, ContractionEmitter
 from ..geometry import Walk

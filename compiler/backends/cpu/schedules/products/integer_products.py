@@ -16,7 +16,7 @@ from .....loops.ir import Buffer, Cast, Const, Dot2Words, Dot4, Expr, Load, Stmt
 from .....lowering.elements import physical
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Scheduled, let
-from .....ops.matmul import broadcast_place
+from .....ops.products.matmul import broadcast_place
 from .....ops.quantized.matmul import LARGEST_PRODUCT, MatMulSum
 from .....ops.quantized.packing import RAISE
 from .....targets.target import DotProduct, Target

@@ -1,4 +1,4 @@
-"""Schedule for 3x3 convolutions of stride 1 in single precision by Winograd's filtering; see `ops.winograd`.
+"""Schedule for 3x3 convolutions of stride 1 in single precision by Winograd's filtering; see `ops.windows.winograd`.
 
 Weights known at load time are packed at their points, [panel][36][channel][filter], or brought there in each run (see
 `filters` and, for very few tiles, `rows`); others are brought there by a kernel of their own, or, for
@@ -15,9 +15,9 @@ from .....loops.ir import Buffer, Const, Expr, For, Load, Stmt, Store, Var, Vect
 from .....lowering.group import Group
 from .....lowering.kernel import Packed, Scheduled, let
 from .....lowering.loops import ceil_div, loop, vector_loop
-from .....ops import winograd as f43
-from .....ops.convolution import Conv2D, Conv3D
-from .....ops.transpose_convolution import TransposeConv2D
+from .....ops.windows import winograd as f43
+from .....ops.windows.convolution import Conv2D, Conv3D
+from .....ops.windows.transpose_convolution import TransposeConv2D
 from .....targets.target import Target
 from .....types import DType, TensorType
 from ..epilogue import loaded_once

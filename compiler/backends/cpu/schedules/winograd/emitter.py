@@ -21,7 +21,7 @@ from .....lowering.elements import Elements, Loaded, physical
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Parameters, Scheduled
 from .....lowering.loops import ceil_div, kind_for, loop, vector_widths
-from .....ops import winograd as f43
+from .....ops.windows import winograd as f43
 from .....targets.target import Target
 from .....types import DType
 from ..epilogue import finished_together

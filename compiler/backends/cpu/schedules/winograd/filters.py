@@ -14,7 +14,7 @@ from .....graph.ir import Value
 from .....loops.ir import Binary, Buffer, Const, Expr, If, Load, Space, Stmt, Store
 from .....lowering.kernel import Names, Packed, PackingStep, Parameters, Scheduled, let, packing_step
 from .....lowering.loops import kind_for, loop, vector_loop
-from .....ops import winograd as f43
+from .....ops.windows import winograd as f43
 from .....targets.target import Target
 from ..linear import square
 from ..storage import widened

@@ -1,4 +1,4 @@
-"""Gradient of a 3x3 convolution's weight by Winograd's filtering; see `ops.winograd` for the algebra.
+"""Gradient of a 3x3 convolution's weight by Winograd's filtering; see `ops.windows.winograd` for the algebra.
 
 The result at each of the 36 points is a sum over all tiles of products of the input, at its points as in the
 convolution, and the gradient dy at its own. The tiles are cut into a few chunks, whatever the number of threads, so
@@ -18,8 +18,8 @@ from .....loops.ir import Buffer, Const, Expr, For, Load, LoopKind, Space, Stmt,
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Parameters, Scheduled
 from .....lowering.loops import ceil_div, kind_for, loop, vector_loop
-from .....ops import winograd as f43
-from .....ops.window import Window, window_of, with_whole_tiles
+from .....ops.windows import winograd as f43
+from .....ops.windows.window import Window, window_of, with_whole_tiles
 from .....targets.target import Target
 from .....types import DType, TensorType
 from ..gradients.outer_product import outer_tile

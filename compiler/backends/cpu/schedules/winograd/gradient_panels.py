@@ -15,8 +15,8 @@ from .....loops.ir import Binary, Buffer, Const, Expr, Load, LoopKind, Space, St
 from .....lowering.group import Group
 from .....lowering.kernel import Argument, Names, Parameters, Scheduled
 from .....lowering.loops import ceil_div, kind_for, loop
-from .....ops import winograd as f43
-from .....ops.window import Window
+from .....ops.windows import winograd as f43
+from .....ops.windows.window import Window
 from .....targets.target import Target
 from .....types import DType
 from ..gradients.outer_product import outer_tile

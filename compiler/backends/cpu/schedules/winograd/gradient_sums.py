@@ -20,8 +20,8 @@ from .....loops.ir import (
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Parameters, let
 from .....lowering.loops import vector_loop, vector_widths
-from .....ops import winograd as f43
-from .....ops.window import Window
+from .....ops.windows import winograd as f43
+from .....ops.windows.window import Window
 from ..gradients.outer_product import OuterProduct
 from ..linear import square
 from ..tiling import Tile, split

@@ -34,7 +34,7 @@ from .....loops.ir import (
 )
 from .....lowering.kernel import Names, let
 from .....lowering.loops import loop
-from .....ops import winograd as f43
+from .....ops.windows import winograd as f43
 from ..linear import product
 from .rows import TILES
 

@@ -34,7 +34,7 @@ from .....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_st
 from .....lowering.loops import ceil_div, loop
 from .....ops.quantized import winograd as words
 from .....ops.quantized.contraction import Conv2DSum
-from .....ops.winograd import POINTS, TAPS, TILE
+from .....ops.windows.winograd import POINTS, TAPS, TILE
 from .....targets.target import DotProduct, Target
 from .....types import DType
 from ..epilogue import loaded_once

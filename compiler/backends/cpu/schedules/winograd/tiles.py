@@ -9,7 +9,7 @@ from .....graph.ir import Value
 from .....loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, VectorType, const, minimum
 from .....lowering.kernel import Names, Parameters, let
 from .....lowering.loops import ceil_div, loop, vector_loop
-from .....ops.winograd import POINTS, TILE, Matrix
+from .....ops.windows.winograd import POINTS, TILE, Matrix
 from .....targets.target import Target
 from .....types import DType, TensorType
 from ..geometry import PLANE, Planes

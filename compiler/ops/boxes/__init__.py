@@ -1,0 +1,1 @@
+"""Operators and layers of detectors: anchors, overlaps, suppression, samples in boxes."""

@@ -1,0 +1,1 @@
+"""Operators and layers that move, pick, place and repeat elements."""

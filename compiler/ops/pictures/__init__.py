@@ -1,0 +1,1 @@
+"""Pictures of another size, and pictures read between pixels."""

@@ -1,0 +1,165 @@
+"""Strassen's multiplication of matrices, in Winograd's form: 7 products of halves instead of 8, and 15 sums.
+
+With rows, sums and columns each cut into halves, A B = C of such blocks is made of products of sums of blocks. Source:
+Strassen, Gaussian elimination is not optimal, 1969; Higham, Accuracy and stability of numerical algorithms, 2002,
+chapter 23, has this form, and what it rounds: errors are small beside the largest of A times the largest of B, not
+beside each result.
+
+Which products are worth it depends on the machine: backends decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...graph.ir import Array, Attributes, Operator
+from ...graph.registry import register
+from ...loops.compute import Compute, Reduction
+from ...loops.ir import Binary, Bitcast, Const, Expr, Select, const, maximum
+from ...types import DType, TensorType
+
+PRODUCTS = 7
+"""Of blocks."""
+HALVES = 2
+
+
+class _Block(Protocol):
+    def __add__(self, other: Self, /) -> Self: ...
+
+    def __sub__(self, other: Self, /) -> Self: ...
+
+
+B = TypeVar("B", bound=_Block)
+Blocks = tuple[B, B, B, B]
+"""Of a matrix: upper left, upper right, lower left, lower right."""
+
+
+def left_factors(a: Blocks[B]) -> tuple[B, ...]:
+    """What the products multiply of the left matrix."""
+    a11, a12, a21, a22 = a
+    s1 = a21 + a22
+    s2 = s1 - a11
+    return (a11, a12, s2, a11 - a21, s1, a12 - s2, a22)
+
+
+def right_factors(b: Blocks[B]) -> tuple[B, ...]:
+    """What they multiply it by, of the right matrix."""
+    b11, b12, b21, b22 = b
+    t1 = b12 - b11
+    t2 = b22 - t1
+    return (b11, b21, t2, b22 - b12, t1, b22, b21 - t2)
+
+
+class Goal(NamedTuple):
+    """Where a product goes: it is added to one of two kept sums, and kept, or a block of the result."""
+
+    sum: int | None
+    """None: none is kept yet."""
+    kept: int | None = None
+    block: tuple[int, int] | None = None
+
+
+GOALS = (
+    (Goal(None, kept=0),),
+    (Goal(0, block=(0, 0)),),
+    (Goal(0, kept=0),),
+    (Goal(0, kept=1),),
+    (Goal(1, block=(1, 1)), Goal(0, kept=0)),
+    (Goal(0, block=(0, 1)),),
+    (Goal(1, block=(1, 0)),),
+)
+"""Of each product, one after the other."""
+FIRST, OTHERS = 1, 4
+"""Number of the first product that makes a block of the result, and from where on all do."""
+LOWER, RIGHT = 2, (6, 4)
+"""A block that product q makes is the lower of two, and made of the second sum, if (q + 1) % 2; the right if
+q % 6 // 4."""
+
+
+_EXPONENT = 0x7F800000
+"""Its bits in single precision."""
+
+
+def _scales(weight: Array, axes: tuple[int, ...]) -> Array:
+    """The powers of two at or below the largest numbers along these axes; 1 where there is none."""
+    exponents = np.abs(weight).max(axes, keepdims=True).view(np.int32) & np.int32(_EXPONENT)
+    return np.where((exponents == 0) | (exponents == _EXPONENT), np.float32(1), exponents.view(np.float32))
+
+
+def _scale(c: Compute, shape: tuple[int, ...], load: Callable[[tuple[Expr, ...]], Expr]) -> Expr:
+    """The same of an element's filter, whose weights have places in `shape`."""
+    largest = c.reduce(Reduction("max", shape, lambda r: maximum(load(r), load(r) * -1)))
+    bits = Bitcast(largest, DType.I32)
+    exponent = Binary("and", bits, const(_EXPONENT, bits.type))
+    has_none = Binary("or", *(Binary("eq", exponent, const(end, bits.type)) for end in (0, _EXPONENT)))
+    return Select(has_none, const(1.0, largest.type), Bitcast(exponent, DType.F32))
+
+
+class _OfWeights(Operator):
+    operands = ("weight",)
+    floats_only = True
+    non_differentiable = "schedules pack weights by it, long after differentiation"
+
+
+@register
+class FilterScales(_OfWeights):
+    """Powers of two at or below the largest weights of filters [C, F], [F]; 1 where all are zero or one isn't finite.
+
+    Errors of Strassen's multiplication are small beside the largest filter: so all of them are brought to one size.
+    """
+
+    name = "filter_scales"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        if weight.rank != 2 or weight.dtype is not DType.F32 or not weight.shape[0]:
+            raise ShapeError(f"filter_scales takes weights [C, F] of f32, not {weight}")
+        return (TensorType(weight.dtype, weight.shape[1:]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (_scales(operands[0], (0,))[0],)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return _scale(c, c.type(0).shape[:1], lambda r: c.load(0, (*r, *index)))
+
+
+@register
+class StrassenFilter(_OfWeights):
+    """Weights [2, C, 2, F] of a 1x1 convolution or a dense layer, both in halves, as Strassen's products, [7, C, F].
+
+    Filters are divided by their `filter_scales` before.
+    """
+
+    name = "strassen_filter"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        halves = weight.rank == 4 and weight.shape[0] == weight.shape[2] == HALVES
+        if not halves or weight.dtype is not DType.F32 or not weight.shape[1]:
+            raise ShapeError(f"strassen_filter takes weights of f32 in halves, [2, C, 2, F], not {weight}")
+        return (TensorType(weight.dtype, (PRODUCTS, weight.shape[1], weight.shape[3])),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        weight = operands[0] / _scales(operands[0], (0, 1))
+        return (np.stack(right_factors((weight[0, :, 0], weight[0, :, 1], weight[1, :, 0], weight[1, :, 1]))),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        number, channel, f = index
+        shape = c.type(0).shape[:2]
+
+        def scale(half: int) -> Expr:
+            return _scale(c, shape, lambda r: c.load(0, (*r, Const(half), f)))
+
+        scales = [scale(half) for half in range(HALVES)]
+        a, b, d, e = (
+            c.load(0, (Const(i), channel, Const(j), f)) / scales[j] for i in range(HALVES) for j in range(HALVES)
+        )
+        factors = right_factors((a, b, d, e))
+        chosen = factors[0]
+        for i, factor in enumerate(factors[1:], 1):
+            chosen = Select(c.splat(Binary("eq", number, Const(i))), factor, chosen)
+        return chosen

@@ -1,0 +1,1 @@
+"""Reductions over dimensions, what is normalized by them, and elements in order."""

@@ -1,0 +1,1 @@
+"""Operators that hold graphs: conditions, loops, scans, maps."""

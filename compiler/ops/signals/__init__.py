@@ -1,0 +1,1 @@
+"""Sounds and other signals: frames, Fourier transforms, features."""

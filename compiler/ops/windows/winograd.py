@@ -1,0 +1,186 @@
+"""Winograd's minimal filtering: 3x3 convolutions of stride 1 by a quarter of the multiplications.
+
+F(4x4, 3x3) computes a tile of 4 x 4 results from 6 x 6 inputs d and a filter g as A' [(G g G') * (B' d B)] A, where *
+is elementwise and ' transposes: 36 products for each pair of channels instead of 144. Source: Lavin and Gray, Fast
+algorithms for convolutional neural networks, 2016. The interpolation points are 0, 2/3, -2/3, 3/2, -3/2 and infinity:
+rounding errors are less than half of those at 1, -1, 2, -2 (256 channels: 1.2e-6 of the results' root of the mean
+square, 2.7e-6 there, 0.2e-6 by direct sums), with as many instructions but one for each column of an output tile.
+
+Which convolutions are worth it depends on the machine: backends decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cache
+from itertools import product
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.registry import register
+from ...loops.compute import Compute, Reduction
+from ...loops.ir import Binary, Cast, Const, Expr, Select
+from ...types import DType, TensorType
+
+Matrix = tuple[tuple[float, ...], ...]
+
+TILE = 4
+"""Results along each side of a tile."""
+TAPS = 3
+"""Filter elements along each side."""
+POINTS = TILE + TAPS - 1
+"""Inputs along each side of a tile, and products."""
+FEW_TILES = 8
+"""For so many, filters may come to their points anew for each few: that takes less time than keeping them there."""
+
+
+def _rows(text: str) -> Matrix:
+    return tuple(tuple(float(Fraction(number)) for number in row.split()) for row in text.strip().splitlines())
+
+
+INPUT = _rows("""
+1   0  -97/36   0    1  0
+0 -3/2  -9/4   2/3   1  0
+0  3/2  -9/4  -2/3   1  0
+0 -2/3  -4/9   3/2   1  0
+0  2/3  -4/9  -3/2   1  0
+0   1    0   -97/36  0  1
+""")
+"""B': from inputs to points."""
+FILTER = _rows("""
+   1      0      0
+-27/65 -18/65 -12/65
+-27/65  18/65 -12/65
+ 12/65  18/65  27/65
+ 12/65 -18/65  27/65
+   0      0      1
+""")
+"""G: from filter elements to points."""
+COLUMN = _rows("""
+ 1  0   0
+ 1  1  4/9
+ 1 -1  4/9
+4/9 1   1
+4/9 -1  1
+ 0  0   1
+""")
+"""From the elements of a row, the middle one times `MIDDLE`, to multiples of its points."""
+MIDDLE = 2 / 3
+SCALES = (1.0, -27 / 65, -27 / 65, 27 / 65, 27 / 65, 1.0)
+"""What those multiples are to be multiplied by: `FILTER`, with two products for two pairs of points."""
+OUTPUT = _rows("""
+1 3/2  3/2 2/3  2/3 0
+0  1   -1   1   -1  0
+0 2/3  2/3 3/2  3/2 0
+0 4/9 -4/9 9/4 -9/4 1
+""")
+"""A': from points to results."""
+
+_HALFWAY: Matrix = ((1.0, 0.0, 0.0), (0.0, MIDDLE, 0.0), (0.0, 0.0, 1.0))
+_PART = 8192
+"""Filters that are brought to their points at a time, of several small groups, so that they stay in the cache."""
+
+
+def tiles_of(size: int) -> int:
+    """Tiles that cover `size` results in one dimension."""
+    return -(-size // TILE)
+
+
+def is_served(dtype: DType, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> bool:
+    """True if an ungrouped convolution has the form that this is for.
+
+    It is in single precision, or sums products of bytes (see `quantized.winograd`): in double precision, people want
+    rounding errors that are as small as they can be.
+    """
+    window, ones = (tuple(kernel), tuple(strides), tuple(dilations)), (1, 1)
+    return dtype in (DType.F32, DType.I8, DType.U8) and window == ((TAPS, TAPS), ones, ones)
+
+
+@register
+class WinogradFilter(Operator):
+    """Filters [..., 3, 3, C, F] of a convolution at the points of F(4x4, 3x3), [..., 36, C, F]: packed weights.
+
+    Or columns of them alone, [..., 6 * 3, C, F], with the middle element of each row times 2/3.
+    """
+
+    name = "winograd_filter"
+    operands = ("weight",)
+    floats_only = True
+    attributes = {
+        "flip": AttributeSpec(bool, "turn the filters by 180 degrees before", False),
+        "halfway": AttributeSpec(bool, "bring columns to their points, but not rows", False),
+    }
+    non_differentiable = "schedules pack weights by it, long after differentiation"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        if weight.rank < 4 or weight.shape[-4:-2] != (TAPS, TAPS):
+            raise ShapeError(f"winograd_filter takes filters of size {TAPS} x {TAPS}, not {weight}")
+        points = POINTS * (TAPS if attributes["halfway"] else POINTS)
+        return (TensorType(weight.dtype, (*weight.shape[:-4], points, *weight.shape[-2:])),)
+
+    def works_by_rows(self, operand: TensorType) -> bool:
+        return operand.rank > 4
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (weight,) = operands
+        *outer, _, _, channels, filters = weight.shape
+        taps = weight.reshape(-1, TAPS, TAPS, channels * filters)
+        if attributes["flip"]:
+            taps = taps[:, ::-1, ::-1]
+        rows = _HALFWAY if attributes["halfway"] else FILTER
+        points = np.empty((len(taps), POINTS, len(rows), channels * filters), weight.dtype)
+        together = max(1, _PART // max(1, channels * filters))
+        for first, start in product(range(0, len(taps), together), range(0, channels * filters, _PART)):
+            part = slice(first, first + together), ..., slice(start, start + _PART)
+            here, there = taps[part], points[part]
+            columns = np.empty((POINTS, len(here), TAPS, here.shape[-1]), weight.dtype)
+            _multiply(FILTER, here.swapaxes(0, 1), columns)
+            _multiply(rows, columns.transpose(2, 1, 0, 3), there.transpose(2, 0, 1, 3))
+        return (points.reshape(*outer, POINTS * len(rows), channels, filters),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        *outer, point, channel, f = index
+        matrix = _HALFWAY if attributes["halfway"] else FILTER
+
+        def term(taps: tuple[Expr, ...]) -> Expr:
+            y, x = ((TAPS - 1) - t for t in taps) if attributes["flip"] else taps
+            dtype, across = c.type(0).dtype, len(matrix)
+            rows, columns = _entry(FILTER, point // across, taps[0]), _entry(matrix, point % across, taps[1])
+            return c.splat(Cast(rows * columns, dtype)) * c.load(0, (*outer, y, x, channel, f))
+
+        return Reduction("add", (TAPS, TAPS), term)
+
+
+def _multiply(matrix: Matrix, rows: Array, points: Array) -> None:
+    """Bring rows to their points, summed up element by element: BLAS would round as its blocks fall."""
+    singles, whole = _lines(matrix)
+    for i, k in singles:
+        np.multiply(rows[k], rows.dtype.type(matrix[i][k]), out=points[i])
+    if whole.start < whole.stop:
+        factors = np.array(matrix[whole], rows.dtype).T.reshape(len(rows), -1, *[1] * (rows.ndim - 1))
+        goal = np.multiply(factors[0], rows[0], out=points[whole])
+        for factor, row in zip(factors[1:], rows[1:], strict=True):
+            goal += factor * row
+
+
+@cache
+def _lines(matrix: Matrix) -> tuple[tuple[tuple[int, int], ...], slice]:
+    """Lines with one factor, and where it stands; and those with one for each row, which stand together."""
+    whole = [i for i, line in enumerate(matrix) if all(line)]
+    singles = [(i, [k for k, factor in enumerate(line) if factor]) for i, line in enumerate(matrix) if i not in whole]
+    assert all(len(places) == 1 for _, places in singles)
+    first = whole[0] if whole else 0
+    return tuple((i, places[0]) for i, places in singles), slice(first, first + len(whole))
+
+
+def _entry(matrix: Matrix, row: Expr, column: Expr) -> Expr:
+    """An element of a matrix, in double precision, at a place that is not known before the program runs."""
+    chosen: Expr = Const(0.0, DType.F64)
+    for i, j in np.ndindex(len(matrix), len(matrix[0])):
+        here = Binary("and", Binary("eq", row, Const(i)), Binary("eq", column, Const(j)))
+        chosen = Select(here, Const(matrix[i][j], DType.F64), chosen)
+    return chosen
