@@ -99,6 +99,8 @@ def real_mul(emitter: Emission, x: Value, factor: Value, *, is_small: bool) -> V
     if not is_small:
         total = emitter.pick("fcmp olt", total, constant(float(limits[1]), wide))
         total = emitter.pick("fcmp ogt", total, constant(float(limits[0]), wide))
+    if not emitter.target.has_double_vectors:  # LLVM would convert through 64 bits, by a function, for limits behind it
+        return convert(emitter, total, DType.I32)
     return Value(x.type, out.emit(f"fptosi {total} to {x.type.text}"))
 
 
