@@ -196,7 +196,8 @@ def problem_of(program: Program, options: argparse.Namespace, counts: Counter[st
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
             graph = netc.from_torch(module, tuple(inputs))
-        counts["notes: " + "; ".join(plain(str(n.message)) for n in notes if "older" in str(n.message))] += 1
+        if said := "; ".join(plain(str(n.message)) for n in notes if "older" in str(n.message)):
+            counts[f"notes: {said}"] += 1
         given = [x.numpy() for x in inputs]
         found: list[tuple[str, Any]] = [("meaning", evaluate(graph, given))]
         if options.compiled:
@@ -239,9 +240,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=8, help="of a program, at most")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--cpu", metavar="NAME")
-    parser.add_argument(
-        "--only", choices=[*FAMILIES, "layers"], help="lines of this family, and others where none fits"
-    )
+    parser.add_argument("--only", choices=[*FAMILIES, "layers"], help="lines of this family alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

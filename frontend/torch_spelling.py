@@ -47,9 +47,9 @@ def _is_wrong(node: Any) -> bool:
         given.get("reduce") == "mean"  # becomes a scatter that keeps the last element
         or given.get("divisor_override") is not None  # is left out
         or _is_scaled_otherwise(name, given)
-        or (name == "aten.mean.dim" and (given["dtype"] is not None or not given["dim"]))  # whole numbers stay whole
+        or (name == "aten.mean.dim" and (given["dtype"] is not None or _is_of_all(given)))  # whole numbers stay whole
         or (_function(name) == "copy" and _is_spread(given))  # stays as small as it is
-        or (_function(name) in _OF_ALL and given["dim"] in (None, []) and given["keepdim"] is True)  # loses dimensions
+        or (_function(name) in _OF_ALL and _is_of_all(given) and given["keepdim"] is True)  # loses dimensions
         or torch_functions.is_misspelt(_function(name), given)
     )
 
@@ -61,6 +61,11 @@ def _function(name: str) -> str:
 
 
 _OF_ALL = ("argmax", "argmin", "linalg_vector_norm")
+
+
+def _is_of_all(given: dict[str, Any]) -> bool:
+    """Whether all dimensions are meant, if there are any, by none that are named."""
+    return given["dim"] in (None, []) and given["self"].meta["val"].ndim > 0
 
 
 def _is_spread(given: dict[str, Any]) -> bool:
@@ -149,7 +154,7 @@ def _each(value: Any, count: int) -> list[int]:
 
 def _means(operator: Any) -> Callable[..., Any]:
     def form(x: Any, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> Any:
-        if dtype is None and dim:
+        if dtype is None and (dim or not x.ndim):
             return NotImplemented
         return operator(x if dtype is None else x.to(dtype), dim or [*range(x.ndim)], keepdim)
 
@@ -162,7 +167,11 @@ def _filled(x: Any, source: Any, non_blocking: bool = False) -> Any:
 
 def _norms(operator: Any) -> Callable[..., Any]:
     def form(x: Any, order: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
-        return NotImplemented if dim or not keepdim else operator(x, order, [*range(x.ndim)], True, dtype=dtype)
+        return (
+            NotImplemented
+            if dim or not keepdim or not x.ndim
+            else operator(x, order, [*range(x.ndim)], True, dtype=dtype)
+        )
 
     return form
 

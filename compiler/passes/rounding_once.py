@@ -8,6 +8,7 @@ import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
+from ..ops.moves.blocks import SpaceToBatchND
 from ..ops.moves.movement import Padding
 from ..ops.quantized.conversion import Dequantize, Quantize, QuantizeEven
 from ..types import DType, Quantization
@@ -52,7 +53,7 @@ def _is_moved(graph: Graph, value: Value, dtype: DType, grid: Quantization, fart
         return False
     if isinstance(op.operator, Dequantize):
         return op.operands[0].type.dtype is dtype and op.attributes["x"] == grid
-    if not op.operator.moves or isinstance(op.operator, Padding) or not farthest:
+    if not op.operator.moves or isinstance(op.operator, Padding | SpaceToBatchND) or not farthest:
         return False
     return bool(op.operands) and all(_is_moved(graph, v, dtype, grid, farthest - 1) for v in op.operands)
 

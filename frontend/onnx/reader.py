@@ -141,11 +141,12 @@ def graph_of(
             _check_results(model.graph, converter, scope)
     _raise(converter)
     found: dict[str, Tensor] = {}
+    declared = {info.name for info in (*model.graph.input, *model.graph.output)}
     for info, tensor in zip(model.graph.output, outputs, strict=True):
         if tensor is not None and tensor.items is not None:  # a program gives its tensors one by one
-            found.update({_free(f"{info.name}.{i}", found): item for i, item in enumerate(tensor.items)})
+            found.update({_free(f"{info.name}.{i}", found, declared): item for i, item in enumerate(tensor.items)})
         elif tensor is not None:
-            found[_free(info.name, found)] = tensor
+            found[_free(info.name, found, declared - {info.name})] = tensor
     if watch:
         found = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
         found = {n: t for n, t in found.items() if t.value not in builder.inputs}
@@ -160,9 +161,10 @@ def graph_of(
     return _finished(builder, converter, found)
 
 
-def _free(name: str, taken: Container[str]) -> str:
+def _free(name: str, *taken: Container[str]) -> str:
     """A name that is not taken: a file may give one tensor several times."""
-    return next(n for n in chain((name,), (f"{name}.{i}" for i in count(1))) if n not in taken)
+    names = chain((name,), (f"{name}.{i}" for i in count(1)))
+    return next(n for n in names if not any(n in each for each in taken))
 
 
 def _opsets(model: Any) -> dict[str, int]:

@@ -106,6 +106,8 @@ def test_scattered_means(dtype: Any, include_self: bool) -> None:
         lambda x: x.norm(3, keepdim=True),
         lambda x: torch.linalg.vector_norm(x, float("inf"), keepdim=True),
         lambda x: x.argmax(None, keepdim=True),
+        lambda x: x[0, 0, 0, 0].mean(dim=[], keepdim=True),
+        lambda x: torch.linalg.vector_norm(x[0, 0, 0, 0], 2, keepdim=True),
     ],
 )
 def test_arguments_that_the_exporter_passes_over(function: Any) -> None:

@@ -54,6 +54,12 @@ def test_one_tensor_may_be_several_outputs() -> None:
                 np.testing.assert_array_equal(result, wanted)
 
 
+def test_copies_of_an_output_take_no_name_that_the_file_has() -> None:
+    nodes = [helper.make_node("Relu", ["y.2"], ["y"]), helper.make_node("Neg", ["y.2"], ["y.1"])]
+    graph = graph_of(model(nodes, {"y.2": [2, 3]}, ["y", "y", "y.1"]), "small")
+    assert graph.attributes["signature"]["outputs"] == ("y", "y.3", "y.1")
+
+
 def test_nodes_in_another_order() -> None:
     zero = helper.make_graph(
         [helper.make_node("Identity", ["a"], ["z"])], "then", [], [helper.make_tensor_value_info("z", 1, None)]
