@@ -167,11 +167,9 @@ def _filled(x: Any, source: Any, non_blocking: bool = False) -> Any:
 
 def _norms(operator: Any) -> Callable[..., Any]:
     def form(x: Any, order: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
-        return (
-            NotImplemented
-            if dim or not keepdim or not x.ndim
-            else operator(x, order, [*range(x.ndim)], True, dtype=dtype)
-        )
+        if dim or not keepdim or not x.ndim:
+            return NotImplemented
+        return operator(x, order, [*range(x.ndim)], True, dtype=dtype)
 
     return form
 

@@ -24,7 +24,7 @@ from .products.attention import Attention
 from .products.contract import Contract
 from .products.dense import Dense
 from .products.matmul import MatMul
-from .products.strassen import FilterScales, StrassenFilter
+from .products.strassen import ChannelScales, FilterScales, ScaledChannels, StrassenFilter
 from .quantized.activation import ByteFunction, Lookup
 from .quantized.blocked import BlockedDense
 from .quantized.concatenation import QConcat
@@ -333,12 +333,14 @@ PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum,
 PERMUTED.none("elements of the last dimension are added up", RowSums)
 PERMUTED.none(
     "weights are laid out for one kernel",
+    ChannelScales,
     Dot4Correction,
     FilterScales,
     PackDepthwise,
     PackDot4,
     PackWide,
     RescaleTable,
+    ScaledChannels,
     StrassenFilter,
     WinogradFilter,
     WinogradWords,

@@ -133,6 +133,12 @@ def filter_scales(m: Maker, name: str) -> Value:
     return m.emit(name, m.weight(DType.F32, (m.choice((2, 1, 5)), m.choice((3, 1, 17)))))
 
 
+@recipe("channel_scales")
+@recipe("scaled_channels")
+def of_channels(m: Maker, name: str) -> Value:
+    return m.emit(name, m.weight(DType.F32, (m.choice((2, 1, 5)), m.choice((3, 1, 17)))))
+
+
 def pooling(m: Maker, dtypes: tuple[DType, ...], spatial: tuple[int, ...] = (2, 1, 3)) -> tuple[Value, dict[str, Any]]:
     """x and attributes of a pooling."""
     dimensions = m.choice(spatial)

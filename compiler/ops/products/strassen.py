@@ -99,6 +99,51 @@ def _scale(c: Compute, shape: tuple[int, ...], load: Callable[[tuple[Expr, ...]]
     return Select(has_none, const(1.0, largest.type), Bitcast(exponent, DType.F32))
 
 
+_SIGNIFICAND = 1 << 23
+"""What one more in the exponent adds to the bits of a number."""
+_NONE, _ALL = 0, 255
+"""Exponents of zeros, and of what isn't finite."""
+_ONE = 127
+"""That of 1."""
+_FARTHEST = 12
+"""Exponents by which a weight counts as smaller than the largest of its channel, at most."""
+
+
+def _mean_scales(weight: Array) -> Array:
+    """The power of two in the middle of each channel's weights [C, F], [C, 1]; 1 where all are zero or not finite."""
+    exponents = (np.abs(weight).view(np.int32) // _SIGNIFICAND).astype(np.int32)
+    counts = (exponents > _NONE) & (exponents < _ALL)
+    lowest = np.where(counts, exponents, _NONE).max(axis=1, keepdims=True) - _FARTHEST
+    total = np.where(counts, np.maximum(exponents, lowest), 0).sum(axis=1, keepdims=True, dtype=np.int32)
+    count = counts.sum(axis=1, keepdims=True, dtype=np.int32)
+    mean = np.where(count == 0, _ONE, (2 * total + count) // (2 * np.maximum(count, 1)))
+    return np.asarray((np.maximum(mean, 1) * _SIGNIFICAND).astype(np.int32).view(np.float32))
+
+
+def _mean_scale(c: Compute, filters: tuple[int, ...], load: Callable[[tuple[Expr, ...]], Expr]) -> Expr:
+    """The same of an element's channel."""
+
+    def exponent(r: tuple[Expr, ...]) -> Expr:
+        bits = Bitcast(maximum(load(r), load(r) * -1), DType.I32)
+        return Binary("and", bits, const(_EXPONENT, bits.type)) // _SIGNIFICAND
+
+    def counted(r: tuple[Expr, ...], yes: Callable[[Expr], Expr]) -> Expr:
+        found = exponent(r)
+        none, every = const(_NONE, found.type), const(_ALL, found.type)
+        counts = Binary("and", Binary("lt", none, found), Binary("lt", found, every))
+        return Select(counts, yes(found), none)
+
+    def summed(op: str, yes: Callable[[Expr], Expr]) -> Expr:
+        return c.reduce(Reduction(op, filters, lambda r: counted(r, yes), dtype=DType.I32))
+
+    lowest = summed("max", lambda e: e) - _FARTHEST
+    total = summed("add", lambda e: maximum(e, lowest))
+    count = summed("add", lambda e: const(1, e.type))
+    mean = (total * 2 + count) // (maximum(count, const(1, count.type)) * 2)
+    chosen = Select(Binary("eq", count, const(0, count.type)), const(_ONE, mean.type), mean)
+    return Bitcast(maximum(chosen, const(1, chosen.type)) * _SIGNIFICAND, DType.F32)
+
+
 class _OfWeights(Operator):
     operands = ("weight",)
     floats_only = True
@@ -125,6 +170,52 @@ class FilterScales(_OfWeights):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return _scale(c, c.type(0).shape[:1], lambda r: c.load(0, (*r, *index)))
+
+
+class _OfChannels(_OfWeights):
+    """Base of what takes weights [C, F] and looks at their channels."""
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        if weight.rank != 2 or weight.dtype is not DType.F32 or not weight.shape[1]:
+            raise ShapeError(f"{self.name} takes weights [C, F] of f32, not {weight}")
+        return (TensorType(weight.dtype, self._shape(weight.shape)),)
+
+    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+
+@register
+class ChannelScales(_OfChannels):
+    """For each channel of weights [C, F] the power of two in the middle of them (the mean of their exponents), [C].
+
+    Inputs are multiplied by these powers and weights divided, so that a channel of large numbers with small weights
+    doesn't have the others rounded to its size. The mean doesn't depend on how large filters are, as maxima would.
+    """
+
+    name = "channel_scales"
+
+    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[:1]
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (_mean_scales(operands[0])[:, 0],)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return _mean_scale(c, c.type(0).shape[1:], lambda r: c.load(0, (*index, *r)))
+
+
+@register
+class ScaledChannels(_OfChannels):
+    """Weights [C, F], each channel divided by its `channel_scales`."""
+
+    name = "scaled_channels"
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (operands[0] / _mean_scales(operands[0]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return c.load(0, index) / _mean_scale(c, c.type(0).shape[1:], lambda r: c.load(0, (index[0], *r)))
 
 
 @register

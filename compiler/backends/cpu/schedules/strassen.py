@@ -36,7 +36,7 @@ from ....loops.ir import (
     minimum,
 )
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
+from ....lowering.kernel import Names, Packed, PackingStep, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_loop, vector_widths
 from ....ops.products import strassen
 from ....ops.products.dense import Dense
@@ -163,20 +163,30 @@ class _Emitter:
         self.bias: Buffer | None = None
         if len(operands) > 2 and operands[2] in outer:
             self.bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
-        flat = packing_step("reshape", shape=(HALVES * self.channels, self.filters))
-        scales = Packed(outer[operands[1]], (flat, packing_step("filter_scales")))
-        self.scales = self.parameters.add(Buffer("s", self.dtype, (self.filters,)), scales)
+        self._declare_scales(outer[operands[1]])
         self.x = workspace(self.parameters, "v", self.dtype, self.shares, self.places * self.pitch, PRODUCTS)
         result = self.group.result.type
         self.y = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(self.group, self.y, lambda v: v.type.buffer_shape)
         self.parameters.add(self.y, self.group.operation.result)
 
+    def _flat(self) -> PackingStep:
+        return packing_step("reshape", shape=(HALVES * self.channels, self.filters))
+
+    def _declare_scales(self, weight: Value) -> None:
+        """The powers of two that inputs and sums are multiplied by."""
+        channels = Buffer("e", self.dtype, (HALVES * self.channels,))
+        steps = (self._flat(), packing_step("channel_scales"))
+        self.channel_scales = self.parameters.add(channels, Packed(weight, steps))
+        own = (self._flat(), packing_step("scaled_channels"), packing_step("filter_scales"))
+        self.scales = self.parameters.add(Buffer("s", self.dtype, (self.filters,)), Packed(weight, own))
+
     def _packed(self, weight: Value, width: int) -> Packed:
         """The right factors in panels, [panel][7][channel][filter]."""
         wide, filled = HALVES * self.half, self.panels * width
         steps = [
-            packing_step("reshape", shape=(HALVES * self.channels, self.filters)),
+            self._flat(),
+            packing_step("scaled_channels"),
             packing_step("pad", padding=((0, 0), (0, wide - self.filters))),
             packing_step("reshape", shape=(HALVES, self.channels, HALVES, self.half)),
             packing_step("strassen_filter"),
@@ -262,10 +272,13 @@ class _Emitter:
 
         def vector(c: Expr, width: int) -> list[Stmt]:
             inside: list[Stmt] = []
+            channel = [c + half * self.channels for half in range(HALVES)]
+            scales = [let(inside, self.names.fresh("e"), Load(self.channel_scales, (at,), width)) for at in channel]
 
             def element(s: int, half: int) -> Expr:
                 y, x = places[s]
-                return let(inside, self.names.fresh("d"), Load(self.input, (n, y, x + c + half * self.channels), width))
+                number = Load(self.input, (n, y, x + channel[half]), width)
+                return let(inside, self.names.fresh("d"), number * scales[half])
 
             a11, a12, a21, a22 = (element(s, half) for s in range(HALVES) for half in range(HALVES))
             at = let(inside, self.names.fresh("at"), place * self.pitch + c)
