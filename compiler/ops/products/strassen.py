@@ -111,10 +111,11 @@ _FARTHEST = 12
 
 def _mean_scales(weight: Array) -> Array:
     """The power of two in the middle of each channel's weights [C, F], [C, 1]; 1 where all are zero or not finite."""
-    exponents = (np.abs(weight).view(np.int32) // _SIGNIFICAND).astype(np.int32)
+    exponents = (weight.view(np.int32) >> 23).astype(np.uint8)  # the sign is beyond the eight bits
     counts = (exponents > _NONE) & (exponents < _ALL)
-    lowest = np.where(counts, exponents, _NONE).max(axis=1, keepdims=True) - _FARTHEST
-    total = np.where(counts, np.maximum(exponents, lowest), 0).sum(axis=1, keepdims=True, dtype=np.int32)
+    exponents *= counts  # 0 counts for nothing
+    lowest = np.maximum(exponents.max(axis=1, keepdims=True).astype(np.int32) - _FARTHEST, 0).astype(np.uint8)
+    total = np.maximum(exponents, lowest * counts).sum(axis=1, keepdims=True, dtype=np.int32)
     count = counts.sum(axis=1, keepdims=True, dtype=np.int32)
     mean = np.where(count == 0, _ONE, (2 * total + count) // (2 * np.maximum(count, 1)))
     return np.asarray((np.maximum(mean, 1) * _SIGNIFICAND).astype(np.int32).view(np.float32))
