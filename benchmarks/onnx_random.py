@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx_judge import wanted_of
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
@@ -241,20 +241,6 @@ def model_of(drawn: Drawn, rng: np.random.Generator) -> tuple[Any, list[np.ndarr
     return made, [a for a, is_free in zip(arrays, free, strict=True) if is_free]
 
 
-def wanted_of(made: Any, inputs: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any] | None:
-    """ONNX Runtime's result; None for what it refuses."""
-    onnxruntime.set_default_logger_severity(4)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        (result,) = session.run(None, {i.name: a for i, a in zip(session.get_inputs(), inputs, strict=True)})
-    except Exception:  # whatever it says
-        return None
-    return np.asarray(result)
-
-
 def main() -> int:
     """Draw and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -279,9 +265,10 @@ def compared(seed: int, names: list[str], counts: Counter[str], *, compiled: boo
     while True:
         drawn = FAMILIES[rng.choice(names)][0](rng)
         made, inputs = model_of(drawn, np.random.default_rng(seed))
-        wanted = wanted_of(made, inputs)
-        if wanted is not None and wanted.size:
+        results = wanted_of(made, inputs)
+        if not isinstance(results, str) and results[0].size:
             break
+    (wanted,) = results
     try:
         graph = graph_of(made, "random")
         result = np.asarray(compile_graph(graph, threads=1)(*inputs) if compiled else evaluate(graph, inputs)[0])

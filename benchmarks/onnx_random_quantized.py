@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx_integers import differing, floats_left
+from onnx_judge import count_wrong, wanted_of
 from onnx_quantized_models import Model, drawn
 
 from netc.compiler.backends import find_target, optimize
@@ -49,20 +49,6 @@ CPUS = "host,x86-64-v2,haswell,cascadelake,icelake-server,alderlake,sapphirerapi
 # ---- comparison ------------------------------------------------------------------------------------------------------
 
 
-def wanted_of(made: Any, x: Array) -> list[Array] | str:
-    """ONNX Runtime's results, or why there are none."""
-    onnxruntime.set_default_logger_severity(4)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return [np.asarray(a) for a in session.run(None, {"x": x})]
-    except Exception as error:  # whatever it says
-        return str(error).splitlines()[0]
-
-
 def far(found: Array, wanted: Array, m: Model) -> str | None:
     """What is wrong with a result."""
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
@@ -80,7 +66,7 @@ def far(found: Array, wanted: Array, m: Model) -> str | None:
 def problems(seed: int, options: argparse.Namespace, counts: Counter[str]) -> list[str]:
     """What is wrong with one model."""
     made, x, m = drawn(seed)
-    wanted = wanted_of(made, x)
+    wanted = wanted_of(made, [x], rewritten=False)
     if isinstance(wanted, str):
         counts["ONNX Runtime: " + re.sub(r"\d+", "#", wanted)[:120]] += 1
         return []
@@ -156,16 +142,8 @@ def main() -> int:
     for cpu in filter(None, options.emulated.split(",")):
         if (lack := missing(cpu)) is not None:
             parser.error(f"{cpu}: {lack}")
-    counts: Counter[str] = Counter()
-    wrong = 0
-    for seed in range(options.seed, options.seed + options.count):
-        found = problems(seed, options, counts)
-        wrong += bool(found)
-        print("".join(f"seed {seed}: {problem}\n" for problem in found), end="", flush=True)
-    for what, count in counts.most_common():
-        print(f"{count:6} {what}")
-    print(f"{wrong:6} WRONG")
-    return int(wrong > 0)
+    seeds = range(options.seed, options.seed + options.count)
+    return count_wrong(seeds, lambda seed, counts: problems(seed, options, counts))
 
 
 if __name__ == "__main__":

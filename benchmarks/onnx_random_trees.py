@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx import helper, numpy_helper
+from onnx_judge import count_wrong, wanted_of
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
@@ -186,16 +186,6 @@ def ensemble(trees: Trees, rng: random.Random, dtype: Any) -> tuple[str, dict[st
 # ---- comparison ------------------------------------------------------------------------------------------------------
 
 
-def wanted_of(made: Any, x: Array) -> list[Array] | str:
-    """ONNX Runtime's results, or why there are none."""
-    onnxruntime.set_default_logger_severity(4)
-    try:
-        session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-        return [np.asarray(a) for a in session.run(None, {"x": x})]
-    except Exception as error:  # whatever it says
-        return str(error).splitlines()[0]
-
-
 def near(found: Any, wanted: Array) -> bool:
     """Whether a result is ONNX Runtime's."""
     found = np.asarray(found)
@@ -209,7 +199,7 @@ def problems(seed: int, counts: Counter[str], *, compiled: bool) -> list[str]:
     """What is wrong with one model."""
     made, x, outputs = drawn(seed)
     node = made.graph.node[0]
-    wanted = wanted_of(made, x)
+    wanted = wanted_of(made, [x])
     if isinstance(wanted, str):
         counts["ONNX Runtime: " + re.sub(r"\d+", "#", wanted)[:120]] += 1
         return []
@@ -238,16 +228,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compiled", action="store_true")
     options = parser.parse_args()
-    counts: Counter[str] = Counter()
-    wrong = 0
-    for seed in range(options.seed, options.seed + options.count):
-        found = problems(seed, counts, compiled=options.compiled)
-        wrong += bool(found)
-        print("".join(f"seed {seed}: {problem}\n" for problem in found), end="", flush=True)
-    for what, count in counts.most_common():
-        print(f"{count:6} {what}")
-    print(f"{wrong:6} WRONG")
-    return int(wrong > 0)
+    seeds = range(options.seed, options.seed + options.count)
+    return count_wrong(seeds, lambda seed, counts: problems(seed, counts, compiled=options.compiled))
 
 
 if __name__ == "__main__":
