@@ -151,34 +151,12 @@ class _OfWeights(Operator):
     non_differentiable = "schedules pack weights by it, long after differentiation"
 
 
-@register
-class FilterScales(_OfWeights):
-    """Powers of two at or below the largest weights of filters [C, F], [F]; 1 where all are zero or one isn't finite.
-
-    Errors of Strassen's multiplication are small beside the largest filter: so all of them are brought to one size.
-    """
-
-    name = "filter_scales"
+class _OfMatrix(_OfWeights):
+    """Base of what takes weights [C, F], of which neither dimension is empty."""
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
-        if weight.rank != 2 or weight.dtype is not DType.F32 or not weight.shape[0]:
-            raise ShapeError(f"filter_scales takes weights [C, F] of f32, not {weight}")
-        return (TensorType(weight.dtype, weight.shape[1:]),)
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return (_scales(operands[0], (0,))[0],)
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        return _scale(c, c.type(0).shape[:1], lambda r: c.load(0, (*r, *index)))
-
-
-class _OfChannels(_OfWeights):
-    """Base of what takes weights [C, F] and looks at their channels."""
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (weight,) = operands
-        if weight.rank != 2 or weight.dtype is not DType.F32 or not weight.shape[1]:
+        if weight.rank != 2 or weight.dtype is not DType.F32 or not weight.size:
             raise ShapeError(f"{self.name} takes weights [C, F] of f32, not {weight}")
         return (TensorType(weight.dtype, self._shape(weight.shape)),)
 
@@ -187,7 +165,26 @@ class _OfChannels(_OfWeights):
 
 
 @register
-class ChannelScales(_OfChannels):
+class FilterScales(_OfMatrix):
+    """Powers of two at or below the largest weights of filters [C, F], [F]; 1 where all are zero or one isn't finite.
+
+    Errors of Strassen's multiplication are small beside the largest filter: so all of them are brought to one size.
+    """
+
+    name = "filter_scales"
+
+    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[1:]
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (_scales(operands[0], (0,))[0],)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return _scale(c, c.type(0).shape[:1], lambda r: c.load(0, (*r, *index)))
+
+
+@register
+class ChannelScales(_OfMatrix):
     """For each channel of weights [C, F] the power of two in the middle of them (the mean of their exponents), [C].
 
     Inputs are multiplied by these powers and weights divided, so that a channel of large numbers with small weights
@@ -207,7 +204,7 @@ class ChannelScales(_OfChannels):
 
 
 @register
-class ScaledChannels(_OfChannels):
+class ScaledChannels(_OfMatrix):
     """Weights [C, F], each channel divided by its `channel_scales`."""
 
     name = "scaled_channels"
