@@ -6,7 +6,7 @@ import numpy as np
 
 from ..graph.ir import Array, Graph, Value
 
-_READ = ("constant", "cast", "sub", "mul", "transpose", "reshape")
+_READ = ("constant", "cast", "sub", "mul", "transpose", "reshape", "slice")
 
 
 def known(value: Value, graph: Graph) -> Array | None:

@@ -257,7 +257,8 @@ _RULES: Mapping[str, _Rule] = {
         ("q_transpose_conv2d", "hybrid_transpose_conv2d", "max_pool", "avg_pool", "q_avg_pool"), _samples_first
     ),
     **dict.fromkeys(("resize_bilinear", "resize_nearest", "local_response_norm"), _samples_first),
-    **dict.fromkeys(("space_to_depth", "depth_to_space", "conv2d_sum", "transpose_conv2d_sum"), _samples_first),
+    **dict.fromkeys(("space_to_depth", "depth_to_space"), _samples_first),
+    **dict.fromkeys(("conv2d_sum", "conv3d_sum", "transpose_conv2d_sum"), _samples_first),
     **dict.fromkeys(("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "dense_sum"), _rows),
     **dict.fromkeys(("q_softmax", "q_log_softmax", "q_l2_normalize", "row_sums"), _rows),
     **dict.fromkeys(

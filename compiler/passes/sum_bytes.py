@@ -12,14 +12,14 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.products.dense import Dense
 from ..ops.quantized.grids import as_bytes
 from ..ops.quantized.matmul import LARGEST_PRODUCT
-from ..ops.windows.convolution import Conv2D
+from ..ops.windows.convolution import Conv2D, Conv3D, Convolution
 from ..types import DType
 from .base import Pass
 from .dce import dce
 from .known import known
 
 _BYTES = (DType.I8, DType.U8)
-_SUMS = {Dense: "dense_sum", Conv2D: "conv2d_sum"}
+_SUMS = {Dense: "dense_sum", Conv2D: "conv2d_sum", Conv3D: "conv3d_sum"}
 _MOVES = ("transpose", "reshape")
 MOST_PLACES = 1 << 20
 """Elements of the sums of weights at all places of a padded convolution, at most: they are a constant."""
@@ -168,7 +168,7 @@ class _Sums:
 
 def _sums_of_weights(op: Operation, weight: Array) -> Array | None:
     """Those that a result is made of: for each filter, or for each place and filter; None if these are too many."""
-    padded = isinstance(op.operator, Conv2D) and any(
+    padded = isinstance(op.operator, Convolution) and any(
         pads != (0, 0) for pads in op.operator.window(op.operands[0].type, op.operands[1].type, op.attributes).padding
     )
     if not padded:

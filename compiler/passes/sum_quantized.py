@@ -13,8 +13,9 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.products.dense import Dense
 from ..ops.quantized.conversion import Dequantize, QuantizeEven
 from ..ops.quantized.grids import FARTHEST, as_bytes, scales_of
+from ..ops.quantized.groups import QUAD
 from ..ops.quantized.matmul import LARGEST_PRODUCT
-from ..ops.windows.convolution import Conv1D, Conv2D
+from ..ops.windows.convolution import Conv1D, Conv2D, Conv3D
 from ..types import DType, Quantization
 from .base import Pass
 from .dce import dce
@@ -22,7 +23,7 @@ from .known import known
 from .two_dimensions import of_height_one
 
 _BYTES = (DType.I8, DType.U8)
-_SUMS = {Dense: "dense_sum", Conv1D: "conv2d_sum", Conv2D: "conv2d_sum"}
+_SUMS = {Dense: "dense_sum", Conv1D: "conv2d_sum", Conv2D: "conv2d_sum", Conv3D: "conv3d_sum"}
 _MOVES = ("transpose", "reshape")
 _FLOATS = (DType.F32, DType.F64)
 """They hold all that a byte stands for: casts between them change nothing."""
@@ -127,7 +128,7 @@ class _Sums:
     @classmethod
     def of(cls, op: Operation, graph: Graph) -> Self | None:
         """What a contraction adds up, if these are such products."""
-        if type(op.operator) not in _SUMS or op.operands[0].type.dtype not in _FLOATS:
+        if not _is_served(op):
             return None
         moves: list[Operation] = []
         source = graph.producers.get(op.operands[0])
@@ -200,6 +201,15 @@ class _Sums:
         constants = [b.constant(a, self.op.location) for a in (weight, self.bias) if a is not None]
         zeros: dict[str, Any] = {"x_zero": self.given.zero_point, "weight_zero": self.weight_zero}
         return b.emit(_SUMS[type(self.op.operator)], x, *constants, **attributes, **zeros, **at)
+
+
+def _is_served(op: Operation) -> bool:
+    """True for contractions of floats that have a form of integers with kernels of their own."""
+    if type(op.operator) not in _SUMS or op.operands[0].type.dtype not in _FLOATS:
+        return False
+    groups: int = op.attributes.get("groups", 1)
+    volumes = isinstance(op.operator, Conv3D)
+    return not volumes or groups == 1 or op.operands[1].type.shape[-2] % QUAD == 0
 
 
 def _keeps_numbers(op: Operation) -> bool:

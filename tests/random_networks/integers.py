@@ -210,9 +210,10 @@ def _signs(m: Maker, x: Value) -> DType:
     return DType.I8 if x.type.dtype is not DType.U8 or m.flag() else DType.U8
 
 
-@recipe("q_conv2d", "conv2d_sum")
+@recipe("q_conv2d", "conv2d_sum", "conv3d_sum")
 def conv(m: Maker, name: str) -> Value:
-    x = quantized(m, _storage(name), lambda: m.image(2), lambda t: t.rank == 4)
+    spatial = 3 if "3d" in name else 2
+    x = quantized(m, _storage(name), lambda: m.image(spatial), lambda t: t.rank == spatial + 2)
     shape, attributes = convolution_of(m, x)
     weight, given = _weight(m, shape, _signs(m, x))
     return _contraction(m, name, x, weight, given, attributes)

@@ -1,7 +1,8 @@
 """Sums of products of quantized numbers: convolution (grouped and depthwise included) and dense layers.
 
 `q_conv2d` and `q_dense` are what graphs hold. For lowering they fall into a sum of integer products (`conv2d_sum`,
-`dense_sum`) and a `rescale` of it, so that schedules see an anchor with an elementwise epilogue.
+`dense_sum`) and a `rescale` of it, so that schedules see an anchor with an elementwise epilogue. `conv3d_sum` is what
+quantized ONNX files come to: no kernel of TFLite convolves bytes in three dimensions.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from ...loops.compute import Compute, Reduction
 from ...loops.ir import Cast, Const, Expr
 from ...types import DType, Quantization, TensorType
 from ..products.dense import Dense
-from ..windows.convolution import WINDOW_ATTRIBUTES, Conv2D
+from ..windows.convolution import WINDOW_ATTRIBUTES, Conv2D, Conv3D, Convolution
 from ..windows.window import Window
 from . import fixed_point as fp
 from .base import ACTIVATED, Part, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
@@ -114,16 +115,16 @@ def _offset(x: Array, zero_point: int) -> Array:
     return offset
 
 
-@register
-class Conv2DSum(IntegerSum):
-    """Sums of a 2-D convolution of integers: i32; padding counts as zero points."""
+class ConvolutionSum(IntegerSum):
+    """Base of the sums of convolutions of integers: i32; padding counts as zero points."""
 
-    name = "conv2d_sum"
     attributes = {**WINDOW_ATTRIBUTES, **ZERO_POINTS}
+    convolution: ClassVar[Convolution]
+    """The same of floats."""
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         self.check(operands)
-        (y,) = _CONV.infer(operands, attributes)
+        (y,) = self.convolution.infer(operands, attributes)
         self._check_padding(operands[0], operands[1], attributes)
         return (TensorType(DType.I32, y.shape),)
 
@@ -135,18 +136,19 @@ class Conv2DSum(IntegerSum):
 
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
         x = operands[0]
-        *margins, columns, channels = _CONV.window(x, operands[1], attributes).margins
+        *margins, columns, channels = self.window(x, operands[1], attributes).margins
         # Kernels read four elements at a time: past the last channel where their number is no multiple of four.
         beyond = -(-3 // x.shape[-1]) if x.shape[-1] % 4 else 0
         return (*margins, (columns[0], columns[1] + beyond), channels)
 
     def window(self, x: TensorType, weight: TensorType, attributes: Attributes) -> Window:
         """The geometry of the convolution."""
-        return _CONV.window(x, weight, attributes)
+        return self.convolution.window(x, weight, attributes)
 
     def total(self, x: Array, weight: Array, attributes: Attributes) -> Array:
         shifted, kernel = _offset(x, attributes["x_zero"]), _offset(weight, attributes["weight_zero"])
-        window = _window(x, weight, attributes)
+        types = [TensorType(DType.of(a.dtype), a.shape) for a in (x, weight)]
+        window = self.window(types[0], types[1], attributes)
         groups = attributes["groups"]
         if groups == x.shape[-1]:
             return _depthwise(shifted, kernel, window)
@@ -155,7 +157,7 @@ class Conv2DSum(IntegerSum):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         x, weight = c.type(0), c.type(1)
         groups = attributes["groups"]
-        window = _CONV.window(x, weight, attributes)
+        window = self.window(x, weight, attributes)
         channels, filters = weight.shape[-2], weight.shape[-1] // groups
         n, *out, f = index
         first = f // filters * channels if groups > 1 else Const(0)
@@ -175,24 +177,33 @@ class Conv2DSum(IntegerSum):
         return results[0].size * math.prod(operands[1].shape[:-1])
 
 
-_CONV = Conv2D()
+@register
+class Conv2DSum(ConvolutionSum):
+    """Sums of a 2-D convolution of integers: i32; padding counts as zero points."""
+
+    name = "conv2d_sum"
+    convolution = Conv2D()
 
 
-def _window(x: Array, weight: Array, attributes: Attributes) -> Window:
-    x_type, weight_type = (TensorType(DType.of(a.dtype), a.shape) for a in (x, weight))
-    return _CONV.window(x_type, weight_type, attributes)
+@register
+class Conv3DSum(ConvolutionSum):
+    """Sums of a 3-D convolution of integers: i32; padding counts as zero points."""
+
+    name = "conv3d_sum"
+    convolution = Conv3D()
 
 
 def _grouped(x: Array, weight: Array, window: Window, groups: int) -> Array:
     """Sums of a convolution: one matrix product for each group."""
     channels, filters = weight.shape[-2], weight.shape[-1] // groups
-    patches = window.patches(x, 0)  # [N, H, W, C, KH, KW]
-    shape = patches.shape[:3]
+    patches = window.patches(x, 0)  # [N, pixels..., C, kernel...]
+    shape = patches.shape[: x.ndim - 1]
+    taken = (slice(None),) * len(shape)
     summands = math.prod(weight.shape[:-1])
     parts = []
     for g in range(groups):
-        rows = patches[..., g * channels : (g + 1) * channels, :, :].reshape(math.prod(shape), summands)
-        columns = weight[..., g * filters : (g + 1) * filters].transpose(2, 0, 1, 3).reshape(summands, filters)
+        rows = patches[*taken, g * channels : (g + 1) * channels].reshape(math.prod(shape), summands)
+        columns = np.moveaxis(weight[..., g * filters : (g + 1) * filters], -2, 0).reshape(summands, filters)
         parts.append(product(rows, columns).reshape(*shape, filters))
     return parts[0] if groups == 1 else np.concatenate(parts, axis=-1)
 
@@ -201,9 +212,9 @@ def _depthwise(x: Array, weight: Array, window: Window) -> Array:
     """Sums of a depthwise convolution, one element of the window after the other."""
     patches = window.patches(x, 0)
     multiplier = weight.shape[-1] // x.shape[-1]
-    total = np.zeros((*patches.shape[:3], weight.shape[-1]), np.int64)
-    for ky, kx in np.ndindex(weight.shape[:2]):
-        total += np.repeat(patches[..., ky, kx], multiplier, axis=-1) * weight[ky, kx, 0].astype(np.int32)
+    total = np.zeros((*patches.shape[: x.ndim - 1], weight.shape[-1]), np.int64)
+    for tap in np.ndindex(weight.shape[:-2]):
+        total += np.repeat(patches[..., *tap], multiplier, axis=-1) * weight[tap][0].astype(np.int32)
     return total
 
 
@@ -224,7 +235,7 @@ class QConv2D(QuantizedOperator):
         x, weight, *_ = operands
         check_contraction(self, operands, attributes)
         check_factors(attributes, wide=sums_type(x.dtype, attributes) is DType.I64)
-        (y,) = _CONV.infer((x, weight), attributes)
+        (y,) = Conv2DSum.convolution.infer((x, weight), attributes)
         return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:

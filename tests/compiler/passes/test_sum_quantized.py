@@ -24,6 +24,12 @@ WINDOWS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "conv1d same": ((1, 9, 6), (3, 1, 6), {"strides": (1,), "padding": "same", "dilations": (2,), "groups": 6}),
     "conv2d": ((2, 6, 7, 4), (3, 2, 4, 8), {"strides": (1, 2), "padding": ((2, 0), (0, 1)), "dilations": (1, 2)}),
     "conv2d grouped": ((1, 6, 7, 4), (3, 3, 2, 8), {"strides": (1, 1), "padding": "same", "groups": 2}),
+    "conv3d": (
+        (2, 4, 5, 6, 3),
+        (2, 3, 2, 3, 8),
+        {"strides": (1, 2, 1), "padding": ((1, 0), (0, 2), (1, 1)), "dilations": (2, 1, 1)},
+    ),
+    "conv3d grouped": ((1, 3, 4, 5, 8), (3, 1, 3, 4, 6), {"strides": (2, 1, 1), "padding": "same", "groups": 2}),
     "conv2d depthwise": ((1, 6, 7, 8), (3, 3, 1, 8), {"strides": (1, 1), "padding": "same", "groups": 8}),
 }
 WEIGHTS = {"symmetric": (-127, 128), "unsigned": (0, 256), "off centre": (-200, 56)}
@@ -46,7 +52,8 @@ def _draw(b: GraphBuilder, kind: str, span: str, bias: str, dtype: DType) -> Val
         steps = rng.integers(-1000, 1000, weights[-1]) + (0.3 if bias == "real" else 0)
         more = [b.constant((steps * scales.astype(np.float64) * X.scale).astype(dtype.numpy))]
     name = kind.split()[0]
-    attributes = {"dilations": (1, 1), **given} if name == "conv2d" else given
+    ones = (1,) * int(name[-2]) if name.startswith("conv") else ()
+    attributes = {"dilations": ones, **given} if ones else given
     return b.emit(name, x, b.constant(weight), *more, **attributes)
 
 
@@ -83,7 +90,8 @@ def test_sums_of_integers_stand_for_the_same(kind: str, bias: str, end: str) -> 
             graph = _finish(b, _draw(b, kind, span, bias, dtype), end)
             result = run(graph, [sum_quantized])
             names = [op.name for op in result.operations]
-            assert ("dense_sum" if kind == "dense" else "conv2d_sum") in names
+            made = {"dense": "dense_sum", "conv3d": "conv3d_sum"}.get(kind.split()[0], "conv2d_sum")
+            assert made in names
             assert kind.split()[0] not in names
             assert ("add" in names) is (bias == "real")
             _check_near(evaluate(result, [_input(kind)])[0], evaluate(graph, [_input(kind)])[0])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from ....lowering.group import Group
-from ....ops.quantized.contraction import Conv2DSum
+from ....ops.quantized.contraction import Conv2DSum, ConvolutionSum
 from ....ops.windows.convolution import Conv2D, Convolution
 from ....ops.windows.transpose_convolution import TransposeConv2D, TransposeConvolution
 from ....ops.windows.window import Phase, phase_margins, window_of
@@ -132,7 +132,7 @@ def depthwise_walks(group: Group) -> tuple[Walk, ...]:
 def walks(group: Group) -> tuple[Walk, ...]:
     """How the anchor walks over its input; empty where the tiled schedule can't serve it."""
     operator = group.anchor.operator
-    if isinstance(operator, (Convolution, Conv2DSum)):
+    if isinstance(operator, (Convolution, ConvolutionSum)):
         return _pixelwise(group) or _convolution(group)
     if isinstance(operator, TransposeConvolution):
         return _transposed(group)

@@ -17,7 +17,7 @@ from .....loops.ir import Allocate, Buffer, Const, Dot2Words, Dot4, Expr, Load, 
 from .....lowering.group import Group
 from .....lowering.kernel import Names, Packed, PackingStep, Parameters, Scheduled, let, packing_step
 from .....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
-from .....ops.quantized.contraction import Conv2DSum, DenseSum
+from .....ops.quantized.contraction import ConvolutionSum, DenseSum
 from .....targets.target import DotProduct, Target
 from .....types import DType, TensorType
 from ..contraction import ContractionEmitter
@@ -76,7 +76,7 @@ def converting_kernel(x: Value, goal: Value, target: Target, convert: Callable[[
 def serves(group: Group) -> bool:
     """True if products of four neighbours can make up the sum: the weight is known, and runs may be filled up."""
     anchor = group.anchor
-    if not isinstance(anchor.operator, (Conv2DSum, DenseSum)):
+    if not isinstance(anchor.operator, (ConvolutionSum, DenseSum)):
         return False
     operands = anchor.operands
     if any(v not in group.outer for v in operands[:2]) or group.outer[operands[1]] not in group.static:
