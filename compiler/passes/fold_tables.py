@@ -19,6 +19,8 @@ from .dce import dce
 _BYTES = (DType.I8, DType.U8)
 _KINDS = (UnaryOperator, BinaryOperator, QuantizedOperator, Part)
 """Operators that don't ask for the shape of their operands, if they are elementwise."""
+WORTH = 8
+"""Work of operations on a number that takes longer than to look the result up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,22 @@ class _Function:
     results: Array
     length: int
     """How many operations it takes, the same one counted as often as it is met."""
+    work: int
+    """What they cost, in units of an addition."""
     looks_up: bool
+
+    @property
+    def is_worth_it(self) -> bool:
+        """True if a table takes their place gladly."""
+        return self.length > 1 and (self.looks_up or self.work > WORTH)
 
 
 @dataclass(frozen=True)
 class FoldTables(Pass):
-    """Replace elementwise operations on one 8-bit tensor, of which one is a `lookup`, by one `lookup`.
+    """Replace elementwise operations on one 8-bit tensor by one `lookup`, if they hold one already or take long.
 
     The table holds what the operations give for each of the 256 numbers, so the results are the same. So x * sigmoid(x)
-    in integers takes one table.
+    in integers takes one table, as do functions of floats between two roundings to bytes.
 
     Before::
 
@@ -53,7 +62,7 @@ class FoldTables(Pass):
     name = "fold-tables"
 
     def run(self, graph: Graph) -> Graph:
-        if not any(op.name == "lookup" for op in graph.operations):
+        if not any(_is_byte(v) for op in graph.operations for v in op.operands):
             return graph
         rewriter = Rewriter(graph)
         known: dict[Value, _Function] = {}
@@ -62,7 +71,7 @@ class FoldTables(Pass):
             function = _function(op, known, graph.producers)
             if function is not None:
                 known[op.result] = function
-            if function is None or not (function.looks_up and function.length > 1 and _is_byte(op.result)):
+            if function is None or not (function.is_worth_it and _is_byte(op.result)):
                 rewriter.copy(op)
                 continue
             table = rewriter.constant(function.results, op.location)
@@ -86,7 +95,7 @@ def _function(
     if len(op.results) != 1 or not (looks_up or (op.operator.elementwise and isinstance(op.operator, _KINDS))):
         return None
     root: Value | None = None
-    length = 1
+    length, work = 1, op.operator.work
     arrays: list[Array] = []
     for operand in op.operands:
         number = _constant(operand, producers)
@@ -98,7 +107,7 @@ def _function(
         if inner is None or (root or inner.of) is not inner.of:
             return None
         root = inner.of
-        length += inner.length
+        length, work = length + inner.length, work + inner.work
         looks_up |= inner.looks_up
         arrays.append(inner.results)
     if root is None or op.result.type.shape != root.type.shape or not _is_plain(op):
@@ -108,7 +117,7 @@ def _function(
     results = np.asarray(results)
     if results.shape != (256,) or results.dtype != op.result.type.dtype.numpy:
         return None
-    return _Function(root, results, length, looks_up)
+    return _Function(root, results, length, work, looks_up)
 
 
 def _constant(value: Value, producers: Mapping[Value, Operation]) -> Array | None:
@@ -121,7 +130,7 @@ def _identity(value: Value) -> _Function | None:
     if not _is_byte(value):
         return None
     dtype = value.type.dtype
-    return _Function(value, all_values(dtype).astype(dtype.numpy), 0, False)
+    return _Function(value, all_values(dtype).astype(dtype.numpy), 0, 0, False)
 
 
 def _is_plain(op: Operation) -> bool:

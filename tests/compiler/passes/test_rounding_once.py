@@ -102,3 +102,34 @@ def test_other_numbers_are_rounded(first: str, between: str, last: str) -> None:
         }}"""
     )
     assert names["quantize_even"] == 1
+
+
+def test_bytes_on_other_grids_are_rounded_ahead_of_what_moves_or_picks_them() -> None:
+    names = check(
+        """graph @g(%x: u8[2,6,6,3]<0.1:9>, %y: i8[2,5,5,4]<0.3:-2>) -> (u8[2,4,4,7]<0.15:100>) {
+          %0 = dequantize(%x) {x = <0.1:9>} : f32[2,6,6,3]
+          %1 = dequantize(%y) {x = <0.3:-2>} : f32[2,5,5,4]
+          %2 = max_pool(%0) {size = [3,3], strides = [1,1], padding = "valid"} : f32[2,4,4,3]
+          %3 = max_pool(%1) {size = [2,2], strides = [1,1], padding = "valid"} : f32[2,4,4,4]
+          %4 = concat(%2, %3) {axis = 3} : f32[2,4,4,7]
+          %5 = quantize_even(%4) {dtype = "u8", y = <0.15:100>} : u8[2,4,4,7]<0.15:100>
+          return %5
+        }"""
+    )
+    assert names == Counter({"dequantize": 2, "quantize_even": 2, "max_pool": 2, "concat": 1})
+
+
+@pytest.mark.parametrize("readers", ["floats", "few"])
+def test_rounding_stays_behind_where_that_is_less(readers: str) -> None:
+    """Floats that others read are made anyway; of many numbers few are kept."""
+    shape = "u8[4,6]" if readers == "floats" else "u8[64,6]"
+    more, kind = ("%1", "f32[4,6]") if readers == "floats" else ("%2", "u8[4,6]<0.2:9>")
+    graph = parse_graph(
+        f"""graph @g(%x: {shape}<0.1:9>) -> (u8[4,6]<0.2:9>, {kind}) {{
+          %0 = dequantize(%x) {{x = <0.1:9>}} : f32{shape[2:]}
+          %1 = slice(%0) {{begin = [0,0], size = [4,6]}} : f32[4,6]
+          %2 = quantize_even(%1) {{dtype = "u8", y = <0.2:9>}} : u8[4,6]<0.2:9>
+          return %2, {more}
+        }}"""
+    )
+    assert with_rounding_once(graph) is graph
