@@ -19,7 +19,7 @@ from .ir import Array, Graph, Operation, Value
 
 NO_PARAMETERS: Mapping[str, Array] = MappingProxyType({})
 SHARED_BYTES = 1 << 16
-"""Largest value that `evaluate_outputs` keeps for later outputs."""
+"""Largest value that `evaluate_groups` keeps for later groups."""
 
 
 def evaluate(
@@ -38,21 +38,31 @@ def evaluate(
 
 
 def evaluate_outputs(graph: Graph, params: Mapping[str, Array] = NO_PARAMETERS) -> Iterator[Array]:
-    """Run a graph without inputs, yielding its outputs one by one.
+    """Run a graph without inputs, yielding its outputs one by one: `evaluate_groups` of single ones."""
+    for (result,) in evaluate_groups(graph, [(output,) for output in graph.outputs], params):
+        yield result
 
-    Each output is computed from its own operations alone, so no more than those are in memory at a time; of what
-    is read more than once, values of up to 64 KiB are kept, and what else several outputs share is computed again.
+
+def evaluate_groups(
+    graph: Graph, groups: Sequence[Sequence[Value]], params: Mapping[str, Array] = NO_PARAMETERS
+) -> Iterator[tuple[Array, ...]]:
+    """Compute values of a graph without inputs, yielding them group by group.
+
+    Each group is computed from its own operations alone, so no more than those are in memory at a time; of what
+    is read more than once, values of up to 64 KiB are kept, and what else several groups share is computed again.
     """
     if graph.inputs:
         raise InternalError("only a graph without inputs can be run output by output")
-    reads = Counter(chain(graph.outputs, chain.from_iterable([op.operands for op in graph.operations])))
+    operands = [op.operands for op in graph.operations]
+    reads = Counter(chain.from_iterable(chain(groups, operands)))
     values: dict[Value, Array] = {}
-    for output in graph.outputs:
-        passing = _complete(output, graph.producers, values, params, reads)
-        result = values[output]
+    for group in groups:
+        passing = [value for wanted in group for value in _complete(wanted, graph.producers, values, params, reads)]
+        results = tuple([values[wanted] for wanted in group])
         for value in passing:
             del values[value]
-        yield result
+        yield results
+        del results
 
 
 def _complete(
@@ -62,7 +72,7 @@ def _complete(
     params: Mapping[str, Array],
     reads: Mapping[Value, int],
 ) -> list[Value]:
-    """Add an output, and what it needs, to the known values; returns those of them that later outputs don't need.
+    """Add a value, and what it needs, to the known values; returns those of them that later groups don't need.
 
     What is read but once is let go when it has been.
     """
@@ -120,6 +130,12 @@ def evaluate_operation(
     """The results of one operation on the values of its operands."""
     with np.errstate(all="ignore"):
         return _evaluated(op, operands, params)
+
+
+def evaluate_rows(op: Operation, operands: tuple[Array, ...], start: int, stop: int) -> Array:
+    """Some rows of the result of an operation that works by rows."""
+    with np.errstate(all="ignore"):
+        return op.operator.rows(operands, op.attributes, start, stop)
 
 
 def _evaluated(op: Operation, operands: Sequence[Array], params: Mapping[str, Array]) -> tuple[Array, ...]:

@@ -161,9 +161,13 @@ class Operator(ABC):
         if problem is not None:
             raise ShapeError(f"{self.name}: {problem}")
 
-    def works_by_rows(self, operand: TensorType) -> bool:
-        """Whether row i of the only result, along the first axis, is made of row i of the only operand alone."""
+    def works_by_rows(self, operands: tuple[TensorType, ...]) -> bool:
+        """Whether some rows of the only result, along the first axis, can be made without the others: by `rows`."""
         return False
+
+    def rows(self, operands: tuple[Array, ...], attributes: Attributes, start: int, stop: int) -> Array:
+        """Rows `start` to `stop` of the result, unless an operator says otherwise of these rows of its operand."""
+        return self.evaluate((operands[0][start:stop],), attributes)[0]
 
     @abstractmethod
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from ..graph.ir import Value
@@ -31,7 +31,7 @@ class Packed:
 
     value: Value
     steps: tuple[PackingStep, ...]
-    beside: tuple[Value, ...] = ()
+    beside: tuple[Argument, ...] = ()
     """Further operands of the last step."""
 
 
@@ -40,14 +40,21 @@ Argument = Value | Packed
 
 def values_of(argument: Argument) -> tuple[Value, ...]:
     """The values that an argument is made of."""
-    return (argument.value, *argument.beside) if isinstance(argument, Packed) else (argument,)
+    if not isinstance(argument, Packed):
+        return (argument,)
+    return (argument.value, *chain.from_iterable(map(values_of, argument.beside)))
 
 
 def with_values(argument: Argument, values: Sequence[Value]) -> Argument:
     """The argument made of other values."""
-    if isinstance(argument, Packed):
-        return replace(argument, value=values[0], beside=tuple(values[1:]))
-    return values[0]
+    return _made_of(argument, iter(values))
+
+
+def _made_of(argument: Argument, values: Iterator[Value]) -> Argument:
+    value = next(values)
+    if not isinstance(argument, Packed):
+        return value
+    return replace(argument, value=value, beside=tuple([_made_of(each, values) for each in argument.beside]))
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from ..arrays import aligned_bytes, move
 from ..errors import InternalError
-from ..graph.interpreter import evaluate_operation, evaluate_outputs
+from ..graph.interpreter import evaluate_groups, evaluate_rows
 from ..graph.ir import Array, Graph, Operation, Value
 from ..modules.module import Module
 
@@ -54,13 +53,13 @@ def _produced(module: Module, params: Mapping[str, Array], order: Sequence[int])
         params = params.to_be_read_once()
     setup = module.setup
     last = [_last_by_rows(setup, setup.outputs[i]) for i in order]
-    needed = tuple(op.operands[0] if op else setup.outputs[i] for i, op in zip(order, last, strict=True))
-    for i, op, array in zip(order, last, evaluate_outputs(replace(setup, outputs=needed), params), strict=True):
+    needed = [op.operands if op else (setup.outputs[i],) for i, op in zip(order, last, strict=True)]
+    for i, op, arrays in zip(order, last, evaluate_groups(setup, needed, params), strict=True):
         offset = module.weight_offsets[i]
         end = offset + setup.outputs[i].type.bytes
         if end > module.weights_bytes:
             raise InternalError(f"packed weight at {offset} ends at {end}, beyond {module.weights_bytes} bytes")
-        for part in _by_rows(op, array) if op else (array,):
+        for part in _by_rows(op, arrays) if op else arrays:
             yield offset, part
             offset += part.nbytes
 
@@ -68,12 +67,13 @@ def _produced(module: Module, params: Mapping[str, Array], order: Sequence[int])
 def _last_by_rows(setup: Graph, output: Value) -> Operation | None:
     """The operation that makes an output, if it can be carried out row by row and its rows are many bytes."""
     op = setup.producers[output]
-    is_large = output.type.bytes > PART_BYTES and len(op.operands) == 1
-    return op if is_large and op.operator.works_by_rows(op.operands[0].type) else None
+    is_large = output.type.bytes > PART_BYTES and len(op.operands) > 0
+    return op if is_large and op.operator.works_by_rows(tuple([v.type for v in op.operands])) else None
 
 
-def _by_rows(op: Operation, operand: Array) -> Iterator[Array]:
+def _by_rows(op: Operation, operands: tuple[Array, ...]) -> Iterator[Array]:
     """The result of an operation, some of its rows at a time."""
-    step = max(1, PART_BYTES * len(operand) // op.result.type.bytes)
-    for start in range(0, len(operand), step):
-        yield from evaluate_operation(op, (operand[start : start + step],))
+    rows = op.result.type.shape[0]
+    step = max(1, PART_BYTES * rows // op.result.type.bytes)
+    for start in range(0, rows, step):
+        yield evaluate_rows(op, operands, start, min(start + step, rows))

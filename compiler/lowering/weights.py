@@ -28,6 +28,7 @@ class WeightRegion:
         self._builder = GraphBuilder(f"{graph.name}.setup")
         self._carried: set[Value] = set()
         self._places: dict[Hashable, int] = {}
+        self._packed: dict[Hashable, Value] = {}
         self._numbers: dict[tuple[PackingStep, ...], int] = {}
         self._steps: dict[int, tuple[int, tuple[PackingStep, ...]]] = {}
         """Numbers of ways of packing by their identity, and what has it."""
@@ -43,9 +44,7 @@ class WeightRegion:
         key = self._key(argument)
         place = self._places.get(key)
         if place is None:
-            value = self._carry(argument.value if isinstance(argument, Packed) else argument)
-            if isinstance(argument, Packed):
-                value = self._packed(value, argument)
+            value = self._made(argument, key)
             place = self._places[key] = self.bytes
             self._outputs.append(value)
             self.offsets.append(self.bytes)
@@ -60,14 +59,19 @@ class WeightRegion:
         if known is None:
             number = self._numbers.setdefault(argument.steps, len(self._numbers))
             known = self._steps[id(argument.steps)] = number, argument.steps
-        return argument.value, known[0], argument.beside
+        return argument.value, known[0], tuple([self._key(each) for each in argument.beside])
 
-    def _packed(self, value: Value, argument: Packed) -> Value:
-        last = len(argument.steps) - 1
-        for number, step in enumerate(argument.steps):
-            beside = map(self._carry, argument.beside) if number == last else ()
-            value = self._builder.emit(step.operator, value, *beside, **dict(step.attributes))
-        return value
+    def _made(self, argument: Argument, key: Hashable) -> Value:
+        """The value of an argument with this key in the set-up graph."""
+        if not isinstance(argument, Packed):
+            return self._carry(argument)
+        if key not in self._packed:
+            value, last = self._carry(argument.value), len(argument.steps) - 1
+            for number, step in enumerate(argument.steps):
+                beside = [self._made(each, self._key(each)) for each in argument.beside] if number == last else ()
+                value = self._builder.emit(step.operator, value, *beside, **dict(step.attributes))
+            self._packed[key] = value
+        return self._packed[key]
 
     def constant(self, array: Array) -> Packed:
         """A weight that is known."""

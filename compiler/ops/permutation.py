@@ -24,7 +24,7 @@ from .products.attention import Attention
 from .products.contract import Contract
 from .products.dense import Dense
 from .products.matmul import MatMul
-from .products.strassen import ChannelScales, FilterScales, ScaledChannels, StrassenFilter
+from .products.strassen import ChannelScales, FilterScales, StrassenFilter
 from .quantized.activation import ByteFunction, Lookup
 from .quantized.blocked import BlockedDense
 from .quantized.concatenation import QConcat
@@ -340,7 +340,6 @@ PERMUTED.none(
     PackDot4,
     PackWide,
     RescaleTable,
-    ScaledChannels,
     StrassenFilter,
     WinogradFilter,
     WinogradWords,

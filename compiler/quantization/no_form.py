@@ -17,7 +17,7 @@ from ..ops.moves.indexing import FloorDiv
 from ..ops.moves.scattering import LastUpdate, ScatterCombine, ScatterND
 from ..ops.moves.striding import StridedSliceGradient
 from ..ops.opaque import Opaque
-from ..ops.products.strassen import ChannelScales, FilterScales, ScaledChannels, StrassenFilter
+from ..ops.products.strassen import ChannelScales, FilterScales, StrassenFilter
 from ..ops.quantized.base import Part, QuantizedOperator
 from ..ops.random import RandomUniform
 from ..ops.reductions.normalization import BatchNorm, Dropout
@@ -35,7 +35,7 @@ INTEGER.none("part of a training step", ConvolutionGradient, FromWindows, MaxPoo
 INTEGER.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid, StridedSliceGradient)
 INTEGER.none("made of others", Conv1D, CustomGradient, HardSigmoid, LogSumExp, Softplus)
 INTEGER.none("nothing known of it", Opaque)
-INTEGER.none("computes what is known when weights are loaded", ChannelScales, FilterScales, ScaledChannels)
+INTEGER.none("computes what is known when weights are loaded", ChannelScales, FilterScales)
 INTEGER.none("computes what is known when weights are loaded", StrassenFilter, WinogradFilter)
 INTEGER.none("integers stay integers", Cast, FloorDiv, LastUpdate, OneHot)
 INTEGER.none("sums need more bits than eight", ScatterND)

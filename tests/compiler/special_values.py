@@ -61,9 +61,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("reduce_any", "reduce_all"), "truth values alone go in"),
     **dict.fromkeys(("sort_order", "radix_order"), "argsort is made of it"),
     **dict.fromkeys(("resize_bilinear", "winograd_filter", "normalize", "l2_normalize", "local_response_norm"), _SUMS),
-    **dict.fromkeys(
-        ("channel_scales", "filter_scales", "scaled_channels", "strassen_filter"), "schedules pack weights by it"
-    ),
+    **dict.fromkeys(("channel_scales", "filter_scales", "strassen_filter"), "schedules pack weights by it"),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     "attention": "sums of products, and exponentials: ops/test_attention.py has special scores",
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),

@@ -125,17 +125,20 @@ def winograd_filter(m: Maker, name: str) -> Value:
 
 @recipe("strassen_filter")
 def strassen_filter(m: Maker, name: str) -> Value:
-    return m.emit(name, m.weight(DType.F32, (2, m.choice((2, 1, 3)), 2, m.choice((3, 1, 17)))))
+    channels, half = 2 * m.choice((2, 1, 3)), m.choice((3, 1, 17))
+    filters = m.choice((half, half + half // 2, 2 * half))
+    operands = (m.weight(DType.F32, shape) for shape in ((channels, filters), (channels,), (filters,)))
+    return m.emit(name, *operands, half=half, width=m.choice((4, 1, half)))
 
 
 @recipe("filter_scales")
 def filter_scales(m: Maker, name: str) -> Value:
-    return m.emit(name, m.weight(DType.F32, (m.choice((2, 1, 5)), m.choice((3, 1, 17)))))
+    channels, filters = m.choice((2, 1, 5)), m.choice((3, 1, 17))
+    return m.emit(name, m.weight(DType.F32, (channels, filters)), m.weight(DType.F32, (channels,)))
 
 
 @recipe("channel_scales")
-@recipe("scaled_channels")
-def of_channels(m: Maker, name: str) -> Value:
+def channel_scales(m: Maker, name: str) -> Value:
     return m.emit(name, m.weight(DType.F32, (m.choice((2, 1, 5)), m.choice((3, 1, 17)))))
 
 

@@ -11,12 +11,12 @@ Which products are worth it depends on the machine: backends decide.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Operator
+from ...graph.ir import Array, Attributes, AttributeSpec, Operator
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Binary, Bitcast, Const, Expr, Select, const, maximum
@@ -84,27 +84,14 @@ _EXPONENT = 0x7F800000
 """Its bits in single precision."""
 
 
-def _scales(weight: Array, axes: tuple[int, ...]) -> Array:
-    """The powers of two at or below the largest numbers along these axes; 1 where there is none."""
-    exponents = np.abs(weight).max(axes, keepdims=True).view(np.int32) & np.int32(_EXPONENT)
-    return np.where((exponents == 0) | (exponents == _EXPONENT), np.float32(1), exponents.view(np.float32))
-
-
-def _scale(c: Compute, shape: tuple[int, ...], load: Callable[[tuple[Expr, ...]], Expr]) -> Expr:
-    """The same of an element's filter, whose weights have places in `shape`."""
-    largest = c.reduce(Reduction("max", shape, lambda r: maximum(load(r), load(r) * -1)))
-    bits = Bitcast(largest, DType.I32)
-    exponent = Binary("and", bits, const(_EXPONENT, bits.type))
-    has_none = Binary("or", *(Binary("eq", exponent, const(end, bits.type)) for end in (0, _EXPONENT)))
-    return Select(has_none, const(1.0, largest.type), Bitcast(exponent, DType.F32))
-
-
 _SIGNIFICAND = 1 << 23
 """What one more in the exponent adds to the bits of a number."""
 _NONE, _ALL = 0, 255
 """Exponents of zeros, and of what isn't finite."""
 _ONE = 127
 """That of 1."""
+_BLOCK = 1 << 15
+"""Weights that are scaled at a time, so that they stay in the cache."""
 _FARTHEST = 12
 """Exponents by which a weight counts as smaller than the largest of its channel, at most."""
 
@@ -146,45 +133,25 @@ def _mean_scale(c: Compute, filters: tuple[int, ...], load: Callable[[tuple[Expr
 
 
 class _OfWeights(Operator):
-    operands = ("weight",)
+    """Base of what takes weights [C, F], of which neither dimension is empty, and scales of these dimensions."""
+
+    operands: ClassVar[tuple[str, ...]] = ("weight",)
     floats_only = True
     non_differentiable = "schedules pack weights by it, long after differentiation"
 
-
-class _OfMatrix(_OfWeights):
-    """Base of what takes weights [C, F], of which neither dimension is empty."""
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (weight,) = operands
+    def _matrix(self, weight: TensorType) -> tuple[int, int]:
         if weight.rank != 2 or weight.dtype is not DType.F32 or not weight.size:
             raise ShapeError(f"{self.name} takes weights [C, F] of f32, not {weight}")
-        return (TensorType(weight.dtype, self._shape(weight.shape)),)
+        channels, filters = weight.shape
+        return channels, filters
 
-    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape
-
-
-@register
-class FilterScales(_OfMatrix):
-    """Powers of two at or below the largest weights of filters [C, F], [F]; 1 where all are zero or one isn't finite.
-
-    Errors of Strassen's multiplication are small beside the largest filter: so all of them are brought to one size.
-    """
-
-    name = "filter_scales"
-
-    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape[1:]
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return (_scales(operands[0], (0,))[0],)
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        return _scale(c, c.type(0).shape[:1], lambda r: c.load(0, (*r, *index)))
+    def _check_scales(self, what: str, scales: TensorType, count: int) -> None:
+        if scales.shape != (count,):
+            raise ShapeError(f"{self.name} takes {count} scales of {what}, not {scales}")
 
 
 @register
-class ChannelScales(_OfMatrix):
+class ChannelScales(_OfWeights):
     """For each channel of weights [C, F] the power of two in the middle of them (the mean of their exponents), [C].
 
     Inputs are multiplied by these powers and weights divided, so that a channel of large numbers with small weights
@@ -193,8 +160,9 @@ class ChannelScales(_OfMatrix):
 
     name = "channel_scales"
 
-    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape[:1]
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        channels, _ = self._matrix(operands[0])
+        return (TensorType(DType.F32, (channels,)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return (_mean_scales(operands[0])[:, 0],)
@@ -204,50 +172,110 @@ class ChannelScales(_OfMatrix):
 
 
 @register
-class ScaledChannels(_OfMatrix):
-    """Weights [C, F], each channel divided by its `channel_scales`."""
+class FilterScales(_OfWeights):
+    """Powers of two at or below the largest weights of filters [C, F], [F]; 1 where all are zero or one isn't finite.
 
-    name = "scaled_channels"
+    Channels are divided by their `channel_scales` before. Errors of Strassen's multiplication are small beside the
+    largest filter: so all of them are brought to one size.
+    """
+
+    name = "filter_scales"
+    operands = ("weight", "channels")
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        channels, filters = self._matrix(operands[0])
+        self._check_scales("channels", operands[1], channels)
+        return (TensorType(DType.F32, (filters,)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return (operands[0] / _mean_scales(operands[0]),)
+        weight, channels = operands
+        step = max(1, _BLOCK // weight.shape[1])
+        largest = np.zeros(weight.shape[1], np.float32)
+        for start in range(0, len(weight), step):
+            block = weight[start : start + step] / channels[start : start + step, np.newaxis]
+            np.maximum(largest, np.abs(block, out=block).max(0), out=largest)
+        exponents = largest.view(np.int32) & np.int32(_EXPONENT)
+        has_none = (exponents == 0) | (exponents == _EXPONENT)
+        return (np.where(has_none, np.float32(1), exponents.view(np.float32)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        return c.load(0, index) / _mean_scale(c, c.type(0).shape[1:], lambda r: c.load(0, (index[0], *r)))
+        def scaled(r: tuple[Expr, ...]) -> Expr:
+            return c.load(0, (*r, *index)) / c.load(1, r)
+
+        largest = c.reduce(Reduction("max", c.type(0).shape[:1], lambda r: maximum(scaled(r), scaled(r) * -1)))
+        bits = Bitcast(largest, DType.I32)
+        exponent = Binary("and", bits, const(_EXPONENT, bits.type))
+        has_none = Binary("or", *(Binary("eq", exponent, const(end, bits.type)) for end in (0, _EXPONENT)))
+        return Select(has_none, const(1.0, largest.type), Bitcast(exponent, DType.F32))
 
 
 @register
 class StrassenFilter(_OfWeights):
-    """Weights [2, C, 2, F] of a 1x1 convolution or a dense layer, both in halves, as Strassen's products, [7, C, F].
+    """Weights [C, F] of a 1x1 convolution or a dense layer as Strassen's right factors, in panels of `width` filters.
 
-    Filters are divided by their `filter_scales` before.
+    That is [panel, 7, C / 2, width], each element divided by the scales of its channel and its filter. The first of two
+    halves has `half` filters; the second one and the last panel are filled with zeros.
     """
 
     name = "strassen_filter"
+    operands = ("weight", "channels", "filters")
+    attributes = {
+        "half": AttributeSpec(int, "filters of the first half"),
+        "width": AttributeSpec(int, "filters of a panel"),
+    }
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (weight,) = operands
-        halves = weight.rank == 4 and weight.shape[0] == weight.shape[2] == HALVES
-        if not halves or weight.dtype is not DType.F32 or not weight.shape[1]:
-            raise ShapeError(f"strassen_filter takes weights of f32 in halves, [2, C, 2, F], not {weight}")
-        return (TensorType(weight.dtype, (PRODUCTS, weight.shape[1], weight.shape[3])),)
+        channels, filters = self._matrix(operands[0])
+        self._check_scales("channels", operands[1], channels)
+        self._check_scales("filters", operands[2], filters)
+        half, width = attributes["half"], attributes["width"]
+        if channels % HALVES or width < 1 or not half <= filters <= HALVES * half:
+            raise ShapeError(f"{self.name} can't cut {operands[0]} into halves of {half} filters and panels of {width}")
+        return (TensorType(DType.F32, (-(-half // width), PRODUCTS, channels // HALVES, width)),)
+
+    def works_by_rows(self, operands: tuple[TensorType, ...]) -> bool:
+        return True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        weight = operands[0] / _scales(operands[0], (0, 1))
-        return (np.stack(right_factors((weight[0, :, 0], weight[0, :, 1], weight[1, :, 0], weight[1, :, 1]))),)
+        return (self.rows(operands, attributes, 0, -(-attributes["half"] // attributes["width"])),)
+
+    def rows(self, operands: tuple[Array, ...], attributes: Attributes, start: int, stop: int) -> Array:
+        weight, channels, filters = operands
+        half, width, count = attributes["half"], attributes["width"], len(weight) // HALVES
+        weight, channels = weight.reshape(HALVES, count, -1), channels.reshape(HALVES, count, 1)
+        panels = np.empty((stop - start, PRODUCTS, count, width), np.float32)
+        step = max(1, _BLOCK // (HALVES * HALVES * width))
+        for panel, first in zip(panels, range(start * width, stop * width, width), strict=True):
+            last = min(first + width, half)
+            parts = [slice(at + first, max(at + first, min(at + last, len(filters)))) for at in (0, half)]
+            for begin in range(0, count, step):
+                goals, rows = panel[:, begin : begin + step], slice(begin, begin + step)
+                blocks = np.zeros((HALVES, HALVES, *goals.shape[1:]), np.float32)
+                for there, part in zip(blocks, parts, strict=True):
+                    block = there[..., : part.stop - part.start]
+                    np.divide(weight[:, rows, part], channels[:, rows], out=block)
+                    block /= filters[part]
+                (b11, b21), (b12, b22) = blocks
+                factors: tuple[Array, ...] = right_factors((b11, b12, b21, b22))
+                for goal, factor in zip(goals, factors, strict=True):
+                    goal[...] = factor
+        return panels
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        number, channel, f = index
-        shape = c.type(0).shape[:2]
+        panel, number, channel, f = index
+        half, width = attributes["half"], attributes["width"]
+        channels, filters = c.type(0).shape
+        at = panel * width + f
+        beyond = at // half * filters
+        """What is added to the place of a filter that is in neither half."""
 
-        def scale(half: int) -> Expr:
-            return _scale(c, shape, lambda r: c.load(0, (*r, Const(half), f)))
+        def element(i: int, j: int) -> Expr:
+            row, column = channel + i * (channels // HALVES), at + beyond + j * half
+            by_channel = c.load_padded(0, (row, column), 0) / c.load(1, (row,))
+            return by_channel / c.load_padded(2, (column,), 1)
 
-        scales = [scale(half) for half in range(HALVES)]
-        a, b, d, e = (
-            c.load(0, (Const(i), channel, Const(j), f)) / scales[j] for i in range(HALVES) for j in range(HALVES)
-        )
-        factors = right_factors((a, b, d, e))
+        b11, b12, b21, b22 = (element(i, j) for i in range(HALVES) for j in range(HALVES))
+        factors = right_factors((b11, b12, b21, b22))
         chosen = factors[0]
         for i, factor in enumerate(factors[1:], 1):
             chosen = Select(c.splat(Binary("eq", number, Const(i))), factor, chosen)

@@ -122,8 +122,8 @@ class WinogradFilter(Operator):
         points = POINTS * (TAPS if attributes["halfway"] else POINTS)
         return (TensorType(weight.dtype, (*weight.shape[:-4], points, *weight.shape[-2:])),)
 
-    def works_by_rows(self, operand: TensorType) -> bool:
-        return operand.rank > 4
+    def works_by_rows(self, operands: tuple[TensorType, ...]) -> bool:
+        return operands[0].rank > 4
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands

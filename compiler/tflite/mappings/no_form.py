@@ -10,7 +10,7 @@ from ...ops.functions.sigmoid import HardSigmoid
 from ...ops.functions.softplus import Softplus
 from ...ops.moves.indexing import TakeAlongAxis
 from ...ops.moves.striding import StridedSliceGradient
-from ...ops.products.strassen import ChannelScales, FilterScales, ScaledChannels, StrassenFilter
+from ...ops.products.strassen import ChannelScales, FilterScales, StrassenFilter
 from ...ops.quantized.base import Part
 from ...ops.quantized.conversion import QuantizeEven
 from ...ops.random import RandomUniform
@@ -25,7 +25,7 @@ from ...ops.windows.winograd import WinogradFilter
 
 TFLITE.none("becomes a tensor", Constant, Param)
 TFLITE.none("made by passes of netc for its own code", ChannelScales, FilterScales, Fused, Relayout)
-TFLITE.none("made by passes of netc for its own code", ScaledChannels, StrassenFilter, WinogradFilter)
+TFLITE.none("made by passes of netc for its own code", StrassenFilter, WinogradFilter)
 TFLITE.none("part of the code that q_ and hybrid_ operators become", Part)
 TFLITE.none("folded, or left out, before", BatchNorm, Dropout)
 TFLITE.none("part of a training step", FromWindows, MaxPoolGather, MaxPoolIndex, WeightGradient)

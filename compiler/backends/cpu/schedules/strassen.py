@@ -36,7 +36,7 @@ from ....loops.ir import (
     minimum,
 )
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Packed, PackingStep, Parameters, Scheduled, let, packing_step
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_loop, vector_widths
 from ....ops.products import strassen
 from ....ops.products.dense import Dense
@@ -157,44 +157,27 @@ class _Emitter:
         operands, outer = self.group.anchor.operands, self.group.outer
         self.parameters = Parameters()
         self.input = self.parameters.add(Buffer("x", self.dtype, rows_of(self.source)), outer[operands[0]])
-        width = self.tile.channels
+        weight, width = outer[operands[1]], self.tile.channels
+        channels = self._packed(weight, "channel_scales")
+        filters = self._packed(weight, "filter_scales", channels)
+        factors = self._packed(weight, "strassen_filter", channels, filters, half=self.half, width=width)
         shape = (self.panels, PRODUCTS, self.channels, width)
-        self.w = self.parameters.add(Buffer("w", self.dtype, shape), self._packed(outer[operands[1]], width))
+        self.w = self.parameters.add(Buffer("w", self.dtype, shape), factors)
         self.bias: Buffer | None = None
         if len(operands) > 2 and operands[2] in outer:
             self.bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
-        self._declare_scales(outer[operands[1]])
+        self.channel_scales = self.parameters.add(Buffer("e", self.dtype, (HALVES * self.channels,)), channels)
+        self.scales = self.parameters.add(Buffer("s", self.dtype, (self.filters,)), filters)
         self.x = workspace(self.parameters, "v", self.dtype, self.shares, self.places * self.pitch, PRODUCTS)
         result = self.group.result.type
         self.y = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(self.group, self.y, lambda v: v.type.buffer_shape)
         self.parameters.add(self.y, self.group.operation.result)
 
-    def _flat(self) -> PackingStep:
-        return packing_step("reshape", shape=(HALVES * self.channels, self.filters))
-
-    def _declare_scales(self, weight: Value) -> None:
-        """The powers of two that inputs and sums are multiplied by."""
-        channels = Buffer("e", self.dtype, (HALVES * self.channels,))
-        steps = (self._flat(), packing_step("channel_scales"))
-        self.channel_scales = self.parameters.add(channels, Packed(weight, steps))
-        own = (self._flat(), packing_step("scaled_channels"), packing_step("filter_scales"))
-        self.scales = self.parameters.add(Buffer("s", self.dtype, (self.filters,)), Packed(weight, own))
-
-    def _packed(self, weight: Value, width: int) -> Packed:
-        """The right factors in panels, [panel][7][channel][filter]."""
-        wide, filled = HALVES * self.half, self.panels * width
-        steps = [
-            self._flat(),
-            packing_step("scaled_channels"),
-            packing_step("pad", padding=((0, 0), (0, wide - self.filters))),
-            packing_step("reshape", shape=(HALVES, self.channels, HALVES, self.half)),
-            packing_step("strassen_filter"),
-            packing_step("pad", padding=((0, 0), (0, 0), (0, filled - self.half))),
-            packing_step("reshape", shape=(PRODUCTS, self.channels, self.panels, width)),
-            packing_step("transpose", permutation=(2, 0, 1, 3)),
-        ]
-        return Packed(weight, tuple(steps))
+    def _packed(self, weight: Value, name: str, *scales: Packed, **attributes: int) -> Packed:
+        """What an operator makes of the weight as a matrix, and of scales."""
+        flat = packing_step("reshape", shape=(HALVES * self.channels, self.filters))
+        return Packed(weight, (flat, packing_step(name, **attributes)), scales)
 
     def _view(self) -> Walk:
         """What the micro-kernel sees: products as images, a block's pairs as one row of pixels."""
