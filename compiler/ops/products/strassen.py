@@ -78,6 +78,9 @@ FIRST, OTHERS = 1, 4
 LOWER, RIGHT = 2, (6, 4)
 """A block that product q makes is the lower of two, and made of the second sum, if (q + 1) % 2; the right if
 q % 6 // 4."""
+LAST_KEPT, SECOND = 4, 2
+"""The last product that is kept. Behind the first one all that are kept are added to the first sum, and kept as the
+second one if q % 2."""
 
 
 _EXPONENT = 0x7F800000

@@ -72,6 +72,10 @@ def test_the_algebra() -> None:
             assert q == strassen.FIRST or q >= strassen.OTHERS
             lower, right = (q + 1) % strassen.LOWER, q % strassen.RIGHT[0] // strassen.RIGHT[1]
             assert (goal.block, goal.sum) == ((lower, right), lower)
+        for goal in (g for g in goals if g.kept is not None):
+            assert q <= strassen.LAST_KEPT
+            assert (goal.kept, goal.sum) == ((q % strassen.SECOND, 0) if q else (0, None))
+        assert any(g.kept is not None for g in goals) == (q <= strassen.LAST_KEPT and q != strassen.FIRST)
 
 
 def convolution(size: tuple[int, ...], *, strides: tuple[int, int] = (1, 1), margins: bool = False) -> Graph:

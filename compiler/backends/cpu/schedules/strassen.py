@@ -40,7 +40,7 @@ from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packi
 from ....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_loop, vector_widths
 from ....ops.products import strassen
 from ....ops.products.dense import Dense
-from ....ops.products.strassen import FIRST, GOALS, HALVES, LOWER, OTHERS, PRODUCTS, RIGHT, Goal
+from ....ops.products.strassen import FIRST, HALVES, LAST_KEPT, LOWER, OTHERS, PRODUCTS, RIGHT, SECOND
 from ....ops.windows.window import window_of
 from ....targets.target import Target
 from ....types import DType, TensorType
@@ -322,35 +322,37 @@ class _Tile(MicroKernel):
     """Which pixel of each pair is finished."""
 
     def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
-        before, q = self.block, self.o.point
-        together = self.room == sum(self.widths) and not self.o.by_panels  # else threads aren't seen to stay apart
-        results = self._all_results() if together else []
-        ends = [[s for goal in goals for s in self._brought(goal, results=not results)] for goals in GOALS]
-        chosen = ends.pop()
-        for number, end in reversed([*enumerate(ends)]):
-            chosen = [If(Binary("eq", q, Const(number)), tuple(end), tuple(chosen))]
-        self.block = [*before, *results, *chosen]
+        self.block = [*self.block, *self._made(), *self._kept()]
 
-    def _all_results(self) -> list[Stmt]:
-        """Finish the results of whichever product they are made of, in one place: the code would be long."""
-        q, block = self.o.point, list[Stmt]()
+    def _made(self) -> list[Stmt]:
+        """The results of whichever product makes a block of them, in one place: the code would be long."""
+        q, block, width = self.o.point, list[Stmt](), sum(self.widths)
+        before = self.block
         lower = let(block, self.o.names.fresh("lower"), (q + 1) % LOWER)
         right = let(block, self.o.names.fresh("right"), q % RIGHT[0] // RIGHT[1])
-        block += self._results(lower, right * self.o.half, self.room, partial(self._sums, lower))
-        made = Binary("or", Binary("eq", q, Const(FIRST)), Binary("le", Const(OTHERS), q))
-        return [If(made, tuple(block))]
+        total = partial(self._sums, lower)
+        if self.room == width and not self.o.by_panels:
+            block += self._results(lower, right * self.o.half, width, total)
+        else:  # two places, or threads aren't seen to stay apart
+            left = self._results(lower, Const(0), width, total)
+            others = self._results(lower, Const(self.o.half), self.room, total)
+            block.append(If(Binary("eq", right, Const(0)), tuple(left), tuple(others)))
+        self.block = before
+        return [If(Binary("or", Binary("eq", q, Const(FIRST)), Binary("le", Const(OTHERS), q)), tuple(block))]
 
-    def _brought(self, goal: Goal, *, results: bool) -> list[Stmt]:
-        """What brings the product to a goal, if this isn't among the results that are finished elsewhere."""
-        total = partial(self._sums, None if goal.sum is None else Const(goal.sum))
-        if goal.block is not None and results:
-            row, half = goal.block
-            room = self.room if half else sum(self.widths)
-            return self._results(Const(row), Const(half * self.o.half), room, total)
-        if goal.kept is None:
-            return []
-        places = [partial(self._place_of, Const(goal.kept), v) for v in range(len(self.widths))]
-        return self._pixels(lambda _, s: [Store(self.kept, at(s), total(v, (s,))) for v, at in enumerate(places)])
+    def _kept(self) -> list[Stmt]:
+        """What keeps the first product, and adds later ones to that."""
+        q, block = self.o.point, list[Stmt]()
+        number = let(block, self.o.names.fresh("kept"), q % SECOND)
+        begin, block = self._kept_as(Const(0), None), [*block, *self._kept_as(number, Const(0))]
+        is_kept = Binary("and", Binary("ne", q, Const(FIRST)), Binary("le", q, Const(LAST_KEPT)))
+        return [If(Binary("eq", q, Const(0)), tuple(begin), (If(is_kept, tuple(block)),))]
+
+    def _kept_as(self, number: Expr, kept: Expr | None) -> list[Stmt]:
+        places = [partial(self._place_of, number, v) for v in range(len(self.widths))]
+        return self._pixels(
+            lambda _, s: [Store(self.kept, at(s), self._sums(kept, v, (s,))) for v, at in enumerate(places)]
+        )
 
     def _place_of(self, kept: Expr, v: int, s: Expr) -> tuple[Expr, ...]:
         vector = (self.number * HALVES + kept) * len(self.o.tile.widths) + v
