@@ -26,7 +26,7 @@ from ...passes.assign_layouts import LayoutPlan
 from ...passes.samples import sample_axes
 from ...types import DType
 from .cycles import CHANGING_IN_PARTS, Cycles, cycles_of
-from .schedules.strassen import DENSE_RANKS, STRASSEN
+from .schedules.strassen.schedule import DENSE_RANKS, STRASSEN
 from .schedules.winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd.emitter import STREAMED_TILES
 from .schedules.winograd.gradient import margins_of_gradient, partial_sums_of

@@ -25,7 +25,7 @@ from .products.attention import schedule_attention
 from .products.batch_matmul import schedule_batch_matmul
 from .products.integer_products import schedule_integer_products
 from .products.row_sums import schedule_row_sums
-from .strassen import STRASSEN, schedule_strassen
+from .strassen.schedule import STRASSEN, schedule_strassen
 from .tiles.tile_contraction import BY_TILES, schedule_bfloat16_tiles, schedule_tile_contraction
 from .transpose import schedule_transpose
 from .winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
