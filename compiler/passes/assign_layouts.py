@@ -41,7 +41,7 @@ class AssignLayouts(Pass):
       convolutions has a 1x1 window. Otherwise the rows that such a kernel reads together would displace each other
       from the L1 cache. With `window_pitch`, it also gets one if C elements of at most two bytes take a multiple of so
       many bytes and one of the convolutions has a larger window and no groups: tile registers read 16 pixels of
-      several rows together.
+      several rows together. What such a value may overwrite, or may be overwritten by, gets the same margin after C.
     - A value that can't carry margins (an input or output of a graph, operand or result of a reshape) stays dense,
       and where H or W need a margin, the convolutions that need it read a `relayout` of it. For the sake of the pitch
       alone nothing is copied. Values known when weights are loaded stay as they are.
@@ -108,6 +108,8 @@ class LayoutPlan:
                 self.wanted[value] = tuple([_larger(p, q) for p, q in zip(before, margins, strict=True)])
         if shares:
             self._share()
+        elif pitch:
+            self._share_pitch()
 
     def _share(self) -> None:
         """Give the same margins to results and what they may overwrite, where both have some."""
@@ -116,6 +118,23 @@ class LayoutPlan:
                 if all(v in self.wanted and self.carries(v) for v in (op.result, old)):
                     both = zip(self.wanted[op.result], self.wanted[old], strict=True)
                     self.wanted[op.result] = self.wanted[old] = tuple(_larger(p, q) for p, q in both)
+
+    def _share_pitch(self) -> None:
+        """Give the same margin behind the channels to results and what they may overwrite but for that."""
+        have_it = {value for value, margins in self.wanted.items() if any(margins[-1])}
+        for op in self.graph.operations:
+            if op.results[0] not in have_it and have_it.isdisjoint(op.operands):
+                continue
+            for old in overwritable(op, self.graph, self.static):
+                both = [self.wanted.get(v, ((0, 0),) * v.type.rank) for v in (op.result, old)]
+                if (
+                    both[0] != both[1]
+                    and both[0][:-1] == both[1][:-1]
+                    and self.carries(op.result)
+                    and self.carries(old)
+                ):
+                    self.wanted[op.result] = self.wanted[old] = max(both, key=lambda margins: margins[-1])
+                    have_it |= {op.result, old}
 
     def carries(self, value: Value) -> bool:
         """True if the value may have margins."""

@@ -6,12 +6,15 @@ the group at the place of its last member keeps every definition before its uses
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from ..graph.alike import OncePerKind
 from ..graph.analysis import operations_between, post_dominators, static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation
+from ..graph.keys import attributes_key
 from ..graph.registry import lookup
 from ..ops.reductions.reduction import Reduce
 from .base import Pass
@@ -31,8 +34,9 @@ class Fuse(Pass):
     """Group anchors (contractions, pooling, reductions) with the elementwise operations after them.
 
     An anchor takes in the elementwise operations that its result must pass through (bias, activation, residual sum,
-    a swish's two paths), as long as they have its shape and no value but the last is used elsewhere. A reduction also
-    takes in those that make its operand. Elementwise operations that no anchor takes form groups among themselves.
+    a swish's two paths), as long as they have its shape and no value but the last is used elsewhere. What several
+    anchors could take goes to one of which there are most alike, else to the last. A reduction also takes in those that
+    make its operand. Elementwise operations that no anchor takes form groups among themselves.
     Reductions of rows with `keepdims`, and what spreads their results over the rows again (layer normalisation,
     softmax), are one group, too.
     What depends on parameters and constants only stays outside, because it runs once, when weights are loaded;
@@ -71,10 +75,8 @@ class Fuse(Pass):
                 grouping.grow_rows(op)
         if not self.others:
             return _rewrite(graph, grouping)
-        # The last anchor takes what several could take: what the others give is ready by then.
-        for op in reversed(grouping.running):
-            if op.operator.anchor and grouping.is_free(op):
-                grouping.grow(op)
+        for op in grouping.anchors():
+            grouping.grow(op)
         for op in grouping.running:
             if grouping.is_joinable(op):
                 grouping.grow(op)
@@ -151,18 +153,35 @@ class _Grouping:
             self.groups.update((op, group) for op in group[:complete])
             del group[complete:]
 
+    def anchors(self) -> list[Operation]:
+        """Anchors in the order in which they take what follows them.
+
+        Those come first of which most are alike, with all that each could take: equal groups share a kernel. Of these
+        the last does: what the others give is ready by then.
+        """
+        anchors = [op for op in reversed(self.running) if op.operator.anchor and self.is_free(op)]
+        kind = OncePerKind(_kind)
+        kinds = {op: tuple(map(kind, self.followed(op))) for op in anchors}
+        alike = Counter(kinds.values())
+        return sorted(anchors, key=lambda op: -alike[kinds[op]])
+
     def grow(self, first: Operation) -> None:
         """Make a group of an operation and the elementwise ones that its result must pass through."""
-        group = self.groups[first] = [first]
+        group = self.followed(first)
+        self.groups.update((op, group) for op in group)
+
+    def followed(self, first: Operation) -> list[Operation]:
+        """An operation and the elementwise ones that its result must pass through, as far as they are free."""
+        group = [first]
         while (last := self.dominators[group[-1]]) is not None:
             new = [*operations_between(self.graph, group[-1], last), last]
             shape = first.result.type.shape
             if len(group) + len(new) > self.limit:
-                return
+                break
             if not all(self.is_joinable(op) and op.result.type.shape == shape for op in new):
-                return
+                break
             group.extend(new)
-            self.groups.update((op, group) for op in new)
+        return group
 
     def join_only_user(self, op: Operation) -> None:
         """Merge an elementwise group into the one group of its shape that uses its result."""
@@ -186,6 +205,12 @@ class _Grouping:
         if (same_shape or reduced) and len(target) + len(group) <= self.limit:
             target[:0] = group
             self.groups.update((member, target) for member in group)
+
+
+def _kind(op: Operation) -> Hashable:
+    """Equal for operations that differ in nothing but what they read and write."""
+    types = [v.type for v in (*op.operands, *op.results)]
+    return op.operator, attributes_key(op.attributes), *types
 
 
 def _axes(op: Operation) -> tuple[int, ...]:
