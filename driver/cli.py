@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import click
 
+from .collector import without_collections
 from .compiler.errors import EXIT_CODE, InternalError, NetcError, Note, near_miss
 from .output import echo
 from .runtime.parallel.launcher import launcher, rank_of_process
@@ -97,7 +98,8 @@ class _Commands(click.Group):
         if name not in SHARED and (who := launcher()) is not None:
             problem = f"netc {name} is work for one process, but {who} has started several"
             raise click.ClickException(f"{problem}; {', '.join(SHARED)} share work out")
-        module = importlib.import_module(f"netc.commands.{name}{'_' * keyword.iskeyword(name)}")
+        with without_collections():
+            module = importlib.import_module(f"netc.commands.{name}{'_' * keyword.iskeyword(name)}")
         command: click.Command = getattr(module, f"{name}_command")
         for parameter in command.params:
             if type(parameter.type) is click.types.StringParamType:
