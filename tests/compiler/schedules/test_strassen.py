@@ -78,6 +78,21 @@ def test_the_algebra() -> None:
         assert any(g.kept is not None for g in goals) == (q <= strassen.LAST_KEPT and q != strassen.FIRST)
 
 
+def test_packed_weights_do_not_depend_on_how_the_file_has_them() -> None:
+    """Filters of many files lie one after the other, and are as long as several blocks."""
+    b = GraphBuilder("packed")
+    w = b.emit("param", shape=(1040, 72), dtype="f32", name="w")
+    channels = b.emit("channel_scales", w)
+    filters = b.emit("filter_scales", w, channels)
+    graph = b.finish([channels, filters, b.emit("strassen_filter", w, channels, filters, half=48, width=32)])
+    weight = values(graph)["w"]
+    assert weight.flags.c_contiguous
+    for one, other in zip(
+        *(evaluate(graph, (), {"w": each}) for each in (weight, np.asfortranarray(weight))), strict=True
+    ):
+        assert one.tobytes() == other.tobytes()
+
+
 def convolution(size: tuple[int, ...], *, strides: tuple[int, int] = (1, 1), margins: bool = False) -> Graph:
     """A 1x1 convolution with bias, a residual sum, a factor for each filter and relu; perhaps one of 3x3 behind it."""
     images, height, width, channels, filters = size
