@@ -109,7 +109,7 @@ class Callers:
             self.stop()
 
     def stop(self) -> None:
-        """End all worker threads for good."""
+        """End all worker threads for good; the first session is left to say so, as no others are made."""
         self.unopened.clear()
         self.permits.clear()
         for session in self.sessions:
@@ -165,7 +165,7 @@ class Callers:
                 self.crowd = PATIENCE
             elif self.crowd:
                 self.crowd -= 1
-        if not self.crowd and first.lock.acquire(False):
+        if (not self.crowd or first.closed) and first.lock.acquire(False):
             return first
         if first.has_memory:
             return None

@@ -157,6 +157,21 @@ def test_closing_amid_calls_of_other_threads() -> None:
         p.close()
 
 
+def test_a_closed_program_says_so_though_others_are_expected() -> None:
+    """It waited for a session beside the first, of which no more are made."""
+    p = program(2)
+    p(draw())
+    p._callers.inside.add(0)  # a call of another thread
+    p.close()
+
+    def work() -> None:
+        with pytest.raises(NetcError, match="program chain is closed"):
+            p(draw())
+
+    with threads(work):
+        pass
+
+
 def test_a_call_that_fails_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(session: Session) -> None:
         if failing:
