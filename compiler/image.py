@@ -11,6 +11,12 @@ SAVED_MAGIC = b"\x93netc\r\n\x1a"
 PAGE = 1 << 16
 """No machine that netc runs on has larger pages of memory."""
 
+PYTHON_CALL = "netc_python_call_1"
+"""A function that CPython calls as one of its own, which runs a program: `codegen/python_call.ll`.
+
+The number is that of the layouts that it takes, those of `runtime/direct.py`: saved programs may hold an older one.
+"""
+
 
 class LoadedObject(Protocol):
     """Code in this process, which stays as long as this lives."""

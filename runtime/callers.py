@@ -7,6 +7,9 @@ others sleep. A program with a state has the first session only: its calls take 
 What threads share are deques and a set, whose single operations are atomic, and a lock for each session, which is held
 for a call. Whoever frees a session then looks for waiting calls, and whoever begins to wait then looks for a free
 session; so at least one of the two sees the other.
+
+The usual call of a program that nobody else calls meanwhile passes this by (`direct.py`): all that shows of it is the
+lock of the first session.
 """
 
 from __future__ import annotations
@@ -49,11 +52,9 @@ class Callers:
         """All of them; it only grows."""
         self.queue: deque[_Turn] = deque()
         self.inside: set[int] = set()
-        """Threads that are in a call, or wait for one."""
+        """Threads that are in a call, or wait for one, but for calls that come directly."""
         self.pauses: deque[int] = deque()
         """Threads that want all sessions: no call begins."""
-        self.crowd = 0
-        """For how many calls others are still expected."""
         self.unopened = deque([None])
         self.permits: deque[None] = deque()
         """One for each session that may still be made; filled when the first calls overlap."""
@@ -77,7 +78,7 @@ class Callers:
             if not is_nested:
                 inside.discard(thread)
             if self.queue:
-                self._wake()
+                self.wake()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -98,7 +99,7 @@ class Callers:
             if not is_nested:
                 self.inside.discard(thread)
             self.pauses.remove(thread)
-            self._wake()
+            self.wake()
 
     def close(self) -> None:
         """`stop`, unless that would pull the threads from under a call of this thread."""
@@ -119,7 +120,7 @@ class Callers:
         """Forget, in a forked child, the calls of threads that it doesn't have."""
         thread = get_ident()
         self.queue = deque(turn for turn in self.queue if turn.thread == thread)
-        self.inside &= {thread}
+        self.inside &= {thread}  # the very set, which calls that come directly look at
         self.pauses = deque(t for t in self.pauses if t == thread)
 
     def _nested(self) -> Session:
@@ -155,18 +156,19 @@ class Callers:
         finally:
             self.queue.remove(turn)
             if self.queue and (self.permits or any(s is not session and not s.caller for s in self.sessions)):
-                self._wake()
+                self.wake()
 
     def _free(self) -> Session | None:
         """A session that no call has, its lock taken."""
-        first = self.first
-        if first.threads > 1 and not first.has_memory:
-            if len(self.inside) > 1:
-                self.crowd = PATIENCE
-            elif self.crowd:
-                self.crowd -= 1
-        if (not self.crowd or first.closed) and first.lock.acquire(False):
-            return first
+        first, doors = self.first, self.first.doors
+        is_wide = first.threads > 1 and not first.has_memory
+        if is_wide:
+            doors.crowd = PATIENCE if len(self.inside) > 1 else max(0, doors.crowd - 1)
+        if not is_wide or not doors.crowd or first.closed:
+            if first.lock.acquire(False):
+                return first
+            if is_wide:
+                doors.crowd = PATIENCE  # a call that came directly has it
         if first.has_memory:
             return None
         for session in self.sessions[1:]:
@@ -207,7 +209,7 @@ class Callers:
             with suppress(RuntimeError):
                 session.lock.release()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Let the call that waits first look for a session."""
         with suppress(IndexError):
             self.queue[0].wake()

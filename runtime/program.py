@@ -20,10 +20,11 @@ from numpy import empty, ndarray
 from numpy.typing import NDArray
 
 from ..compiler.errors import InternalError, NetcError, near_miss
-from ..compiler.image import LoadedObject
+from ..compiler.image import PYTHON_CALL, LoadedObject
 from ..compiler.types import TensorType
 from .callers import Callers
 from .closing import Closing
+from .direct import direct_call
 from .session import NO_BUFFER, Addresses, Plan, Session, address_of, element
 from .session import THREADS_PER_CORE as THREADS_PER_CORE
 from .session import Context as Context
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from ..compiler.targets.target import Target
 
 NO_PARAMETERS: Mapping[str, NDArray[Any]] = MappingProxyType({})
-ENTRIES = ("netc_start", "netc_run", "netc_stop")
-"""The functions of netc.h that a program calls."""
+ENTRIES = ("netc_start", "netc_run", "netc_stop", PYTHON_CALL)
+"""The functions that a program calls: those of netc.h, and one that older saved programs lack."""
 
 Array = NDArray[Any]
 
@@ -134,6 +135,8 @@ class Program(Closing):
         self._names = tuple(name for name, _ in module.outputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
         self._is_single = len(self._results) == 1
+        types = list(self.inputs.values()), list(self.outputs.values())
+        self._direct = direct_call(self._callers, self._session, *types)
         weakref.finalize(self, Callers.stop, self._callers)
 
     def __repr__(self) -> str:
@@ -157,6 +160,10 @@ class Program(Closing):
 
     def __call__(self, *arrays: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Run the network once. Shapes and dtypes must be exactly those of `inputs`, else `NetcError`."""
+        if self._direct is not None and not named:
+            result = self._direct(*arrays)
+            if result is not NotImplemented:
+                return result
         return self._invoke(arrays, named, None)
 
     def writer(self, outputs: Sequence[Array]) -> Writer:

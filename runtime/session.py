@@ -55,6 +55,23 @@ class Context(ctypes.Structure):
     )
 
 
+class Doors(ctypes.Structure):
+    """What a session and its program tell calls that come directly (`direct.py`), and what these tell them.
+
+    `open`: the session has started, and `acquire` and `release` are the methods of its lock. `crowd`: for how many
+    calls others are still expected, so that they run side by side, on one thread each. `running`: a thread is inside
+    such a call; it isn't the session's `caller`.
+    """
+
+    _fields_ = (
+        ("open", ctypes.c_int64),
+        ("crowd", ctypes.c_int64),
+        ("running", ctypes.c_int64),
+        ("acquire", ctypes.py_object),
+        ("release", ctypes.py_object),
+    )
+
+
 class PlannedCall(Protocol):
     """A call of a kernel, as profiles show it."""
 
@@ -149,6 +166,7 @@ class Session:
         self.lock = threading.RLock()
         self.caller = 0
         """The thread that is inside a call; 0: none."""
+        self.doors = Doors()
         self.started = False
         self.closed = False
         self._notified: Any = None
@@ -205,6 +223,8 @@ class Session:
         if status:
             raise NetcError(f"can't start {self.context.threads - 1} worker threads: {os.strerror(status)}")
         self.started = True
+        self.doors.acquire, self.doors.release = self.lock.acquire, self.lock.release
+        self.doors.open = 1
 
     def check(self) -> None:
         """Raise `NetcError` if a fork has left half a step."""
@@ -221,6 +241,7 @@ class Session:
         """End the worker threads for good."""
         self.closed = True
         self.started = False
+        self.doors.open = 0
         self.stop_function(self.address)
 
     def another(self) -> Session:
@@ -231,9 +252,10 @@ class Session:
         """Forget, in a forked child, the threads of the parent: the workers, and the one that was inside a call."""
         self.lock = threading.RLock()
         self.started = False
+        self.doors.open = 0
         ctypes.memset(self.address + Context.internal.offset, 0, Context.internal.size)
-        if self.caller not in (0, get_ident()):
-            self.caller = 0
+        if self.caller not in (0, get_ident()) or self.doors.running:
+            self.caller = self.doors.running = 0
             self.torn = self.state.size > 0
             self.arena[:] = 0
 

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,23 @@ def chain() -> Module:
     )
 
 
+def single() -> Module:
+    """The chain without the sums: a network with one output, which is called directly (`runtime/direct.py`)."""
+    whole = chain()
+    return replace(whole, name="single", kernels=whole.kernels[:1], calls=whole.calls[:-1], outputs=whole.outputs[:1])
+
+
 W = np.arange(8, dtype=np.float32) / 4
 CODE = object_code(emit_module(chain(), host_target()), host_target())
+SINGLE_CODE = object_code(emit_module(single(), host_target()), host_target())
 
 
 def program(threads: int = 1) -> Program:
     return Program(chain(), CODE, threads=threads, params={"w": W})
+
+
+def single_program(threads: int = 1) -> Program:
+    return Program(single(), SINGLE_CODE, threads=threads, params={"w": W})
 
 
 def draw(seed: int = 0) -> Any:
@@ -73,15 +85,19 @@ def draw(seed: int = 0) -> Any:
 
 def check(x: Any, results: Any) -> None:
     y, total = results
-    np.testing.assert_array_equal(y, x + STEPS * W)
+    check_single(x, y)
     np.testing.assert_allclose(total, (x + STEPS * W).sum(0), rtol=1e-5)
+
+
+def check_single(x: Any, y: Any) -> None:
+    np.testing.assert_array_equal(y, x + STEPS * W)
 
 
 PRELUDE = f"""
 import os, signal, sys, threading, time
 import numpy as np, numpy.testing
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from chain import check, draw, program
+from chain import check, check_single, draw, program, single_program
 """
 
 

@@ -130,9 +130,9 @@ class Cpu(Backend):
     def image(self, code: bytes, target: Target, symbols: Sequence[str]) -> Image | None:
         """The objects as one image, where `linker` knows the processor."""
         from .codegen.linker import link
-        from .codegen.parts import objects_of
+        from .codegen.python_call import loaded_objects
 
-        return link(objects_of(code), symbols)
+        return link(loaded_objects(code, target, symbols), symbols)
 
     def fingerprint(self, target: Target) -> str:
         """Versions of LLVM and its passes, how objects are made, and the target."""

@@ -5,6 +5,7 @@ llvm        one kernel -> one LLVM function (expressions, index, math, writer, t
 program     a module of kernels -> LLVM text with the C interface of netc.h and runtime.ll
 machine     LLVM text -> optimised LLVM, assembly, object code
 parts       LLVM text -> several objects side by side
+python_call the object by which CPython calls programs
 jit         object code -> this process
 """
 

@@ -17,7 +17,7 @@ from ....targets.target import Target
 from . import machine
 from .host import host_target
 from .llvm import emit_kernel, symbol
-from .parts import objects_of
+from .python_call import loaded_objects
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def load_object(code: bytes, target: Target, symbols: Sequence[str]) -> LoadedOb
     """
     jit = llvm.create_lljit_compiler(machine.target_machine(target), use_jit_link=True)
     builder = llvm.JITLibraryBuilder().add_current_process()
-    for image in objects_of(code):
+    for image in loaded_objects(code, target, symbols):
         builder.add_object_img(image)
     for name in symbols:
         builder.export_symbol(name)

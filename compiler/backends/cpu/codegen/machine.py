@@ -124,9 +124,9 @@ def optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine, names: Sequenc
     passes.run(module, llvm.create_pass_builder(machine, options))
 
 
-def compile_text(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+def compile_text(text: str, target: Target, level: int = 2) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     """Parse and optimise LLVM text for a target."""
-    machine = target_machine(target)
+    machine = target_machine(target, level)
     module = parse(text)
     optimize(module, machine, passes_for(target))
     return module, machine
@@ -148,9 +148,9 @@ def constants_where_used() -> Iterator[None]:
             llvm.set_option("netc", "-disable-machine-licm=false")
 
 
-def object_code(text: str, target: Target) -> bytes:
+def object_code(text: str, target: Target, level: int = 2) -> bytes:
     """The object file of LLVM text."""
-    module, machine = compile_text(text, target)
+    module, machine = compile_text(text, target, level)
     with AT_WORK:
         return bytes(machine.emit_object(module))
 
