@@ -91,8 +91,6 @@ _INTEL_SERVERS = (
     "diamondrapids",
 )
 """LLVM's names of cores with two units for vectors of 512 bits."""
-_SLOW_GATHERS = ("znver4", "znver5")
-"""Those that gather vectors of 512 bits word by word."""
 
 
 def core_name(cpu: str, features: Mapping[str, bool]) -> str:
@@ -111,7 +109,8 @@ def with_core(target: Target) -> Target:
         return replace(target, float_units=2, streams_slowly=True)
     if target.vector_lanes != 16:
         return target
-    return replace(target, gathers_slowly=target.cpu in _SLOW_GATHERS, saves_products=target.cpu == "znver4")
+    is_zen4, is_zen5 = target.cpu == "znver4", target.cpu == "znver5"
+    return replace(target, gathers_slowly=is_zen4 or is_zen5, saves_products=is_zen4, filters_pairs=is_zen5)
 
 
 CPUS: Mapping[str, Target] = {

@@ -20,13 +20,14 @@ from ...ops.windows.convolution import Conv2D, Conv3D
 from ...ops.windows.convolution_gradients import Conv2DWeightGradient
 from ...ops.windows.transpose_convolution import TransposeConv2D
 from ...ops.windows.window import window_of, with_whole_tiles
-from ...ops.windows.winograd import FEW_TILES, TILE, is_served, tiles_of
+from ...ops.windows.winograd import F23, FEW_TILES, TILE, is_served, tiles_of
 from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from ...passes.samples import sample_axes
 from ...types import DType
-from .cycles import CHANGING_IN_PARTS, Cycles, cycles_of
+from .cycles import CHANGING_IN_PARTS, MEASURED_OF_PAIRS, Cycles, cycles_of
 from .schedules.strassen.schedule import DENSE_RANKS, STRASSEN
+from .schedules.winograd.bfloat16_convolution import OF_PAIRS, takes_pairs
 from .schedules.winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd.emitter import STREAMED_TILES
 from .schedules.winograd.gradient import margins_of_gradient, partial_sums_of
@@ -55,6 +56,8 @@ class ChooseAlgorithms(Pass):
     - Where weights come slowly from memory, filters come to their points in each run if the whole batch has few tiles:
       part by part, or, for very few, in registers. Where they come quickly, very few get filters that are packed half
       the way there; filters that change with each run come there part by part if there are few tiles.
+    - Where it was measured that convolutions of bfloat16 gain by smaller tiles, whose products are of bfloat16, too,
+      those of two dimensions go by these, of an even number of channels and with filters known when they are loaded.
     - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
       or can get them.
 
@@ -79,6 +82,9 @@ class ChooseAlgorithms(Pass):
     """Convolutions may have products of bfloat16 instead."""
     at_once: int = 2
     """Products of bfloat16 that take the time of one of f32."""
+
+    filters_pairs: bool = False
+    """With `pairs`, Winograd's filtering may multiply them, too, at the points of smaller tiles."""
 
     streams_slowly: bool = False
     """Weights come slowly from memory: filters may come to their points in each run."""
@@ -132,8 +138,11 @@ class ChooseAlgorithms(Pass):
         if not known:
             in_parts = self._filters(anchor, known=False) == IN_PARTS
             return (CHANGING_IN_PARTS if in_parts else changing).is_faster(*sizes)
+        how = self._filters(anchor, known=known)
+        if how == OF_PAIRS:
+            return MEASURED_OF_PAIRS.is_faster(*sizes)
         ways = {IN_REGISTERS: cycles.is_faster_in_registers, HALFWAY: cycles.is_faster_halfway}
-        is_faster = ways.get(self._filters(anchor, known=known), cycles.is_faster)
+        is_faster = ways.get(how, cycles.is_faster)
         return is_faster(*sizes, products_at_once=self.at_once if self.pairs else 1)
 
     def _filters(self, anchor: Operation, *, known: bool) -> str:
@@ -145,6 +154,8 @@ class ChooseAlgorithms(Pass):
         if not known:
             few = self.streams_quickly and self.units > 1 and tiles <= STREAMED_TILES
             return IN_PARTS if few and filters % self.lanes == 0 else PACKED
+        if self.pairs and self.filters_pairs and len(outer) == 1 and takes_pairs(anchor.operands[1].type.shape[-2]):
+            return OF_PAIRS
         if self.streams_slowly:
             return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
         return HALFWAY if self.streams_quickly and tiles <= TILES else PACKED
@@ -249,14 +260,16 @@ def _for_convolution(
     if not is_faster and group.picker is None:
         return None
     # The planes of a convolution of three dimensions are summed at the points.
-    tile = (TILE, TILE) if len(output) == 2 else (1, TILE, TILE)
+    how = filters(anchor, known=known)
+    side = F23.tile if how == OF_PAIRS else TILE
+    tile = (side, side) if len(output) == 2 else (1, side, side)
     margins = anchor.operator.input_margins((x, weight), attributes) or ()
     dense = not any(map(any, with_whole_tiles(margins, output, tile)))
     if not dense and group.outer[anchor.operands[0]] in static():
         return None
     default = PACKED if is_faster else DIRECT
     chosen = group.choose("algorithm", default, lambda: (PACKED, DIRECT))
-    return Algorithm(filters(anchor, known=known), tile) if chosen == PACKED else None
+    return Algorithm(how, tile) if chosen == PACKED else None
 
 
 def _by_strassen(

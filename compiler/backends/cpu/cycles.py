@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ops.windows.winograd import POINTS, TAPS, tiles_of
+from ...ops.windows.winograd import F23, POINTS, TAPS, tiles_of
 from ...types import DType
 
 INTEGERS = 1.25
@@ -14,6 +14,7 @@ FOUR_TILES = 228
 """Of a vector of filters and a channel: 36 products with each of four tiles, and bringing it to the points in rows."""
 FOUR_TILES_HALFWAY = 270
 """The same with filters that were packed half the way to their points (Zen 4 without AVX-512), memory included."""
+BFLOAT16_BYTES = 2
 GAIN = 0.9
 """Part of the direct time that must not be exceeded."""
 PAIR_FACTORS = 28
@@ -22,6 +23,27 @@ PAIR_RESULTS = 28
 """Of a vector of either half of the filters and a pair of pixels: making results of the products."""
 GAIN_BY_STRASSEN = 0.95
 """As `GAIN`, of what gains an eighth at best."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairCycles:
+    """Of F(2x2, 3x3) with products of pairs of bfloat16 beside direct ones; times are those of products of vectors."""
+
+    lanes: int
+    transform: int
+    """Of a tile's inputs, for one vector of channels, and of its results, for one of filters."""
+    bytes: float
+    """Of weights from memory, in the time of a product."""
+
+    def is_faster(self, images: int, output: Sequence[int], channels: int, filters: int) -> bool:
+        """As `Cycles.is_faster`."""
+        height, width = output
+        inputs, results = -(-channels // self.lanes), -(-filters // self.lanes)
+        pairs, weights = channels * results / 2, channels * filters * BFLOAT16_BYTES / self.bytes
+        direct = images * height * width * TAPS**2 * pairs + TAPS**2 * weights
+        tile = F23.products * pairs + self.transform * (inputs + results)
+        tiled = images * F23.tiles_of(height) * F23.tiles_of(width) * tile + F23.products * weights
+        return tiled < GAIN * direct
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +148,9 @@ MEASURED: Mapping[int, Cycles] = {16: Cycles(16, transform=330, result=480, sum=
 """By lanes."""
 MEASURED_WITH_PAIRS = Cycles(16, transform=330, result=480, sum=8, bytes=14)
 """Of a core that multiplies pairs of bfloat16 (Zen 4): its caches and its memory serve weights faster."""
+
+MEASURED_OF_PAIRS = PairCycles(16, transform=73, bytes=7)
+"""Of a core that multiplies two vectors of pairs in a cycle (Zen 5)."""
 
 MEASURED_CHANGING: Mapping[int, Cycles] = {
     16: Cycles(16, transform=660, result=960, sum=16, bytes=0.5),

@@ -19,7 +19,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...types import DType, TensorType
-from ..windows.winograd import POINTS, TAPS, Matrix
+from ..windows.winograd import POINTS, TAPS, TILE, Filtering, Matrix
 from .base import BYTES, Part
 
 INPUT: Matrix = (
@@ -40,6 +40,7 @@ OUTPUT: Matrix = (
     (0, -1, 1, 2, -2, 1),
 )
 """From points to the multiples of results."""
+FORM = Filtering(TILE, INPUT, FILTER, OUTPUT)
 SHIFTS = (3, 2, 1, 1)
 """Row i of `OUTPUT` gives 3 * 2^SHIFTS[i] times a result."""
 INVERSE = pow(9, -1, 1 << 32)

@@ -12,6 +12,7 @@ Which convolutions are worth it depends on the machine: backends decide.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import product
@@ -79,6 +80,54 @@ OUTPUT = _rows("""
 """)
 """A': from points to results."""
 
+
+@dataclass(frozen=True, slots=True)
+class Filtering:
+    """The matrices for tiles of one size."""
+
+    tile: int
+    """Results along each side."""
+    input: Matrix
+    filter: Matrix
+    output: Matrix
+
+    @property
+    def points(self) -> int:
+        """Inputs along each side of a tile, and products."""
+        return self.tile + TAPS - 1
+
+    @property
+    def products(self) -> int:
+        """Of a tile."""
+        return self.points**2
+
+    def tiles_of(self, size: int) -> int:
+        """Tiles that cover `size` results in one dimension."""
+        return -(-size // self.tile)
+
+
+F43 = Filtering(TILE, INPUT, FILTER, OUTPUT)
+F23 = Filtering(
+    2,
+    _rows("""
+1  0 -1  0
+0  1  1  0
+0 -1  1  0
+0 -1  0  1
+"""),
+    _rows("""
+ 1    0   0
+1/2  1/2 1/2
+1/2 -1/2 1/2
+ 0    0   1
+"""),
+    _rows("""
+1 1  1 0
+0 1 -1 1
+"""),
+)
+"""F(2x2, 3x3), at the points 0, 1, -1 and infinity: 16 products instead of 36."""
+_FORMS = {form.tile: form for form in (F43, F23)}
 _HALFWAY: Matrix = ((1.0, 0.0, 0.0), (0.0, MIDDLE, 0.0), (0.0, 0.0, 1.0))
 _PART = 8192
 """Filters that are brought to their points at a time, of several small groups, so that they stay in the cache."""
@@ -103,13 +152,15 @@ def is_served(dtype: DType, kernel: Sequence[int], strides: Sequence[int], dilat
 class WinogradFilter(Operator):
     """Filters [..., 3, 3, C, F] of a convolution at the points of F(4x4, 3x3), [..., 36, C, F]: packed weights.
 
-    Or columns of them alone, [..., 6 * 3, C, F], with the middle element of each row times 2/3.
+    Or of F(2x2, 3x3), [..., 16, C, F]; or columns of the former alone, [..., 6 * 3, C, F], with the middle element of
+    each row times 2/3.
     """
 
     name = "winograd_filter"
     operands = ("weight",)
     floats_only = True
     attributes = {
+        "tile": AttributeSpec(int, "results along each side of a tile", TILE),
         "flip": AttributeSpec(bool, "turn the filters by 180 degrees before", False),
         "halfway": AttributeSpec(bool, "bring columns to their points, but not rows", False),
     }
@@ -119,7 +170,13 @@ class WinogradFilter(Operator):
         (weight,) = operands
         if weight.rank < 4 or weight.shape[-4:-2] != (TAPS, TAPS):
             raise ShapeError(f"winograd_filter takes filters of size {TAPS} x {TAPS}, not {weight}")
-        points = POINTS * (TAPS if attributes["halfway"] else POINTS)
+        tile, halfway = attributes["tile"], attributes["halfway"]
+        if tile not in _FORMS or (halfway and tile != TILE):
+            raise ShapeError(
+                f"winograd_filter: no filters for tiles of {tile} x {tile}{' come halfway' if halfway else ''}"
+            )
+        points = _FORMS[tile].points
+        points *= TAPS if halfway else points
         return (TensorType(weight.dtype, (*weight.shape[:-4], points, *weight.shape[-2:])),)
 
     def works_by_rows(self, operands: tuple[TensorType, ...]) -> bool:
@@ -131,25 +188,27 @@ class WinogradFilter(Operator):
         taps = weight.reshape(-1, TAPS, TAPS, channels * filters)
         if attributes["flip"]:
             taps = taps[:, ::-1, ::-1]
-        rows = _HALFWAY if attributes["halfway"] else FILTER
-        points = np.empty((len(taps), POINTS, len(rows), channels * filters), weight.dtype)
+        form = _FORMS[attributes["tile"]]
+        rows = _HALFWAY if attributes["halfway"] else form.filter
+        points = np.empty((len(taps), form.points, len(rows), channels * filters), weight.dtype)
         together = max(1, _PART // max(1, channels * filters))
         for first, start in product(range(0, len(taps), together), range(0, channels * filters, _PART)):
             part = slice(first, first + together), ..., slice(start, start + _PART)
             here, there = taps[part], points[part]
-            columns = np.empty((POINTS, len(here), TAPS, here.shape[-1]), weight.dtype)
-            _multiply(FILTER, here.swapaxes(0, 1), columns)
+            columns = np.empty((form.points, len(here), TAPS, here.shape[-1]), weight.dtype)
+            _multiply(form.filter, here.swapaxes(0, 1), columns)
             _multiply(rows, columns.transpose(2, 1, 0, 3), there.transpose(2, 0, 1, 3))
-        return (points.reshape(*outer, POINTS * len(rows), channels, filters),)
+        return (points.reshape(*outer, form.points * len(rows), channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         *outer, point, channel, f = index
-        matrix = _HALFWAY if attributes["halfway"] else FILTER
+        form = _FORMS[attributes["tile"]].filter
+        matrix = _HALFWAY if attributes["halfway"] else form
 
         def term(taps: tuple[Expr, ...]) -> Expr:
             y, x = ((TAPS - 1) - t for t in taps) if attributes["flip"] else taps
             dtype, across = c.type(0).dtype, len(matrix)
-            rows, columns = _entry(FILTER, point // across, taps[0]), _entry(matrix, point % across, taps[1])
+            rows, columns = _entry(form, point // across, taps[0]), _entry(matrix, point % across, taps[1])
             return c.splat(Cast(rows * columns, dtype)) * c.load(0, (*outer, y, x, channel, f))
 
         return Reduction("add", (TAPS, TAPS), term)

@@ -48,6 +48,8 @@ REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("pack_dot4", ("i8[8,4]",), {"rows": 1, "width": 0}, "panels of 0 filters"),
     ("pack_dot4", ("i8[8,0]",), {"rows": 1, "width": 4}, r"can't pack i8\[8,0\]"),
     ("pack_wide", ("i8[8,4]",), {"rows": 3, "width": 4}, "in 3 rows"),
+    ("winograd_filter", ("f32[3,3,8,4]",), {"tile": 3}, "no filters for tiles of 3 x 3"),
+    ("winograd_filter", ("f32[3,3,8,4]",), {"tile": 2, "halfway": True}, "no filters for tiles of 2 x 2 come halfway"),
     ("winograd_words", ("i8[3,2,8,4]",), {}, "filters of bytes of size 3 x 3"),
     ("winograd_words", ("i16[3,3,8,4]",), {}, "filters of bytes of size 3 x 3"),
     ("winograd_words", ("i8[3,3,8,4]",), {"weight_zero": 128}, "128 is no zero point"),

@@ -146,8 +146,8 @@ def test_halfway_is_between_filters_and_their_points() -> None:
     """`COLUMN` and `SCALES` finish what `winograd_filter` begins."""
     taps = np.random.default_rng(5).standard_normal((3, 3, 4, 5))
     operator = winograd.WinogradFilter()
-    (points,) = operator.evaluate((taps,), {"flip": True, "halfway": False})
-    (halfway,) = operator.evaluate((taps,), {"flip": True, "halfway": True})
+    (points,) = operator.evaluate((taps,), {"tile": 4, "flip": True, "halfway": False})
+    (halfway,) = operator.evaluate((taps,), {"tile": 4, "flip": True, "halfway": True})
     rows = halfway.reshape(6, 3, 4, 5)
     finished = np.einsum("q,qt,rtcf->rqcf", winograd.SCALES, np.array(winograd.COLUMN), rows)
     np.testing.assert_allclose(finished.reshape(points.shape), points, rtol=1e-12, atol=1e-12)

@@ -39,18 +39,22 @@ class VectorsAhead:
 
 @dataclass(frozen=True, slots=True)
 class PointsAhead:
-    """Weights at Winograd's points, [panel][point][channel][filter], whose panels follow each other at each point."""
+    """Weights at Winograd's points, [panel][point][step of the sum][filter], in the order in which they are read.
 
-    panels: int
-    points: int
-    channels: int
+    All panels follow each other at each point, or all points in each panel.
+    """
+
+    outer: int
+    inner: int
+    """Points and panels, or panels and points."""
+    steps: int
     tiles: int
     """Micro-kernels that read the same weights, one after the other."""
 
-    def place(self, point: Expr, panel: Expr, tile: Expr, step: Expr) -> Place:
+    def place(self, outer: Expr, inner: Expr, tile: Expr, step: Expr) -> Place:
         """Of what a step asks for: all micro-kernels together ask for what comes behind their weights."""
-        number = minimum(point * self.panels + panel + 1, self.points * self.panels - 1)
-        return (number % self.panels, number // self.panels, (tile * self.channels + step) // self.tiles)
+        number = minimum(outer * self.inner + inner + 1, self.outer * self.inner - 1)
+        return (number // self.inner, number % self.inner, (tile * self.steps + step) // self.tiles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ few tiles, part by part. The loops are those of `emitter`.
 from __future__ import annotations
 
 import math
-from functools import partial
 
 from .....graph.ir import Value
 from .....loops.ir import Buffer, Const, Expr, For, Load, Stmt, Store, Var, VectorType, const
@@ -29,7 +28,6 @@ from .emitter import (
     BLOCK_TILES,
     MOST_VECTORS,
     SPILLED_TILES,
-    TILE,
     WinogradEmitter,
     inside,
     winograd_walk,
@@ -63,8 +61,8 @@ def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Sched
     if not isinstance(group.anchor.operator, (Conv2D, Conv3D, TransposeConv2D)):
         return ()
     algorithm = group.anchor.algorithm
-    kind = _HalfwayEmitter if algorithm is not None and algorithm.name == HALFWAY else _Emitter
-    if kind is _Emitter and _follow_points(group, target):
+    kind = _HalfwayEmitter if algorithm is not None and algorithm.name == HALFWAY else ConvolutionEmitter
+    if kind is ConvolutionEmitter and _follow_points(group, target):
         kind = _PointsEmitter
     return kind(group, winograd_walk(group), target, threads).schedule()
 
@@ -79,10 +77,11 @@ def _follow_points(group: Group, target: Target) -> bool:
     return math.prod((PRODUCTS, *planes, channels, filters)) * weight.type.dtype.itemsize > 2 * target.l2_bytes
 
 
-class _Emitter(WinogradEmitter):
+class ConvolutionEmitter(WinogradEmitter):
+    """Writes the kernel of one convolution of floats."""
+
     dtype = DType.F32
     points = DType.F32
-    input_matrix = f43.INPUT
 
     @property
     def algorithm(self) -> str:
@@ -219,33 +218,34 @@ class _Emitter(WinogradEmitter):
     def _vector(self, p: Expr, tile: tuple[Expr, Expr, Expr], place: Expr, channel: Var, width: int) -> list[Stmt]:
         block: list[Stmt] = []
         n, ty, tx = tile
+        size, side, first = self.form.tile, self.form.points, p * self.form.products
 
         def name(e: Expr) -> Expr:
             return let(block, self.names.fresh("t"), e)
 
         products = [
-            [name(Load(self.y, (p * PRODUCTS + (i * POINTS + k), Const(0), place), width)) for k in range(POINTS)]
-            for i in range(POINTS)
+            [name(Load(self.y, (first + (i * side + k), Const(0), place), width)) for k in range(side)]
+            for i in range(side)
         ]
         # The bias comes after the transform: sums that started from it would transform it, too.
-        results = square(f43.OUTPUT, products, name)
+        results = square(self.form.output, products, name)
         channels = self.group.result.type.shape[-1]
         constants = loaded_once(block, self.names, self.extras, channels, channel, width)
         bias = name(Load(self.anchor_bias, (channel,), width)) if self.anchor_bias is not None else None
-        y, x = name(ty * TILE), name(tx * TILE)
+        y, x = name(ty * size), name(tx * size)
         planes = self.walk.planes.count
         image = (n,) if self.group.result.type.rank == 4 else (name(n // planes), name(n % planes))
-        for r in range(TILE):
+        for r in range(size):
             line: list[Stmt] = []
-            for s in range(TILE):
+            for s in range(size):
                 total = results[r][s] if bias is None else results[r][s] + bias
                 pixel = self._store((*image, y + r, x + s, channel), width, total, constants)
-                line += inside(pixel, x, s, self.walk.width)
-            block += inside(line, y, r, self.walk.height)
+                line += inside(pixel, x, s, self.walk.width, size)
+            block += inside(line, y, r, self.walk.height, size)
         return block
 
 
-class _AllPanels(_Emitter):
+class _AllPanels(ConvolutionEmitter):
     """The products of all panels are made before the first results."""
 
     @property
@@ -279,8 +279,13 @@ class _PointsEmitter(_AllPanels):
     def _product(self, widths: tuple[int, ...], j: Expr, i: Expr) -> Product:
         product = super()._product(widths, j, i)
         product.part = j * self.products_of_part
-        ahead = PointsAhead(self.panels, PRODUCTS, self.channels, self.blocks.size // self.tile.columns)
-        product.asked = partial(ahead.place, self.point, j, i)
+        ahead = PointsAhead(PRODUCTS, self.panels, self.channels, self.blocks.size // self.tile.columns)
+
+        def asked(step: Expr) -> tuple[Expr, ...]:
+            point, panel, behind = ahead.place(self.point, j, i, step)
+            return panel, point, behind
+
+        product.asked = asked
         return product
 
 

@@ -31,7 +31,7 @@ from ..owner import Fetched
 from ..tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
 from .filters import Chunks
 from .products import Product
-from .tiles import PRODUCTS, Blocks, Points, Source, pitch_of, workspace
+from .tiles import Blocks, Points, Source, pitch_of, workspace
 
 TILE = f43.TILE
 BLOCK_SHARE = 0.2
@@ -47,7 +47,7 @@ MOST_VECTORS = 4
 """Of filters in a register tile."""
 
 
-def winograd_walk(group: Group) -> Walk:
+def winograd_walk(group: Group, form: f43.Filtering = f43.F43) -> Walk:
     """How the anchor walks over its input by tiles. `InternalError` unless they lie inside the input's margins."""
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
@@ -56,7 +56,7 @@ def winograd_walk(group: Group) -> Walk:
         raise InternalError(f"{anchor.name} of {x} and {weight} can't be computed by {anchor.algorithm}")
     (walk,) = found
     rows, columns = (
-        first + f43.tiles_of(size) * TILE + f43.TAPS - 1
+        first + form.tiles_of(size) * form.tile + f43.TAPS - 1
         for first, size in zip(walk.origin, (walk.height, walk.width), strict=True)
     )
     if rows > (walk.planes.rows or walk.buffer[1]) or columns * walk.pitch > walk.buffer[2]:
@@ -71,7 +71,7 @@ class WinogradEmitter(ABC):
     """Of products and their sums."""
     points: DType
     """Of inputs and filters at their points."""
-    input_matrix: f43.Matrix
+    form: f43.Filtering = f43.F43
     neighbours = 1
     """Channels that an instruction multiplies for each sum, and by how much more elements there are in a vector."""
     parts = 1
@@ -97,7 +97,7 @@ class WinogradEmitter(ABC):
         self.point: Expr = Const(0)
         self.share: Expr = Const(0)
         self.chunks: Chunks | None = None
-        tiles = (walk.images, f43.tiles_of(walk.height), f43.tiles_of(walk.width))
+        tiles = (walk.images, self.form.tiles_of(walk.height), self.form.tiles_of(walk.width))
         self.transforms = self._transforms()
         self.pitch = pitch_of(self.channels, self.points, target)
         self.by_lanes = self._takes_lanes(target)
@@ -128,7 +128,7 @@ class WinogradEmitter(ABC):
 
     def _choose_blocks(self, tiles: tuple[int, int, int], target: Target) -> tuple[Tile, Blocks]:
         """The register tile, and blocks of so many image tiles that their inputs at all points stay in the L2 cache."""
-        total = Blocks(tiles, 1).total
+        total = Blocks(tiles, 1, self.form.tile).total
         share = total if self.by_panels(total) else ceil_div(total, self.shares)
         # First the number of blocks, then their size: so the last one is about as large as the others.
         count = self._count(share, target)
@@ -138,7 +138,7 @@ class WinogradEmitter(ABC):
         size = ceil_div(share, chosen)
         tile = self._decided_tile(self._tiling(size, target))
         # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
-        return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
+        return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns, self.form.tile)
 
     def _count(self, share: int, target: Target) -> int:
         """So many blocks hold the tiles of a thread."""
@@ -165,7 +165,7 @@ class WinogradEmitter(ABC):
 
     def _largest_block(self, target: Target) -> int:
         """Tiles of a block."""
-        tile = PRODUCTS * self.pitch * self.points.itemsize
+        tile = self.form.products * self.pitch * self.points.itemsize
         if target.streams_slowly:
             fewest = STREAMED_TILES
         else:
@@ -195,9 +195,11 @@ class WinogradEmitter(ABC):
         self.anchor_bias: Buffer | None = None
         if len(operands) > 2 and operands[2] in outer:
             self.anchor_bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
-        self.x = workspace(self.parameters, "v", self.points, self.shares, self.blocks.size * self.pitch)
+        self.x = workspace(
+            self.parameters, "v", self.points, self.shares, self.blocks.size * self.pitch, self.form.products
+        )
         row = self.parts * self.kept_panels * self.products_of_part
-        self.y = workspace(self.parameters, "m", self.dtype, self.shares, row)
+        self.y = workspace(self.parameters, "m", self.dtype, self.shares, row, self.form.products)
         result = self.group.result.type
         self.result = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(self.group, self.result, lambda v: v.type.buffer_shape)
@@ -227,12 +229,12 @@ class WinogradEmitter(ABC):
         """Points as images, a block's tiles as one row of pixels."""
         _, _, row = self.x.shape
         return Walk(
-            images=PRODUCTS,
+            images=self.form.products,
             height=1,
             width=self.blocks.size,
             channels=self._steps(),
             pitch=self.pitch,
-            buffer=(PRODUCTS, 1, row),
+            buffer=(self.form.products, 1, row),
             flat=True,
         )
 
@@ -265,8 +267,12 @@ class WinogradEmitter(ABC):
         """Bring the inputs of a block to their points."""
         source = Source(self.input, self.walk.origin, self.walk.pitch, self.walk.channels, self.walk.planes)
         lanes = self.neighbours * self.target.vector_lanes
-        points = Points(self.x, p * PRODUCTS, self.pitch, self.channels)  # each thread has 36 rows of the workspace
-        return source.to_points(self.input_matrix, self.blocks, b, points, self.names, lanes)
+        points = self._points(p * self.form.products)  # each thread has so many rows of the workspace
+        return source.to_points(self.form.input, self.blocks, b, points, self.names, lanes)
+
+    def _points(self, first: Expr) -> Points:
+        """Where the inputs of a block lie."""
+        return Points(self.x, first, self.pitch, self.channels)
 
     def _panels(self, p: Expr, b: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
         """All products of a block for a range of panels of filters, and their results."""
@@ -282,7 +288,7 @@ class WinogradEmitter(ABC):
         self.point, self.share = Var("q"), p
 
         def by_widths(widths: tuple[int, ...]) -> list[Stmt]:
-            return loop("q", PRODUCTS, lambda q: self._at_point(p, j, widths))
+            return loop("q", self.form.products, lambda q: self._at_point(p, j, widths))
 
         return self._by_parts(p, j, self._by_panel(j, *map(by_widths, self.widths)))
 
@@ -291,7 +297,7 @@ class WinogradEmitter(ABC):
         tile, count = self.tile.columns, self.blocks.size // self.tile.columns
 
         def product(i: Expr) -> list[Stmt]:
-            return self._product(widths, j, i).emit(p * PRODUCTS + self.point, Const(0), i * tile, j)
+            return self._product(widths, j, i).emit(p * self.form.products + self.point, Const(0), i * tile, j)
 
         return loop("i", count, product)
 
@@ -357,9 +363,9 @@ class WinogradEmitter(ABC):
         return [*elements.statements, Store(self.result, physical(self.group.result.type, index), result)]
 
 
-def inside(body: list[Stmt], first: Expr, offset: int, size: int) -> list[Stmt]:
+def inside(body: list[Stmt], first: Expr, offset: int, size: int, tile: int = TILE) -> list[Stmt]:
     """`body` for the row or column `first` + `offset` of a tile, unless it lies outside a result of this size."""
-    # The last tile reaches `size % TILE` rows into the result; rows before that lie inside in every tile.
-    if size % TILE == 0 or offset < size % TILE:
+    # The last tile reaches `size % tile` rows into the result; rows before that lie inside in every tile.
+    if size % tile == 0 or offset < size % tile:
         return body
     return [If(Binary("lt", first, Const(size - offset)), tuple(body))]

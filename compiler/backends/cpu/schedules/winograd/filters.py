@@ -37,7 +37,13 @@ def packed_halfway(weight: Value, shape: tuple[int, ...], filters: int, *, flip:
 
 
 def packed_at_points(
-    weight: Value, shape: tuple[int, ...], filters: int, *, flip: bool, halfway: bool = False
+    weight: Value,
+    shape: tuple[int, ...],
+    filters: int,
+    *,
+    flip: bool,
+    halfway: bool = False,
+    tile: int = f43.TILE,
 ) -> Packed:
     """Weights at their points, in panels [F / width][36][C][width]."""
     # Filters go to their panels first, while they are a quarter of their later size.
@@ -58,7 +64,7 @@ def packed_at_points(
         *_padded(weight, panels * width - filters),
         *in_panels,
         packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, channels, width)),
-        packing_step("winograd_filter", flip=flip, halfway=halfway),
+        packing_step("winograd_filter", tile=tile, flip=flip, halfway=halfway),
     ]
     return Packed(weight, tuple(steps))
 

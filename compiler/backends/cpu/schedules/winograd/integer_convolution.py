@@ -73,7 +73,7 @@ class IntegerWinogradEmitter(WinogradEmitter):
 
     dtype = DType.I32
     points = DType.I16
-    input_matrix = words.INPUT
+    form = words.FORM
     neighbours = PAIR
 
     def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:

@@ -6,7 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .....graph.ir import Value
-from .....loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, VectorType, const, minimum
+from .....loops.ir import (
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Load,
+    Space,
+    Stmt,
+    Store,
+    ToBfloat16,
+    Var,
+    VectorType,
+    const,
+    minimum,
+)
 from .....lowering.kernel import Names, Parameters, let
 from .....lowering.loops import ceil_div, loop, vector_loop
 from .....ops.windows.winograd import POINTS, TILE, Matrix
@@ -44,6 +58,8 @@ class Blocks:
     tiles: tuple[int, int, int]
     """Images, and tiles along height and width."""
     size: int
+    side: int = TILE
+    """Results along each side of a tile."""
 
     @property
     def total(self) -> int:
@@ -86,6 +102,17 @@ class Points:
     """Elements from one tile's channels to the next's."""
     channels: int
     """All that are multiplied: there are zeros where a tensor has no more."""
+    are_bfloat16: bool = False
+    """Floats are rounded when they are there."""
+
+    @property
+    def dtype(self) -> DType:
+        """Of what brings tiles there."""
+        return DType.F32 if self.are_bfloat16 else self.buffer.dtype
+
+    def stored(self, value: Expr) -> Expr:
+        """What stands there for a value."""
+        return ToBfloat16(value) if self.are_bfloat16 else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +138,7 @@ class Source:
 
         Elements are widened to the type of the points first.
         """
+        step = blocks.side
         side, (top, left), planes = len(matrix[0]), self.origin, self.planes
 
         def vector(tile: tuple[Expr, Expr, Expr, Expr], kz: Expr, c: Var, width: int) -> list[Stmt]:
@@ -120,13 +148,13 @@ class Source:
 
             def element(i: int, j: int) -> Expr:
                 loaded = Load(self.buffer, (n, y + i, x + c + j * self.pitch), width)
-                return let(inside, names.fresh("d"), widened(loaded, points.buffer.dtype))
+                return let(inside, names.fresh("d"), widened(loaded, points.dtype))
 
             elements = [[element(i, j) for j in range(side)] for i in range(side)]
             values = square(matrix, elements, lambda e: let(inside, names.fresh("t"), e))
             place = let(inside, names.fresh("at"), t * points.pitch + kz * self.channels + c)
             for q, value in enumerate(v for line in values for v in line):
-                inside.append(Store(points.buffer, (points.first + q, Const(0), place), value))
+                inside.append(Store(points.buffer, (points.first + q, Const(0), place), points.stored(value)))
             return inside
 
         def tile(t: Expr, number: Expr) -> list[Stmt]:
@@ -135,8 +163,8 @@ class Source:
             image, z = (image, Const(0)) if planes.count == 1 else (image // planes.count, image % planes.count)
             n = let(body, names.fresh("n"), image)
             first = (z * planes.stride + planes.origin) * planes.rows
-            y = let(body, names.fresh("iy"), first + row * TILE + top)
-            x = let(body, names.fresh("ix"), (column * TILE + left) * self.pitch + self.first)
+            y = let(body, names.fresh("iy"), first + row * step + top)
+            x = let(body, names.fresh("ix"), (column * step + left) * self.pitch + self.first)
 
             def plane(kz: Expr) -> list[Stmt]:
                 return vector_loop(names, self.channels, lanes, lambda c, width: vector((t, n, y, x), kz, c, width))
@@ -153,6 +181,6 @@ class Source:
             def point(q: Expr) -> list[Stmt]:
                 return [Store(points.buffer, (points.first + q, Const(0), place), zero)]
 
-            return loop(names.fresh("q"), PRODUCTS, point)
+            return loop(names.fresh("q"), len(matrix) ** 2, point)
 
         return blocks.each(block, tile)
