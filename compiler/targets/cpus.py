@@ -110,7 +110,7 @@ def with_core(target: Target) -> Target:
     if target.vector_lanes != 16:
         return target
     is_zen4, is_zen5 = target.cpu == "znver4", target.cpu == "znver5"
-    return replace(target, gathers_slowly=is_zen4 or is_zen5, saves_products=is_zen4, filters_pairs=is_zen5)
+    return replace(target, gathers_slowly=is_zen4 or is_zen5, saves_products=is_zen4, bfloat16_units=1 + is_zen5)
 
 
 CPUS: Mapping[str, Target] = {

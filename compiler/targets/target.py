@@ -114,9 +114,9 @@ class Target:
     saves_products: bool = False
     """An eighth of the multiplications of 1x1 convolutions is worth the sums that save it, as measured on Zen 4: one
     vector of 512 bits is multiplied in a cycle, and sums are added up beside it."""
-    filters_pairs: bool = False
-    """Winograd's filtering of products of bfloat16 was measured to be worth it: Zen 5, where two vectors of pairs are
-    multiplied in a cycle."""
+    bfloat16_units: int = 1
+    """Vectors of pairs of bfloat16 that a core multiplies and adds in a cycle, where it is known to be more than one
+    (Zen 5)."""
     reads_operands: bool = False
     """Vector instructions take an operand from memory, so that a constant needs no register."""
     loads_ahead: bool = False

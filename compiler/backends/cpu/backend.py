@@ -72,7 +72,7 @@ class Cpu(Backend):
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
         tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "units": target.float_units}
-        facts["filters_pairs"] = target.filters_pairs
+        facts["filters_pairs"] = target.bfloat16_units > 1
         facts["streams_slowly"] = target.streams_slowly
         facts["streams_quickly"] = target.streams_quickly
         facts["halves"] = precision == F32 and target.saves_products

@@ -15,6 +15,7 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value, walk
+from netc.compiler.loops.ir import Prefetch, statements
 from netc.compiler.lowering.packing import pack_weights
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.verifier import verify_module
@@ -27,7 +28,7 @@ from netc.runtime.program import Program
 
 Array = NDArray[Any]
 SAME = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
-CPUS = ("znver4", "x86-64-v4", "x86-64-v3", "cortex-a76")
+CPUS = ("znver4", "znver5", "x86-64-v4", "x86-64-v3", "cortex-a76")
 """With products of pairs, and without."""
 
 CONVOLUTIONS: Sequence[tuple[tuple[int, ...], tuple[int, ...], Mapping[str, Any]]] = [
@@ -302,3 +303,17 @@ def test_branches_are_stored_so_where_their_sum_is() -> None:
         outputs = [conv(maker, y, 8)] if is_read_later else [maker.b.emit("tanh", y)]
         found = stored(maker, outputs)
         assert (("conv2d",) in found) == (("conv2d", "add", "relu") in found) == is_read_later
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_register_tiles_ask_for_the_next_weights_together(strides: tuple[int, int]) -> None:
+    """Where a core multiplies two vectors of pairs in a cycle: each asks for its part of the next channel tile."""
+    maker, side = Maker(), 7 * strides[0]
+    x = maker.b.emit("relu", maker.input(1, side, side, 512))
+    y = maker.b.emit("conv2d", x, maker.param(1, 1, 512, 288), **{**SAME, "strides": strides})
+    optimized = check(maker, [y], "znver5", "bf16", threads=1)
+    (kernel,) = (k for k in lower(optimized, target_of("znver5"), 1).kernels if "conv2d" in k.name)
+    (weights,) = (p for p in kernel.params if p.name == "w")
+    asked = [s for s in statements(kernel.body) if isinstance(s, Prefetch) and s.buffer == weights]
+    assert asked
+    assert {s.ahead for s in asked} == {weights.shape[1] * weights.shape[2]}

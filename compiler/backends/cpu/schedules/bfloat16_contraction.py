@@ -7,6 +7,7 @@ paired with zero, as is its weight: whatever lies behind it may be infinite.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from ....graph.ir import Value
@@ -16,13 +17,20 @@ from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_ste
 from ....lowering.loops import ceil_div
 from ....targets.target import Target
 from ....types import DType
-from .contraction import ContractionEmitter
+from .contraction import ASKED_BYTES, MORE_ASKING_PIXELS, ContractionEmitter
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
 from .owner import Step
+from .prefetch import VectorsAhead
 from .storage import as_stored
 
 PAIR = 2
+QUICK_LATENCY = 6
+"""Cycles from one product of a sum to the next, on a core that multiplies two vectors of pairs in a cycle (Zen 5)."""
+NEAR_SHARE = 0.17
+"""Part of the L2 cache, on such a core, from which a channel tile's weights come beside the multiplications."""
+NEXT_SHARE = 0.75
+"""The part that they and those of the next channel tile, which are asked for meanwhile, may fill."""
 
 
 def schedule_bfloat16_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -78,6 +86,44 @@ class Bfloat16Emitter(ContractionEmitter):
 
     fewest_vectors = 2
     """Each broadcast serves two multiplications at least (a little faster on Zen 4)."""
+    turn: tuple[Expr, int] = ContractionEmitter.band
+    """Number of the register tile that is being written, and how many there are, where all follow for each channel
+    tile."""
+
+    def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
+        self.is_quick = target.bfloat16_units > 1
+        if self.is_quick:
+            self.latency = QUICK_LATENCY
+        super().__init__(group, g, target, threads)
+        if self.is_quick:
+            panel = math.prod(self.w.shape[1:])
+            fits = 2 * panel * self.w.dtype.itemsize <= target.l2_bytes * NEXT_SHARE
+            self.next_panel = panel if fits else 0
+
+    def _units(self, target: Target) -> int:
+        return max(target.float_units, target.bfloat16_units)
+
+    def _near_vectors(self, target: Target) -> float:
+        if not self.is_quick or self._pixels == 1 or not self.g.depth:
+            return super()._near_vectors(target)
+        vector = self.g.depth * target.vector_lanes * self.x_type.dtype.itemsize
+        return max(2.0, target.l2_bytes * NEAR_SHARE / vector)
+
+    def _waits_for_weights(self, target: Target) -> bool:
+        if not self.is_quick:
+            return super()._waits_for_weights(target)
+        is_large = self.g.depth * self.filters * self.w.dtype.itemsize >= ASKED_BYTES
+        return is_large and self._pixels in MORE_ASKING_PIXELS
+
+    def _tile(
+        self, pixels: tuple[int, int], first: tuple[Expr, Expr, Expr], j: Expr, widths: tuple[int, ...]
+    ) -> list[Stmt]:
+        self.turn = self.band
+        if self.is_quick and self.band is not ContractionEmitter.band and not self.g.flat:
+            band, bands = self.band
+            row = ceil_div(self.g.width, self.tile.columns)
+            self.turn = (band * row + first[2] // self.tile.columns, bands * row)
+        return super()._tile(pixels, first, j, widths)
 
     @property
     def merges(self) -> bool:
@@ -98,7 +144,12 @@ class Bfloat16Emitter(ContractionEmitter):
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
-        return Bfloat16MicroKernel(self, rows, columns, widths)
+        kernel = Bfloat16MicroKernel(self, rows, columns, widths)
+        if self.ahead and self.is_quick:
+            kernel.ahead = partial(VectorsAhead(self.ahead, self.next_panel, self.w.shape[1]).place, *self.turn)
+        elif self.ahead:
+            kernel.ahead = lambda step: (step, self.ahead)
+        return kernel
 
 
 class Bfloat16MicroKernel(MicroKernel):
@@ -138,8 +189,9 @@ class Bfloat16MicroKernel(MicroKernel):
         for width in self.widths:
             place = (j, depth, Const(offset * PAIR))
             weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * PAIR)))
-            if o.ahead:
-                block.append(Prefetch(o.w, place, ahead=o.ahead))
+            if self.ahead:
+                step, behind = self.ahead(depth)
+                block.append(Prefetch(o.w, (j, step, Const(offset * PAIR)), ahead=behind))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:

@@ -144,13 +144,17 @@ class ContractionEmitter:
             vector_cost=self.vector_cost,
             held_vectors=self.held_vectors,
             latency=self.latency,
-            units=target.float_units,
+            units=self._units(target),
             pixel_registers=self.pixel_registers + target.loads_ahead,
             most_kept_vectors=self._kept_vectors(target),
             most_near_vectors=self._near_vectors(target),
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
         return decided_tile(self.group, tiling)
+
+    def _units(self, target: Target) -> int:
+        """Vectors that the core multiplies in a cycle, as far as register tiles depend on it."""
+        return target.float_units
 
     def _count_reading(self, target: Target) -> None:
         """Decide how pixels are read, and count what that takes."""

@@ -44,6 +44,7 @@ def schedule_bfloat16_winograd(group: Group, target: Target, threads: int) -> tu
 class _PairsEmitter(ConvolutionEmitter):
     points = DType.I16
     form = f43.F23
+    most_vectors = 2  # the products of a block by a wider panel don't stay in the L2 cache
 
     def _transforms(self) -> bool:
         return False
