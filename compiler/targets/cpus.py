@@ -109,8 +109,9 @@ def with_core(target: Target) -> Target:
         return replace(target, float_units=2, streams_slowly=True)
     if target.vector_lanes != 16:
         return target
-    is_zen4, is_zen5 = target.cpu == "znver4", target.cpu == "znver5"
-    return replace(target, gathers_slowly=is_zen4 or is_zen5, saves_products=is_zen4, bfloat16_units=1 + is_zen5)
+    if target.cpu == "znver5":
+        target = replace(target, float_units=2, bfloat16_units=2, has_adders=True)
+    return replace(target, gathers_slowly=target.cpu in _SLOW_GATHERS, saves_products=target.cpu == "znver4")
 
 
 CPUS: Mapping[str, Target] = {

@@ -106,6 +106,8 @@ class Target:
     min_max: MinMax = MinMax.SELECT
     float_units: int = 1
     """Vectors of floats that a core multiplies and adds in a cycle, if it reads as many."""
+    has_adders: bool = False
+    """Other units than those that multiply add vectors of 512 bits, and combine their bits (Zen 5)."""
     streams_slowly: bool = False
     """Reading a weight from memory takes a core as long as multiplying it by dozens of pixels: it has two units for
     vectors of 512 bits, or shares its memory with many other cores."""
@@ -169,6 +171,13 @@ class Target:
         Of what streams neither slowly nor quickly nothing is known.
         """
         return self.reads_operands and self.has_fma and not self.streams_slowly
+
+    @property
+    def outruns_weights(self) -> bool:
+        """It streams quickly, but multiplies two vectors of 512 bits in a cycle: a core waits for weights that some
+        hundreds of pixels share, unless it asks for them early (Zen 5).
+        """
+        return self.streams_quickly and self.float_units > 1 and not self.has_few_registers
 
     @property
     def has_pairs(self) -> bool:

@@ -33,11 +33,15 @@ from .schedules.winograd.emitter import STREAMED_TILES
 from .schedules.winograd.gradient import margins_of_gradient, partial_sums_of
 from .schedules.winograd.integer_convolution import parts_of
 from .schedules.winograd.rows import TILES
+from .schedules.winograd.tiles import bytes_at_points
 
 Choice = Callable[[Group], Algorithm | None]
 
 DIRECT = "direct"
 """What a convolution is without."""
+MORE_TILES = 16
+"""For so many, bringing filters to their points from half the way takes less time than waiting for twice the memory,
+if they don't stay in a cache (Zen 5, 14 x 14 x 256: 0.35 ms, not 0.46)."""
 SUMMED = Algorithm(PACKED, (TILE, TILE))
 """Of a gradient of weights."""
 
@@ -55,7 +59,8 @@ class ChooseAlgorithms(Pass):
       that is known when weights are loaded gets no margins, so it must do without.
     - Where weights come slowly from memory, filters come to their points in each run if the whole batch has few tiles:
       part by part, or, for very few, in registers. Where they come quickly, very few get filters that are packed half
-      the way there; filters that change with each run come there part by part if there are few tiles.
+      the way there, and where a core outruns large ones, few do; filters that change with each run come there part by
+      part if there are few tiles.
     - Where it was measured that convolutions of bfloat16 gain by smaller tiles, whose products are of bfloat16, too,
       those of two dimensions go by these, of an even number of channels and with filters known when they are loaded.
     - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
@@ -91,6 +96,9 @@ class ChooseAlgorithms(Pass):
 
     streams_quickly: bool = False
     """They come quickly: filters for very few tiles are packed half the way to their points."""
+
+    kept_bytes: float = math.inf
+    """So do more tiles' filters that are larger at their points: a core waits for their memory."""
 
     halves: bool = False
     """1x1 convolutions and dense layers may be computed by Strassen's multiplication."""
@@ -158,7 +166,8 @@ class ChooseAlgorithms(Pass):
             return OF_PAIRS
         if self.streams_slowly:
             return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
-        return HALFWAY if self.streams_quickly and tiles <= TILES else PACKED
+        is_large = bytes_at_points(anchor.operands[1].type) > self.kept_bytes
+        return HALFWAY if self.streams_quickly and tiles <= (MORE_TILES if is_large else TILES) else PACKED
 
     def choosing(self, group: Group) -> Group:
         """The group with what decides in place of the cycles."""

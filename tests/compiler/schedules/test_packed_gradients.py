@@ -16,6 +16,7 @@ import netc
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.backends.cpu.schedules.contraction import AHEAD_BYTES
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
@@ -184,19 +185,37 @@ def test_weights_are_asked_for_ahead_where_memory_is_slow(side: int, filters: in
         assert all(parse_kernel(print_kernel(kernel)) == kernel for kernel in module.kernels)
 
 
+@pytest.mark.parametrize("cpu", ["haswell", "znver5"])
 @pytest.mark.parametrize(
     ("side", "filters", "asks"),
     [(7, 160, True), (14, 160, True), (23, 160, False), (2, 160, False), (7, 48, False)],
     ids=str,
 )
-def test_other_cores_ask_for_large_weights_of_few_pixels(side: int, filters: int, asks: bool) -> None:
+def test_other_cores_ask_for_large_weights_of_few_pixels(side: int, filters: int, asks: bool, cpu: str) -> None:
     b = GraphBuilder("g")
     x = b.input("x", TensorType(DType.F32, (1, side, side, 120)))
     w = b.emit("param", shape=(1, 1, 120, filters), dtype="f32", name="w")
     graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
-    target = find_target("haswell")
+    target = find_target(cpu)
     text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
     assert ("prefetch %w" in text) == asks
+
+
+@pytest.mark.parametrize(("cpu", "width"), [("znver4", 64), ("znver5", 32)])
+def test_cores_that_outrun_weights_ask_for_all_of_the_next_panel(cpu: str, width: int) -> None:
+    """Their register tiles are so narrow that it has room in the L2 cache beside the present one."""
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.F32, (1, 7, 7, 2048)))
+    w = b.emit("param", shape=(1, 1, 2048, 512), dtype="f32", name="w")
+    graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
+    target = replace(find_target(cpu), saves_products=False)
+    (kernel,) = (
+        k for k in lower(optimize(graph, pipelines.INFERENCE, target), target, 1).kernels if "conv2d" in k.name
+    )
+    panels, depth, filters = next(b.shape for b in kernel.params if b.name == "w")
+    assert (panels, depth, filters) == (-(-512 // width), 2048, width)
+    ahead = {s.ahead for s in statements(kernel.body) if isinstance(s, Prefetch)}
+    assert ahead == {depth * filters if cpu == "znver5" else AHEAD_BYTES // 4}
 
 
 def test_bands_ask_for_all_of_the_next_panel() -> None:

@@ -113,13 +113,31 @@ def test_filters_that_are_packed_halfway(size: tuple[int, ...], op: str, registe
     assert "w" not in parameters
 
 
+@pytest.mark.parametrize(
+    "size", [(1, 14, 14, 64, 48, 1), (1, 13, 16, 72, 37, 2), (4, 8, 8, 68, 130, 3)], ids=lambda s: "x".join(map(str, s))
+)
+@pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
+def test_more_filters_are_packed_halfway_where_a_core_outruns_them(size: tuple[int, ...], op: str) -> None:
+    """Up to 16 tiles, unless filters stay in the L2 cache."""
+    target = replace(host_target(), streams_slowly=False, vector_registers=32, float_units=2)
+    if not target.outruns_weights:
+        pytest.skip("these processors have not been measured")
+    graph = convolution(op, size, static=True)
+    for l2_bytes, algorithm in ((64 * 1024, "winograd_halfway["), (4 * 1024 * 1024, "winograd[")):
+        target = replace(target, l2_bytes=l2_bytes)
+        assert f"by {algorithm}" in print_graph(optimize(graph, pipelines.TRAINING, target))
+        parameters = check(graph, target, size[-1])
+        assert ("w" in parameters) == (algorithm == "winograd[")
+
+
+@pytest.mark.parametrize("registers", [16, 32])
 @pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
 @pytest.mark.parametrize(
-    "size", [(1, 14, 14, 96, 160), (3, 13, 18, 40, 60), (5, 12, 20, 56, 37)], ids=lambda s: "x".join(map(str, s))
+    "size", [(1, 18, 18, 96, 160), (3, 13, 18, 40, 60), (5, 12, 20, 56, 37)], ids=lambda s: "x".join(map(str, s))
 )
-def test_all_panels_follow_each_other_at_each_point(size: tuple[int, ...], op: str) -> None:
+def test_all_panels_follow_each_other_at_each_point(size: tuple[int, ...], op: str, registers: int) -> None:
     """Where filters come quickly, but don't stay in the L2 cache: the same bits by any number of threads."""
-    target = replace(host_target(), streams_slowly=False, vector_registers=16, l2_bytes=32 * 1024)
+    target = replace(host_target(), streams_slowly=False, float_units=2, vector_registers=registers, l2_bytes=32 * 1024)
     if not target.streams_quickly:
         pytest.skip("these processors have not been measured")
     graph = optimize(convolution(op, (*size, 1), static=True), pipelines.TRAINING, target)

@@ -40,7 +40,8 @@ with a page of memory, and leaves them waiting. Twice and half of it do as well.
 ASKING_PIXELS = range(8, 129)
 """With so many pixels cores wait that stream quickly, too: with fewer they do little else, with more they seldom do."""
 MORE_ASKING_PIXELS = range(8, 513)
-"""The same with 16 vector registers (Zen 3), whose register tiles are so small that filters come sooner."""
+"""The same with 16 vector registers (Zen 3), whose register tiles are so small that filters come sooner, and with two
+units for vectors of 512 bits (Zen 5)."""
 ASKED_BYTES = 64 * 1024
 """Of weights, at least: fewer stay in the caches, or come in less time than a kernel begins."""
 BLOCK_BYTES = 192 * 1024
@@ -121,7 +122,8 @@ class ContractionEmitter:
         if target.streams_slowly:
             return True
         is_large = self.g.depth * self.filters * self.w.dtype.itemsize >= ASKED_BYTES
-        asking = MORE_ASKING_PIXELS if target.has_few_registers and self.g.groups == 1 else ASKING_PIXELS
+        outruns = target.has_few_registers or self._outruns_weights(target)
+        asking = MORE_ASKING_PIXELS if outruns and self.g.groups == 1 else ASKING_PIXELS
         return target.streams_quickly and is_large and self._pixels in asking
 
     def _choose_tile(self, target: Target) -> Tile:
@@ -176,11 +178,19 @@ class ContractionEmitter:
         return max(2.0, target.l1_bytes / (2 * self.g.depth * target.vector_lanes * self.dtype.itemsize))
 
     def _kept_vectors(self, target: Target) -> float:
-        """Vectors of channels whose weights stay in the L2 cache, where it matters."""
-        if not target.streams_slowly or self._pixels == 1 or not self.g.depth:
+        """Vectors of channels whose weights stay in the L2 cache, where it matters.
+
+        Where a core outruns them, beside those of the next channel tile.
+        """
+        outruns = self._outruns_weights(target)
+        if not (target.streams_slowly or outruns) or self._pixels == 1 or not self.g.depth:
             return math.inf
         one = self.g.depth * target.vector_lanes * self.x_type.dtype.itemsize
-        return target.l2_bytes * KEPT_SHARE / one
+        return target.l2_bytes * KEPT_SHARE / (2 * one if outruns else one)
+
+    def _outruns_weights(self, target: Target) -> bool:
+        """Does a core wait for weights that many pixels share? Measured in single precision alone."""
+        return target.outruns_weights and self.x_type.dtype is DType.F32
 
     def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
         """The best tile of these vectors of channels."""

@@ -45,10 +45,11 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
 def _flips_ahead(group: Group, target: Target) -> bool:
     """True if signed inputs are flipped by a kernel of its own, before they are read.
 
-    Cores that multiply two vectors in a cycle flip with the units that multiply (measured on Emerald Rapids).
+    Cores that multiply two vectors in a cycle flip with the units that multiply (measured on Emerald Rapids), unless
+    they have others.
     """
     signed = group.anchor.operands[0].type.dtype is DType.I8
-    quick = target.dot_product is DotProduct.VNNI and target.float_units > 1
+    quick = target.dot_product is DotProduct.VNNI and target.float_units > 1 and not target.has_adders
     pixels = group.result.type.size // group.result.type.shape[-1]
     return signed and quick and pixels > 1
 

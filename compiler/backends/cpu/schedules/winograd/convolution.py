@@ -7,7 +7,7 @@ few tiles, part by part. The loops are those of `emitter`.
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
 from .....graph.ir import Value
 from .....loops.ir import Buffer, Const, Expr, For, Load, Stmt, Store, Var, VectorType, const
@@ -36,7 +36,7 @@ from .filters import Chunks, chunk_of, filter_kernel, packed_at_points, packed_h
 from .halfway import HalfwayProducts, chunks_of
 from .products import CHUNK, LaneProduct, Product
 from .rows import TILES, RowProducts
-from .tiles import PRODUCTS, workspace
+from .tiles import PRODUCTS, bytes_at_points, workspace
 
 POINTS = f43.POINTS
 
@@ -55,6 +55,9 @@ With each, all sums of a filter round otherwise than with the others. So the cho
 where a part of it, whose size depends on the number of threads, gets its schedule.
 """
 
+KEPT_SHARE = 0.5
+"""Part of the L2 cache in which filters at their points stay beside inputs and products."""
+
 
 def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a convolution, or the gradient of its input, for which Winograd's filtering was chosen."""
@@ -71,10 +74,10 @@ def _follow_points(group: Group, target: Target) -> bool:
     """Do all panels of filters follow each other at each point? They don't stay in the L2 cache, but come quickly."""
     algorithm, weight = group.anchor.algorithm, group.outer[group.anchor.operands[1]]
     known = weight in group.static and algorithm is not None and algorithm.name == PACKED
-    if not (known and target.streams_quickly and target.has_few_registers):
+    if not (known and target.streams_quickly and (target.has_few_registers or target.outruns_weights)):
         return False
-    *planes, _, _, channels, filters = weight.type.shape
-    return math.prod((PRODUCTS, *planes, channels, filters)) * weight.type.dtype.itemsize > 2 * target.l2_bytes
+    share = KEPT_SHARE if target.outruns_weights else 2
+    return bytes_at_points(weight.type) > share * target.l2_bytes
 
 
 class ConvolutionEmitter(WinogradEmitter):

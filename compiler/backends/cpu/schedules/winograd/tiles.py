@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,6 +42,12 @@ def pitch_of(channels: int, dtype: DType, target: Target) -> int:
     """Elements from one tile's channels at a point to the next tile's."""
     rows = [r * channels * dtype.itemsize for r in range(target.vector_registers)]
     return channels + SPREAD if conflicts(rows, target.l1_bytes) else channels
+
+
+def bytes_at_points(weight: TensorType) -> int:
+    """Of filters [..., 3, 3, C, F] at their points."""
+    *planes, _, _, channels, filters = weight.shape
+    return math.prod((PRODUCTS, *planes, channels, filters)) * weight.dtype.itemsize
 
 
 def workspace(
