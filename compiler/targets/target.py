@@ -173,9 +173,11 @@ class Target:
         return self.reads_operands and self.has_fma and not self.streams_slowly
 
     @property
-    def outruns_weights(self) -> bool:
-        """It streams quickly, but multiplies two vectors of 512 bits in a cycle: a core waits for weights that some
-        hundreds of pixels share, unless it asks for them early (Zen 5).
+    def outruns_caches(self) -> bool:
+        """It streams quickly, but multiplies two vectors of 512 bits in a cycle: more than come from the L2 cache.
+
+        So a core waits for weights that some hundreds of pixels share, unless it asks for them early, and for inputs
+        that it reads again (Zen 5).
         """
         return self.streams_quickly and self.float_units > 1 and not self.has_few_registers
 

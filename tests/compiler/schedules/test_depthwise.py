@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.modules.interpreter import run_module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
 from netc.runtime.host import runs_here
@@ -92,6 +94,38 @@ def test_gelu_is_a_loop_over_the_sums_where_it_is_long(width: int, channels: int
         if runs_here(target):
             with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
                 np.testing.assert_allclose(np.asarray(program(*inputs)), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("window", "options", "strips"),
+    [
+        ((3, 3), {"channels": 96}, 3),
+        ((3, 3), {"channels": 96, "width": 1}, 1),
+        ((3, 3), {"channels": 96, "stride": 2}, 3),
+        ((5, 5), {"channels": 96, "dilation": 2}, 6),
+        ((3, 3), {"channels": 90}, 1),
+        ((3, 3), {"channels": 256}, 1),  # pixels displace each other from the L1 cache, and don't stay in the L2 cache
+    ],
+    ids=str,
+)
+def test_channels_by_strips(window: tuple[int, int], options: dict[str, Any], strips: int) -> None:
+    """Where a core outruns its caches, lines under a row of windows stay in the first one."""
+    graph = depthwise(window, **options)
+    rng = np.random.default_rng(0)
+    inputs: list[Any] = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
+    (expected,) = evaluate(graph, inputs)
+    target = replace(find_target("znver5"), l1_bytes=16 * 1024, l2_bytes=160 * 1024)
+    results = set[bytes]()
+    for threads in (1, 2, 3):
+        module = lower(optimize(graph, pipelines.INFERENCE, target), target, threads)
+        verify_module(module)
+        assert re.findall(r"for %strip = 0 to (\d+)", str(module)) == ([str(strips)] if strips > 1 else [])
+        (found,) = run_module(module, inputs)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        if runs_here(target):
+            with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
+                results.add(np.asarray(program(*inputs)).tobytes())
+    assert len(results) <= 1
 
 
 def test_wide_windows_leave_registers_for_sums() -> None:

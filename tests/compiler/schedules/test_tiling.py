@@ -23,6 +23,16 @@ def test_tiles_are_wide_where_weights_are_waited_for() -> None:
     assert replace(waiting, height=56, width=56).best() == replace(deep, height=56, width=56).best()
 
 
+@pytest.mark.parametrize(("channels", "widths"), [(10, (8, 2)), (24, (16, 8)), (56, (16, 16, 16, 8))])
+def test_tiles_of_few_channels_have_narrow_vectors_where_that_joins_them(
+    channels: int, widths: tuple[int, ...]
+) -> None:
+    tiling = Tiling(height=56, width=56, channels=channels, lanes=16, registers=32, pixel_cost=0.1, joins_narrow=True)
+    tile = tiling.best()
+    assert tile.widths == widths
+    assert (tile.pixels + 1) * len(widths) < 32
+
+
 @pytest.mark.parametrize("channels", [26, 58, 122])
 def test_sums_of_the_last_channels_fit_the_registers(channels: int) -> None:
     """58 channels were 32 and 16 + 8 + 2: three vectors by 14 rows of pixels are more than 32 registers."""

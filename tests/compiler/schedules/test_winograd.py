@@ -120,7 +120,7 @@ def test_filters_that_are_packed_halfway(size: tuple[int, ...], op: str, registe
 def test_more_filters_are_packed_halfway_where_a_core_outruns_them(size: tuple[int, ...], op: str) -> None:
     """Up to 16 tiles, unless filters stay in the L2 cache."""
     target = replace(host_target(), streams_slowly=False, vector_registers=32, float_units=2)
-    if not target.outruns_weights:
+    if not target.outruns_caches:
         pytest.skip("these processors have not been measured")
     graph = convolution(op, size, static=True)
     for l2_bytes, algorithm in ((64 * 1024, "winograd_halfway["), (4 * 1024 * 1024, "winograd[")):

@@ -137,6 +137,7 @@ class ContractionEmitter:
             channels=self.filters,
             threads=threads,
             flat=self.g.flat,
+            joins_narrow=self._outruns_weights(target) and self._is_known,
             shared_input=shares.shared_input * self.filters / shares.cycles if shares.cycles else 0.0,
             lanes=target.vector_lanes,
             registers=target.vector_registers - self.held_registers,
@@ -182,15 +183,20 @@ class ContractionEmitter:
 
         Where a core outruns them, beside those of the next channel tile.
         """
-        outruns = self._outruns_weights(target)
+        size = self.g.depth * self.x_type.dtype.itemsize
+        outruns = self._outruns_weights(target) and size * self.filters >= ASKED_BYTES
         if not (target.streams_slowly or outruns) or self._pixels == 1 or not self.g.depth:
             return math.inf
-        one = self.g.depth * target.vector_lanes * self.x_type.dtype.itemsize
-        return target.l2_bytes * KEPT_SHARE / (2 * one if outruns else one)
+        return target.l2_bytes * KEPT_SHARE / (size * target.vector_lanes * (2 if outruns else 1))
+
+    @property
+    def _is_known(self) -> bool:
+        """Is the weight known when it is loaded?"""
+        return self.group.outer[self.group.anchor.operands[1]] in self.group.static
 
     def _outruns_weights(self, target: Target) -> bool:
         """Does a core wait for weights that many pixels share? Measured in single precision alone."""
-        return target.outruns_weights and self.x_type.dtype is DType.F32
+        return target.outruns_caches and self.x_type.dtype is DType.F32
 
     def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
         """The best tile of these vectors of channels."""
@@ -250,7 +256,7 @@ class ContractionEmitter:
 
     def _declare_weight(self, weight: Value) -> None:
         pixels = self._pixels
-        known, wide = weight in self.group.static, self.tile.channels
+        known, wide = self._is_known, self.tile.channels
         self.copied = self.copies is not None and not known and are_copied(weight, pixels, wide, self.filters)
         self.packed = known or self.copied
         shape = (self.panels, self.g.depth, self.tile.channels) if self.packed else (self.g.depth, self.filters)

@@ -3,13 +3,15 @@
 For each result row and vector of channels, a run of neighbouring results is kept in registers; each input vector of a
 window row is loaded once and used by all results that see it. Where a wide window leaves registers for only a few sums,
 which wait for one another, only sums are kept: each multiplication takes its input from memory. So it is where lines of
-the input don't stay in the L1 cache, of which all vectors are then computed at a time. The padding must lie in the
-input buffer's margins. The gradient of a strided convolution is one kernel for each phase of the result (see
-`geometry`).
+the input don't stay in the L1 cache, of which all vectors are then computed at a time. A core that multiplies faster
+than it reads its L2 cache computes all rows for a strip of channels, whose lines stay in the L1 cache until then. The
+padding must lie in the input buffer's margins. The gradient of a strided convolution is one kernel for each phase of
+the result (see `geometry`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from ....graph.ir import Value
@@ -19,6 +21,7 @@ from ....loops.ir import (
     Const,
     Expr,
     Fma,
+    For,
     Load,
     LoopKind,
     Space,
@@ -45,6 +48,10 @@ MOST_RESULTS = 12
 """Neighbouring results that are kept in registers with their inputs."""
 EXPANDED = 1 << 20
 """Expressions of an epilogue, at most, that is expanded for all results of a run: as many as there are."""
+STRIP_SHARE = 0.5
+"""Part of the L1 cache that the lines under a row of windows fill, of a strip of channels."""
+WAY_BYTES = 4096
+"""Lines so far apart displace each other from the L1 cache (x86)."""
 _SPARE = 2
 """Registers beside the sums where multiplications take inputs from memory."""
 
@@ -57,7 +64,7 @@ def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Sche
     anchor = group.anchor
     if any(v not in group.outer for v in anchor.operands) or not anchor.result.type.dtype.is_float:
         return ()
-    return tuple(DepthwiseEmitter(group, walk, target).schedule() for walk in depthwise_walks(group))
+    return tuple(DepthwiseEmitter(group, walk, target, threads).schedule() for walk in depthwise_walks(group))
 
 
 class DepthwiseEmitter:
@@ -66,8 +73,8 @@ class DepthwiseEmitter:
     sum_registers = 1
     """Vector registers of a result's sums."""
 
-    def __init__(self, group: Group, walk: Walk, target: Target) -> None:
-        self.group, self.walk, self.target = group, walk, target
+    def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
+        self.group, self.walk, self.target, self.threads = group, walk, target, threads
         self.names = Names()
         operands = group.anchor.operands
         x = operands[0].type
@@ -138,18 +145,54 @@ class DepthwiseEmitter:
 
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""
-        images, height, channels = self.walk.images, self.walk.height, self.walk.channels
+        rows, channels, kind = self.walk.images * self.walk.height, self.walk.channels, kind_for(self.group.macs)
+        strip = self._strip()
+        if strip < channels:
+            return self.parameters.scheduled(self._by_strips(strip, rows, kind))
 
         def row(p: Expr) -> list[Stmt]:
-            n, oy = (p // height, p % height) if images > 1 else (Const(0), p)
             # What is written over an operand can't be computed from it once more.
-            given = (self.names, channels, self.lanes, lambda c, width: self._row(n, oy, c, width))
+            given = (self.names, channels, self.lanes, lambda c, width: self._row(p, c, width))
             return vector_loop(*given, twice=not self.group.in_place)
 
-        body = loop("p", images * height, row, kind_for(self.group.macs))
-        return self.parameters.scheduled(body)
+        return self.parameters.scheduled(loop("p", rows, row, kind))
 
-    def _row(self, n: Expr, oy: Expr, c: Var, lanes: int) -> list[Stmt]:
+    def _strip(self) -> int:
+        """So many channels are computed in all rows before the next ones; all where it doesn't matter."""
+        walk, target, vectors = self.walk, self.target, self.walk.channels // self.lanes
+        if not target.outruns_caches or self.x.dtype is not DType.F32 or walk.channels % self.lanes or 0 in walk.window:
+            return walk.channels
+        pixels = ((walk.window[0] - 1) * walk.dilations[0] + 1) * (walk.buffer[2] // walk.pitch)
+        vector, pixel = (size * self.x.dtype.itemsize for size in (self.lanes, walk.pitch))
+        displaced = pixels * max(vector, math.gcd(pixel, WAY_BYTES)) > target.l1_bytes
+        if displaced and self.x.bytes // walk.images > target.l2_bytes:
+            return walk.channels
+        most = max(1, int(target.l1_bytes * STRIP_SHARE) // (pixels * vector))
+        return self.lanes * next(n for n in range(min(most, vectors), 0, -1) if vectors % n == 0)
+
+    def _by_strips(self, strip: int, rows: int, kind: LoopKind) -> list[Stmt]:
+        """A strip of so many channels after the other, in the rows of each thread."""
+        shares = min(self.threads, rows) if kind is LoopKind.PARALLEL else 1
+
+        def channels(p: Expr, number: Expr) -> list[Stmt]:
+            def vector(v: Expr) -> list[Stmt]:
+                block: list[Stmt] = []
+                c = let(block, self.names.fresh("c"), number * strip + v * self.lanes)
+                return [*block, *self._row(p, c, self.lanes)]
+
+            return loop(self.names.fresh("v"), strip // self.lanes, vector)
+
+        def share(t: Expr) -> list[Stmt]:
+            mine = t * rows // shares, (t + 1) * rows // shares
+            count = self.walk.channels // strip
+            return loop("strip", count, lambda number: [For("p", *mine, tuple(channels(Var("p"), number)))])
+
+        return loop("share", shares, share, kind)
+
+    def _row(self, p: Expr, c: Var, lanes: int) -> list[Stmt]:
+        """Row p of all images, for `lanes` channels from c on."""
+        height = self.walk.height
+        n, oy = (p // height, p % height) if self.walk.images > 1 else (Const(0), p)
         whole, rest = divmod(self.walk.width, self.run)
         statements = loop(
             self.names.fresh("i"), whole, lambda i: self._results(n, oy, i * self.run, self.run, c, lanes)

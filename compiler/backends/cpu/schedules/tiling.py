@@ -112,6 +112,9 @@ class Tiling:
     """Of several the busiest one counts, with bands of pixels shared out, or with tiles of channels."""
     flat: bool = False
     """Bands are tiles of a row, which holds all pixels."""
+    joins_narrow: bool = False
+    """A tile of a few channels has narrower vectors, too: not only those that fill a register, and a tile of the rest.
+    """
     whole_tiles: bool = False
     """The last tile of a row is computed whole, too."""
     most_kept_vectors: float = math.inf
@@ -151,7 +154,8 @@ class Tiling:
 
     def _candidates(self) -> Iterator[tuple[int, int, int]]:
         """Vectors, rows and columns of what fits the registers."""
-        widest = min(self.max_vectors, max(1, self.channels // self.lanes))
+        whole, rest = divmod(self.channels, self.lanes)
+        widest = min(self.max_vectors, max(1, whole + (self.joins_narrow and rest > 0)))
         for vectors in range(self.min_vectors, max(self.min_vectors, widest) + 1):
             most = self._most_pixels(len(self._widths(vectors)))  # few channels may take several narrow vectors
             for columns in range(1, min(self.width, most) + 1):

@@ -25,7 +25,7 @@ def schedule_widened_depthwise(group: Group, target: Target, threads: int) -> tu
     """Schedule an integer convolution with one filter for each channel, on a machine that multiplies by lanes."""
     if target.dot_product is not DotProduct.LANES or window_of_depthwise(group) is None:
         return ()
-    return tuple(WidenedEmitter(group, walk, target).schedule() for walk in depthwise_walks(group))
+    return tuple(WidenedEmitter(group, walk, target, threads).schedule() for walk in depthwise_walks(group))
 
 
 class WidenedEmitter(DepthwiseEmitter):
@@ -34,10 +34,10 @@ class WidenedEmitter(DepthwiseEmitter):
     sum_registers = 2
     factor = DType.I16
 
-    def __init__(self, group: Group, walk: Walk, target: Target) -> None:
+    def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, x, weight, group.anchor.attributes)
-        super().__init__(group, walk, target)
+        super().__init__(group, walk, target, threads)
         self.lanes = 2 * target.vector_lanes
 
     def _declare_weight(self, weight: Value) -> Buffer:
