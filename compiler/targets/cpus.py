@@ -109,9 +109,11 @@ def with_core(target: Target) -> Target:
         return replace(target, float_units=2, streams_slowly=True)
     if target.vector_lanes != 16:
         return target
+    if target.cpu == "znver4":
+        return replace(target, gathers_slowly=True, saves_products=True)
     if target.cpu == "znver5":
-        target = replace(target, float_units=2, bfloat16_units=2, has_adders=True)
-    return replace(target, gathers_slowly=target.cpu in _SLOW_GATHERS, saves_products=target.cpu == "znver4")
+        return replace(target, gathers_slowly=True, float_units=2, bfloat16_units=2, has_adders=True)
+    return target
 
 
 CPUS: Mapping[str, Target] = {

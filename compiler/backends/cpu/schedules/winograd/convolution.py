@@ -7,8 +7,6 @@ few tiles, part by part. The loops are those of `emitter`.
 
 from __future__ import annotations
 
-from functools import partial
-
 from .....graph.ir import Value
 from .....loops.ir import Buffer, Const, Expr, For, Load, Stmt, Store, Var, VectorType, const
 from .....lowering.group import Group
