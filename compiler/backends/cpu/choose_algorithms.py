@@ -25,7 +25,7 @@ from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from ...passes.samples import sample_axes
 from ...types import DType
-from .cycles import CHANGING_IN_PARTS, MEASURED_OF_PAIRS, Cycles, cycles_of
+from .cycles import CHANGING_IN_PARTS, MEASURED_OF_PAIRS, MEASURED_QUICK_WORDS, Cycles, cycles_of
 from .schedules.strassen.schedule import DENSE_RANKS, STRASSEN
 from .schedules.winograd.bfloat16_convolution import OF_PAIRS, takes_pairs
 from .schedules.winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
@@ -109,6 +109,9 @@ class ChooseAlgorithms(Pass):
     bytes_at_once: int = 0
     """Products of bytes that an instruction adds to a sum, where one adds two of words, too; 0: elsewhere."""
 
+    transforms_quickly: bool = False
+    """Words come to the points, and their products back, in less time beside multiplications than elsewhere."""
+
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
@@ -142,7 +145,8 @@ class ChooseAlgorithms(Pass):
         sizes = math.prod(outer), (height, width), channels, weight.shape[-1]
         if isinstance(anchor.operator, Conv2DSum):
             parts = parts_of(channels, x.dtype, weight.dtype, anchor.attributes["weight_zero"])
-            return cycles.is_faster_in_words(*sizes, parts, self.bytes_at_once)
+            words = MEASURED_QUICK_WORDS if self.transforms_quickly else cycles
+            return words.is_faster_in_words(*sizes, parts, self.bytes_at_once)
         if not known:
             in_parts = self._filters(anchor, known=False) == IN_PARTS
             return (CHANGING_IN_PARTS if in_parts else changing).is_faster(*sizes)

@@ -152,6 +152,10 @@ MEASURED_WITH_PAIRS = Cycles(16, transform=330, result=480, sum=8, bytes=14)
 MEASURED_OF_PAIRS = PairCycles(16, transform=73, bytes=7)
 """Of a core that multiplies two vectors of pairs in a cycle (Zen 5)."""
 
+MEASURED_QUICK_WORDS = Cycles(16, transform=330, result=170, sum=16, bytes=4)
+"""Of integers on a core that multiplies two vectors in a cycle and adds four (Zen 5), in multiplications. Weights take
+what bringing them to their points takes."""
+
 MEASURED_CHANGING: Mapping[int, Cycles] = {
     16: Cycles(16, transform=660, result=960, sum=16, bytes=0.5),
     8: Cycles(16, transform=660, result=960, sum=16, bytes=2.5),
