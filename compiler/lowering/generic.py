@@ -15,7 +15,7 @@ from itertools import pairwise
 from ..graph.ir import Value
 from ..loops.compute import Reduction
 from ..loops.ir import Const, Expr, Let, Load, LoopKind, Stmt, Store, Var
-from ..targets.target import ByteTables, Target
+from ..targets.target import ByteTables, DotProduct, Target
 from ..types import DType, TensorType
 from .elements import Elements, NotVectorizableError, depends_on, physical
 from .group import Group
@@ -66,7 +66,8 @@ def _lanes(group: Group, target: Target) -> int:
     """Elements that are computed together: f32 numbers of a register, or bytes where a group needs nothing wider."""
     names, values = [op.name for op in group.members], (*group.anchor.operands, *group.results)
     looks_up = names == ["lookup"] and target.byte_tables is not ByteTables.NONE
-    picks = names in _PICKING and target.multiplies_words and group.results[0].type.dtype is not DType.BOOL
+    has_bytes = target.multiplies_words or target.dot_product is DotProduct.VNNI
+    picks = names in _PICKING and has_bytes and group.results[0].type.dtype is not DType.BOOL
     bytes_alone = all(v.type.dtype.itemsize == 1 for v in values)
     return 4 * target.vector_lanes if bytes_alone and (looks_up or picks) else target.vector_lanes
 

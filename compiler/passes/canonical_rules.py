@@ -25,6 +25,8 @@ from ..ops.moves.axes import composed, is_identity
 from ..ops.moves.shape import Concat, Identity, Reshape, Transpose
 from ..ops.quantized.contraction import QConv2D
 from ..ops.windows.convolution import Convolution
+from ..ops.windows.pooling import MaxPool
+from ..types import DType
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,39 @@ def merge_pad(view: View, b: Rewriter, op: Operation) -> Value | None:
         return None
     if pad.operands[0].type.quantization != pad.result.type.quantization:
         return None
+    padding = _wider_padding(pad, op)
+    if padding is None:
+        return None
+    operands = (b[pad.operands[0]], *(b[v] for v in op.operands[1:]))
+    attributes = {**op.attributes, "padding": padding}
+    return b.operation(op.operator, operands, attributes, location=op.location, name=op.result.name).result
+
+
+def merge_pad_of_lowest(view: View, b: Rewriter, op: Operation) -> Value | None:
+    """max_pool(pad(x)) -> max_pool(x) with padding, for the lowest integer around the spatial dimensions."""
+    pad, dtype = view.producer(op.operands[0], "pad"), op.result.type.dtype
+    if pad is None or op.attributes["padding"] == "same" or dtype.is_float or dtype is DType.BOOL:
+        return None
+    if pad.attributes["value"] != np.iinfo(str(dtype.numpy)).min:
+        return None
+    if pad.operands[0].type.quantization != pad.result.type.quantization:
+        return None
+    padding = _wider_padding(pad, op)
+    # Each window needs an element of the tensor itself.
+    if padding is None or any(max(p) >= k for p, k in zip(padding, op.attributes["size"], strict=True)):
+        return None
+    attributes = {**op.attributes, "padding": padding}
+    return b.operation(op.operator, [b[pad.operands[0]]], attributes, location=op.location, name=op.result.name).result
+
+
+def _wider_padding(pad: Operation, op: Operation) -> tuple[tuple[int, int], ...] | None:
+    """The explicit padding of windows over a tensor before it was padded; None unless that is in its space alone."""
     batch, *spatial, channels = pad.attributes["padding"]
     if any((*batch, *channels)):
         return None
     own = op.attributes["padding"]
     own = ((0, 0),) * len(spatial) if own == "valid" else own
-    padding = tuple((p[0] + q[0], p[1] + q[1]) for p, q in zip(spatial, own, strict=True))
-    operands = (b[pad.operands[0]], *(b[v] for v in op.operands[1:]))
-    attributes = {**op.attributes, "padding": padding}
-    return b.operation(op.operator, operands, attributes, location=op.location, name=op.result.name).result
+    return tuple((p[0] + q[0], p[1] + q[1]) for p, q in zip(spatial, own, strict=True))
 
 
 def merge_reshape(view: View, b: Rewriter, op: Operation) -> Value | None:
@@ -259,3 +285,4 @@ SIMPLIFY.add((merge_transpose,), Transpose)
 SIMPLIFY.add((merge_relayout,), Relayout)
 SIMPLIFY.add((drop_single_concat,), Concat)
 SIMPLIFY.add((merge_pad,), Convolution, QConv2D)
+SIMPLIFY.add((merge_pad_of_lowest,), MaxPool)
