@@ -48,6 +48,7 @@ from .nodes import (
     Select,
     ToBfloat16,
     UpperProduct,
+    Within,
 )
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "UpperProduct",
     "Var",
     "VectorType",
+    "Within",
     "binary",
     "const",
     "maximum",

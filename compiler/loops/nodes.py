@@ -225,6 +225,26 @@ class Bitcast(Expr):
         return lambda value: np.asarray(value, source).view(goal)
 
 
+@spelled("within")
+@dataclass(frozen=True, slots=True)
+class Within(Expr):
+    """A float of which who wrote the kernel knows that it lies between -largest and largest: it can't be proved."""
+
+    x: Expr
+    largest: int
+
+    def result(self) -> VectorType:
+        return self.x.type
+
+    def fault(self) -> str:
+        if not self.x.type.dtype.is_float:
+            return f"takes floats, not {self.x.type}"
+        return "" if self.largest > 0 else "needs a positive number"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda x: x
+
+
 @spelled("to_bfloat16")
 @dataclass(frozen=True, slots=True)
 class ToBfloat16(Expr):

@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -31,6 +32,7 @@ from ..loops.ir import (
     Stmt,
     Store,
     Var,
+    Within,
 )
 from ..types import DType
 
@@ -101,20 +103,22 @@ def _shared(members: Sequence[tuple[Kernel, Sequence[Const]]]) -> Mapping[Kernel
         chosen.append((constant.dtype, places[key]))
     if not places or len(places) > MOST_NUMBERS:
         return {}
-    kernel = _with_numbers(first, chosen, {dtype: len(columns) for dtype, columns in of_type.items()})
+    kernel = _with_numbers(first, chosen, of_type)
     return {
         member: Shared(kernel, tuple(np.array([column[i] for column in columns]) for columns in of_type.values()))
         for i, (member, _) in enumerate(members)
     }
 
 
-def _with_numbers(kernel: Kernel, chosen: Sequence[tuple[DType, int] | None], counts: Mapping[DType, int]) -> Kernel:
-    """The kernel with chosen numbers read from parameters."""
-    buffers = {dtype: Buffer(f"{_PREFIX}_{dtype.value}", dtype, (count,)) for dtype, count in counts.items()}
+def _with_numbers(
+    kernel: Kernel, chosen: Sequence[tuple[DType, int] | None], columns: Mapping[DType, Sequence[Sequence[Array]]]
+) -> Kernel:
+    """The kernel with chosen numbers read from parameters, whose elements are these in the kernels of its group."""
+    buffers = {dtype: Buffer(f"{_PREFIX}_{dtype.value}", dtype, (len(of),)) for dtype, of in columns.items()}
     lets = {
-        (dtype, i): Let(f"{_PREFIX}_{dtype.value}_{i}", Load(buffer, (Const(i),)))
+        (dtype, i): Let(f"{_PREFIX}_{dtype.value}_{i}", _within(Load(buffer, (Const(i),)), column))
         for dtype, buffer in buffers.items()
-        for i in range(counts[dtype])
+        for i, column in enumerate(columns[dtype])
     }
     places = iter(chosen)
 
@@ -126,6 +130,17 @@ def _with_numbers(kernel: Kernel, chosen: Sequence[tuple[DType, int] | None], co
 
     body = _Numbers(read).block(kernel.body)
     return replace(kernel, params=(*buffers.values(), *kernel.params), body=(*lets.values(), *body))
+
+
+def _within(number: Expr, column: Sequence[Array]) -> Expr:
+    """A number that is one of these: like a literal, a float has bounds, which save instructions that limit results.
+
+    Bounds are powers of two, so that few kernels differ in them.
+    """
+    if not number.type.dtype.is_float or not np.isfinite(column).all():
+        return number
+    largest = max(abs(float(other)) for other in column)
+    return Within(number, 1 << max(0, math.frexp(largest)[1]))
 
 
 @dataclass

@@ -61,6 +61,7 @@ SAMPLES = {
     "dot2_words": "dot2_words(cast<i16>(load i8x2 %b[1]), cast<i16>(load i8x8 %b[0]), %i)",
     "join": "join(%i, %i)", "pair_sums": "pair_sums(%i, %i)",
     "add_pairs": "add_pairs(cast<i16>(load i8x8 %b[0]), %i)",
+    "within": "within<8>(%f)",
     "pick": "pick(load i8x256 %t[0], bitcast<u8>(load i8x16 %b[0]))",
 }  # fmt: skip
 """By its word, a use of each node; %f and %i are f32x4 and i32x4."""

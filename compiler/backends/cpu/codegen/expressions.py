@@ -44,6 +44,7 @@ from ....loops.ir import (
     Unary,
     UpperProduct,
     Var,
+    Within,
 )
 from ....loops.operations import COMPARISONS
 from ....targets.target import Target
@@ -109,6 +110,7 @@ class ExpressionEmitter(MemoryEmitter):
             Cast: self._cast,
             Bitcast: self._bitcast,
             Broadcast: self._broadcast,
+            Within: self._within,
             Load: self.load,
             Reduce: partial(reduce, self),
             Spread: partial(spread, self),
@@ -320,6 +322,11 @@ class ExpressionEmitter(MemoryEmitter):
 
     def _broadcast(self, expr: Broadcast) -> Value:
         return self.splat(self.value(expr.value), expr.lanes)
+
+    def _within(self, expr: Within) -> Value:
+        x, largest = self.value(expr.x), float(expr.largest)
+        self.reach.record(x.name, (-largest, largest), x.type.dtype)
+        return x
 
     def splat(self, scalar: Value, lanes: int) -> Value:
         """A scalar in every lane."""
