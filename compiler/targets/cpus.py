@@ -112,7 +112,7 @@ def with_core(target: Target) -> Target:
     if target.cpu == "znver4":
         return replace(target, gathers_slowly=True, saves_products=True)
     if target.cpu == "znver5":
-        return replace(target, gathers_slowly=True, float_units=2, bfloat16_units=2, has_adders=True, transforms_quickly=True)
+        return replace(target, gathers_slowly=True, float_units=2, bfloat16_units=2, has_adders=True)
     return target
 
 

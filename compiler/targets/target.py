@@ -119,9 +119,6 @@ class Target:
     bfloat16_units: int = 1
     """Vectors of pairs of bfloat16 that a core multiplies and adds in a cycle, where it is known to be more than one
     (Zen 5)."""
-    transforms_quickly: bool = False
-    """Bringing words to Winograd's points and their products back takes less beside multiplications than elsewhere:
-    measured on Zen 5, which adds four vectors of 512 bits in a cycle and multiplies two."""
     reads_operands: bool = False
     """Vector instructions take an operand from memory, so that a constant needs no register."""
     loads_ahead: bool = False

@@ -80,7 +80,7 @@ class Cpu(Backend):
         facts["halves"] = precision == F32 and target.saves_products
         if not target.has_byte_tiles:
             facts["bytes_at_once"] = BYTES_AT_ONCE.get(target.dot_product, 0)
-            facts["transforms_quickly"] = target.transforms_quickly
+            facts["transforms_quickly"] = target.has_adders
         facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2
         algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
         layouts = AssignLayouts(window_pitch=TILE_PITCH_BYTES if target.has_byte_tiles or tiles else 0)

@@ -110,7 +110,8 @@ class ChooseAlgorithms(Pass):
     """Products of bytes that an instruction adds to a sum, where one adds two of words, too; 0: elsewhere."""
 
     transforms_quickly: bool = False
-    """Words come to the points, and their products back, in less time beside multiplications than elsewhere."""
+    """Words come to the points, and their products back, in less time beside multiplications than elsewhere: other
+    units add."""
 
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
