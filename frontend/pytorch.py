@@ -149,11 +149,15 @@ def _check_types(program: Any, graph: Graph) -> None:
 def _check_effects(torch: Any, program: Any) -> None:
     """`program` is in functional form, as only the exporter makes it: what it changes has become outputs."""
     signature = program.graph_signature
-    if changed := [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]:
-        raise UnfitError(f"it changes {', '.join(changed[:3])}", hint="call module.eval()")
+    if changed := [*signature.buffers_to_mutate.values()]:
+        hint = "call module.eval(), or take it as an input and give what becomes of it as an output"
+        raise UnfitError(f"it changes {', '.join(changed[:3])}", hint=hint)
+    if changed := [*signature.user_inputs_to_mutate.values()]:
+        raise UnfitError(f"it changes {', '.join(changed[:3])}", hint="change a clone() of it")
     for node in program.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not _drops_nothing(node):
-            raise UnfitError(f"it draws random numbers ({node.target})", hint="call module.eval()")
+            hint = "call module.eval(), or take the numbers as an input"
+            raise UnfitError(f"it draws random numbers ({node.target})", hint=hint)
 
 
 def _drops_nothing(node: Any) -> bool:

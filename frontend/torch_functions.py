@@ -11,9 +11,12 @@ from typing import Any
 
 Form = Callable[..., Any]
 
-_FLOAT_FORMS = ("remainder", "floor_divide")
-"""Spelt with a rounded quotient, which loses what large quotients leave; those of integers are right."""
-_ALWAYS = ("atan2", "isclose", "logaddexp", "logaddexp2", "log_sigmoid", "binary_cross_entropy_with_logits", "signbit")
+_FLOAT_FORMS = ("remainder", "floor_divide", "sign", "sgn")
+"""Those of integers are right. Of floats a rounded quotient loses what large quotients leave, NaN has a sign."""
+_ALWAYS = (
+    *("atan2", "heaviside", "isclose", "lerp", "logaddexp", "logaddexp2", "xlogy"),
+    *("log_sigmoid", "logit", "binary_cross_entropy_with_logits", "signbit"),
+)
 _SHIFTS = ("__lshift__", "__rshift__", "bitwise_left_shift", "bitwise_right_shift")
 """Of a negative number to the right; to the left by way of types without a sign."""
 
@@ -42,9 +45,18 @@ def forms(torch: Any) -> dict[Any, Form]:
     made: dict[Any, Form] = {
         aten.atan2.default: lambda y, x: _angle(torch, *_promoted(torch, y, x)),
         aten.isclose.default: lambda a, b, *rest, **named: _close(torch, a, b, *rest, **named),
+        aten.heaviside.default: lambda x, at_zero: torch.where(x == 0, at_zero, (x > 0).to(x.dtype)),
+        aten.lerp.Scalar: lambda a, b, weight: _between(torch, a, b, weight),
+        aten.lerp.Tensor: lambda a, b, weight: _between(torch, a, b, weight),
+        aten.xlogy.Tensor: lambda x, y: _times_logarithm(torch, *_promoted(torch, x, y)),
+        aten.xlogy.Scalar_Other: lambda x, y: _times_logarithm(torch, *_promoted(torch, x, y)),
+        aten.xlogy.Scalar_Self: lambda x, y: _times_logarithm(torch, *_promoted(torch, x, y)),
         aten.logaddexp.default: lambda a, b: _added(torch, a, b, torch.exp, 1.0),
         aten.logaddexp2.default: lambda a, b: _added(torch, a, b, torch.exp2, math.log2(math.e)),
         aten.log_sigmoid.default: lambda x: _log_sigmoid(torch, x),
+        aten.logit.default: lambda x, eps=None: _logit(torch, x, eps),
+        aten.sign.default: lambda x: _sign(x),
+        aten.sgn.default: lambda x: _sign(x),
         aten.signbit.default: lambda x: _is_below(x) if x.is_floating_point() else NotImplemented,
         aten.binary_cross_entropy_with_logits.default: lambda *given: _cross_entropy(torch, *given),
     }
@@ -144,6 +156,30 @@ def _angle(torch: Any, y: Any, x: Any) -> Any:
 def _is_below(x: Any) -> Any:
     """Whether the sign is negative."""
     return (x < 0) | ((x == 0) & (1 / x < 0))
+
+
+def _sign(x: Any) -> Any:
+    """0 of NaN."""
+    return (x > 0).to(x.dtype) - (x < 0).to(x.dtype) if x.is_floating_point() else NotImplemented
+
+
+def _between(torch: Any, a: Any, b: Any, weight: Any) -> Any:
+    """From the nearer end."""
+    if not hasattr(weight, "dtype"):
+        return a + weight * (b - a) if abs(weight) < 0.5 else b - (b - a) * (1 - weight)
+    return torch.where(weight.abs() < 0.5, a + weight * (b - a), b - (b - a) * (1 - weight))
+
+
+def _times_logarithm(torch: Any, x: Any, y: Any) -> Any:
+    """0 where x is 0 and y a number."""
+    x, y = (v if v.is_floating_point() else v.to(torch.get_default_dtype()) for v in (x, y))
+    return torch.where((x == 0) & (y == y), torch.zeros_like(x), x * torch.log(y))
+
+
+def _logit(torch: Any, x: Any, eps: float | None) -> Any:
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    kept = x if eps is None else torch.clamp(x, eps, 1 - eps)
+    return torch.log(kept / (1 - kept))
 
 
 def _close(torch: Any, a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:

@@ -1,15 +1,17 @@
-"""What PyTorch's exporter gives other numbers than PyTorch, said in operators that it gets right."""
+"""What PyTorch's exporter gives other numbers than PyTorch, or doesn't have, said in operators that it gets right."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
 
 from ..compiler.errors import NetcError
-from . import torch_functions
+from . import torch_functions, torch_layers, torch_missing
 
 
 def spelt_out(torch: Any, program: Any) -> Any:
@@ -51,6 +53,8 @@ def _is_wrong(node: Any) -> bool:
         or (_function(name) == "copy" and _is_spread(given))  # stays as small as it is
         or (_function(name) in _OF_ALL and _is_of_all(given) and given["keepdim"] is True)  # loses dimensions
         or torch_functions.is_misspelt(_function(name), given)
+        or torch_layers.is_misspelt(_function(name), given)
+        or torch_missing.is_missing(_function(name), given)
     )
 
 
@@ -105,7 +109,8 @@ def _forms(torch: Any) -> dict[Any, Callable[..., Any]]:
         aten.linalg_vector_norm.default: _norms(aten.linalg_vector_norm.default),
         **{operator: _places(operator) for operator in (aten.argmax.default, aten.argmin.default)},
     }
-    return scatters | pools | resized | others | torch_functions.forms(torch)
+    spelt = (module.forms(torch) for module in (torch_functions, torch_layers, torch_missing))
+    return reduce(or_, spelt, scatters | pools | resized | others)
 
 
 def _scattered_means(torch: Any, operator: Any) -> Callable[..., Any]:

@@ -40,18 +40,31 @@ def body_of(proto: Any, opset: int, domain: str, inputs: Sequence[Tensor | None]
     call.attribute.extend(attributes)
     del call.input[len(inputs) :]
     try:
+        if domain and not schema.has_context_dependent_function:
+            return schema.function_body
+        text = None
         if schema.has_context_dependent_function:
             types = [_type_of(tensor) for tensor in inputs]
-            text = schema.get_context_dependent_function_with_opset_version(opset, call.SerializeToString(), types)
-        elif domain:
-            return schema.function_body
+            for version in _versions(schema.context_dependent_function_opset_versions, opset):
+                given = version, call.SerializeToString(), types
+                text = text or schema.get_context_dependent_function_with_opset_version(*given)
         else:
-            text = schema.get_function_with_opset_version(opset)
+            for version in _versions(schema.function_opset_versions, opset):
+                text = text or schema.get_function_with_opset_version(version)
         if not text:
             raise UnsupportedError(f"{proto.op_type} is not supported in this form")
         return onnx.FunctionProto.FromString(text) if isinstance(text, bytes) else text
     except (RuntimeError, ValueError) as error:
         raise UnsupportedError(f"{proto.op_type} can't be written as a function: {error}") from None
+
+
+def _versions(written: Sequence[int], opset: int) -> list[int]:
+    """Operator sets to ask for a function, the best first.
+
+    It is written in operators of a set that may be older than the node's; ONNX gives it for a later set only where
+    none of these has changed since. It says which set it means, so that it is as good for the node.
+    """
+    return [opset, *sorted((version for version in written if version < opset), reverse=True)]
 
 
 def _type_of(tensor: Tensor | None) -> bytes:

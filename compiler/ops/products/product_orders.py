@@ -60,12 +60,12 @@ def _labelled(op: Operation) -> Labels | None:
         return None
     if isinstance(operator, Contract):
         return Labels.of(op.attributes)
-    outer = ascii_lowercase[: op.result.type.rank - 2]
     if isinstance(operator, Dense):
         rows = ascii_lowercase[: types[0].rank - 1]
         return Labels(f"{rows}y", "yz", f"{rows}z") if rows else None
     if not isinstance(operator, MatMul):
         return None
+    outer = ascii_lowercase[: op.result.type.rank - 2]
     own = ["" if t.rank == 2 else outer for t in types]
     if any(t.rank != 2 and t.shape[:-2] != op.result.type.shape[:-2] for t in types):
         return None

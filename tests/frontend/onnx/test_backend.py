@@ -18,6 +18,7 @@ FAMILIES = (
     *("gru", "if", "instancenorm", "layer_normalization", "logsoftmax", "loop11", "lstm", "matmul", "maxpool", "mod_"),
     *("nonmaxsuppression", "onehot", "pow", "quantizelinear", "range", "reduce_mean", "reshape", "resize", "scan"),
     *("scatter", "shape", "slice", "softmax", "split", "squeeze", "tfidf", "top_k", "transpose", "unsqueeze", "where"),
+    "flexattention",
 )
 """Beginnings of names."""
 

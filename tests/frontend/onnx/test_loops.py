@@ -95,6 +95,18 @@ def test_scan(attributes: dict[str, list[int]], looped: bool) -> None:
     assert count(graph, "scan") == looped
 
 
+def test_a_scan_of_one_sequence_along_its_last_axis() -> None:
+    """Transposes stand around an operation of two operands and two results, which is no product."""
+    size, whole = [SAMPLES], [SAMPLES, STEPS]
+    add = helper.make_node("Add", ["h", "x"], ["h_next"])
+    nodes = [add, helper.make_node("Mul", ["h_next", "x"], ["y"])]
+    body = helper.make_graph(nodes, "b", [info("h", size), info("x", size)], [info("h_next", size), info("y", size)])
+    for axis in (1, -1):
+        given = {"body": body, "num_scan_inputs": 1, "scan_input_axes": [axis], "scan_output_axes": [axis]}
+        node = helper.make_node("Scan", ["h0", "xs"], ["last", "ys"], **given)
+        assert count(agree(made([node], {"h0": size, "xs": whole}, ["last", "ys"], {})), "scan") == 1
+
+
 def loop(nodes: list[Any], state: list[int], known: dict[str, Any]) -> Any:
     """A loop of STEPS turns over `h`, whose body has these nodes, from `h` and the number `i` to `h_next`."""
     body = helper.make_graph(

@@ -72,6 +72,22 @@ def test_if_loop_and_scan() -> None:
     agrees(model(nodes, {"x": (2, 2)}, ["last", "all", "total", "sums"], weights), x)
 
 
+@pytest.mark.parametrize("opset", [12, 13, 14, 18, 20, 22])
+def test_functions_that_onnx_wrote_in_operators_of_an_older_set(opset: int) -> None:
+    x, classes = np.random.default_rng(1).standard_normal((3, 5)).astype(np.float32), np.array([4, 0, 1])
+    nodes = [
+        helper.make_node("SoftmaxCrossEntropyLoss", ["x", "classes"], ["y"], reduction="none", ignore_index=0),
+        helper.make_node("NegativeLogLikelihoodLoss", ["x", "classes"], ["z"], reduction="none"),
+        helper.make_node("MeanVarianceNormalization", ["x"], ["n"], axes=[0]),
+    ]
+    made = model(nodes, {"x": x.shape}, ["y", "z", "n"], {"classes": classes}, opset=opset)
+    y, z, n = evaluate(graph_of(made, "small"), [x])
+    logarithms = x - np.log(np.exp(x).sum(1, keepdims=True))
+    np.testing.assert_allclose(y, -logarithms[[0, 1, 2], classes] * (classes != 0), 1e-5, 1e-6)
+    np.testing.assert_array_equal(z, -x[[0, 1, 2], classes])
+    np.testing.assert_allclose(n, (x - x.mean(0)) / x.std(0), 1e-4, 1e-5)
+
+
 def test_functions_of_the_file_and_of_onnx() -> None:
     own = helper.make_function(
         "own",
