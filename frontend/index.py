@@ -62,7 +62,7 @@ def locate(source: str | os.PathLike[str]) -> tuple[Path, str]:
         return path, path.stem
     if path.suffix == ".net":
         return file_of(path.stem, path.parent) or path, path.stem
-    if len(path.parts) != 1:
+    if len(path.parts) != 1 or path.suffix:  # a file's name: those of nets have no dots
         return path, path.stem
     name = str(source)
     found = file_of(name, models_folder())

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
+from ..compiler.foreign import HEAD, cure_as_network
 from ..compiler.graph.registry import operators
 from ..compiler.ops.layer import layers
 from ..compiler.reading import lies_below, read_bytes
@@ -163,7 +164,7 @@ class Loader:
         try:
             data = read_bytes(path, limit=MAX_FILE - self.budget.file_bytes)
         except NetcError as problem:
-            hint = _other_file(path) or problem.diagnostics[0].hint
+            hint = _other_file(path) or _other_kind(path) or problem.diagnostics[0].hint
             raise error(problem.diagnostics[0].message, location, hint) from None
         self.budget.file_bytes += len(data)
         try:
@@ -171,7 +172,7 @@ class Loader:
         except UnicodeDecodeError as problem:
             line = data.count(b"\n", 0, problem.start) + 1
             what = f"{path} is not UTF-8 text: byte {data[problem.start]:#04x} in line {line}"
-            raise error(what, location) from None
+            raise error(what, location, _other_kind(path)) from None
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def finish(self) -> None:
@@ -240,6 +241,14 @@ def _other_file(path: Path) -> str | None:
         return near_miss(path.name, others)
     except (OSError, ValueError):
         return None
+
+
+def _other_kind(path: Path) -> str | None:
+    """What a file is that is called like no network of ours."""
+    if path.suffix == ".net" or not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        return cure_as_network(stream.read(HEAD))
 
 
 def candidates(module: Module, local: Mapping[str, object] | Iterable[str] = ()) -> set[str]:

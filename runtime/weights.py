@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from ..compiler.arrays import Scratch
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.files import replacing
+from ..compiler.foreign import HEAD, cure_as_weights
 from ..compiler.graph.ir import Array, Graph, Operation
 from ..compiler.initial import parse_initial
 from ..compiler.patterns import matching
@@ -189,7 +190,8 @@ def _read_json(file: Path) -> tuple[dict[str, Any], int]:
                 pass
         except SafetensorError as error:
             reason = f"{file} is not a safetensors file, or a damaged or truncated one ({error})"
-            raise NetcError(reason, hint=hint) from None
+            stream.seek(0)
+            raise NetcError(reason, hint=cure_as_weights(stream.read(HEAD))) from None
         return json.loads(stream.read(length)), 8 + length
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import groupby
+from functools import lru_cache, partial
 
 from ..graph.alike import OncePerKind
 from ..graph.builder import Rewriter, rewritten
@@ -88,12 +88,13 @@ def _limit(dimension: int, dimensions: int) -> float:
 @lru_cache(maxsize=1024)
 def _pieces(window: Window, d: int, limit: float | None) -> Sequence[_Piece]:
     """How the result is cut along a spatial dimension; into one piece if more don't pay."""
-    counts = [_elements(window, d, place) for place in range(window.output[d])]
-    runs = [(elements, len([*same])) for elements, same in groupby(counts)]
-    cut, begin = [], 0
-    for (first, last), length in runs:
-        cut.append(_Piece(begin, begin + length, first, last))
-        begin += length
+    cut, begin, places = list[_Piece](), 0, range(window.output[d])
+    while begin < len(places):
+        found = _elements(window, d, begin)
+        changed = partial(_differs, window, d, found)  # and never back: neither end grows from place to place
+        end = bisect_left(places, True, begin, key=changed)
+        cut.append(_Piece(begin, end, *found))
+        begin = end
     needed = [piece for piece in cut if piece.last > piece.first]
     if not needed:  # all of it is padding, and stays as it is
         return []
@@ -110,6 +111,10 @@ def _elements(window: Window, d: int, place: int) -> tuple[int, int]:
     first = max(0, -(start // step))
     last = min(window.kernel[d], -((start - window.size[d]) // step))
     return (first, max(first, last))
+
+
+def _differs(window: Window, d: int, elements: tuple[int, int], place: int) -> bool:
+    return _elements(window, d, place) != elements
 
 
 def _joined(

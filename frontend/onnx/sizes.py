@@ -185,9 +185,12 @@ class Sizes:
             cure = " ".join(f"--set {name}=SIZE" for name in self.open)
             details = tuple(f"{name}: {where}" for name, where in self.open.items())
             yield Diagnostic("sizes of the inputs are open", hint=f"give them: {cure}", details=details)
+        sizes = {option: key for key, option in self.options.items() if key[1] is not None}
+        unread = {option for option in sizes if option not in self.bound}  # behind one that was refused
+        unread |= {name if axis == -1 else f"{name}_{axis}" for name, axis in (sizes[option] for option in unread)}
         for name in self.given:
-            if name not in self.used:
-                hint = near_miss(name, self.bound) or ("it has " + ", ".join(self.bound) if self.bound else None)
+            if name not in self.used | unread:
+                hint = near_miss(name, sizes) or ("it has " + ", ".join(sizes) if sizes else None)
                 yield Diagnostic(f"there is no open size or input `{name}`", hint=hint)
 
 

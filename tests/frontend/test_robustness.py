@@ -132,6 +132,28 @@ def test_elaboration_ends() -> None:
         load_text(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "cure"),
+    [
+        ("w.pt", b"PK\3\4" + bytes(26) + b"w/data.pkl", "netc.from_torch"),
+        ("old.pth", b"\x80\2\x8a\nl\xfc\x9cF\xf9", "netc.from_torch"),
+        ("w.safetensors", (600).to_bytes(8, "little") + b'{"w":\xff', "by --weights"),
+        ("keras.h5", b"\x89HDF\r\n\x1a\n", "ONNX file"),
+        ("dog.jpg", b"\xff\xd8\xff\xe0", "by --image"),
+        ("frozen.pb", b"\n\xff\x12", "a network is a .net file"),
+    ],
+)
+@pytest.mark.parametrize("size", [100, 2 << 20])
+def test_what_is_no_network_is_told_by_its_beginning(
+    tmp_path: Path, name: str, head: bytes, cure: str, size: int
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(head + b"\xff" * size)
+    with pytest.raises(NetcError, match=r"not UTF-8|too large") as caught:
+        load_network(file)
+    assert cure in (caught.value.diagnostics[0].hint or "")
+
+
 def test_files_that_are_no_networks(tmp_path: Path) -> None:
     latin = tmp_path / "latin.net"
     latin.write_bytes(b"net a(x: f32[N]) {\n return x // caf\xe9\n}")

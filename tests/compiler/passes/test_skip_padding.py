@@ -70,3 +70,9 @@ def test_atrous_pyramids(places: int, dilation: int, part: float) -> None:
 def test_one_place_needs_the_middle_only() -> None:
     graph = convolution((1, 1), (3, 3), strides=(1, 1), dilations=(1, 1), padding="same")
     assert macs(skip_padding(graph)) == macs(graph) // 9
+
+
+def test_the_size_of_a_picture_takes_no_time() -> None:
+    sizes = (10**9, 10**8)
+    graph = convolution(sizes, (3, 3), strides=(2, 1), dilations=(1, 1), padding=((1, 1), (1, 1)))
+    assert macs(skip_padding(graph)) == macs(graph)

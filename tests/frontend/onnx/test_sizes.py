@@ -44,6 +44,10 @@ def test_open_sizes_are_bound_by_name() -> None:
     graph = graph_of(made, "small", batch=4, settings={"height": 5, "x_2": 6})
     assert graph.inputs[0].type.shape == (4, 5, 6)
     assert "there is no open size or input `heigth`" in problems(made, settings={"heigth": 5, "x_2": 6, "height": 1})
+    assert "did you mean height?" in problems(made, settings={"heigth": 5})
+    refused = problems(made, settings={"height": "tall", "x_2": 6})
+    assert "the size height must be a whole number" in refused
+    assert "there is no open size" not in refused  # the other one wasn't reached
 
 
 def test_sizes_that_differ_in_punctuation_have_names_of_their_own() -> None:
