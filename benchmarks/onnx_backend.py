@@ -169,9 +169,11 @@ def _nearer(case: Any, model: Any, sets: Any, found: Sequence[Any]) -> str | Non
     if len(sets) != 1:
         return None
     inputs, wanted = sets[0]
+    known = {tensor.name for tensor in model.graph.initializer}
+    names = [info.name for info in model.graph.input if info.name not in known]
     feed = {
-        info.name: x.astype(np.float64) if x.dtype in (np.float16, np.float32) else x
-        for info, x in zip(model.graph.input, inputs, strict=True)
+        name: x.astype(np.float64) if x.dtype in (np.float16, np.float32) else x
+        for name, x in zip(names, inputs, strict=True)
     }
     exact = ReferenceEvaluator(_doubled(model)).run(None, feed)
     own, theirs = [0.0], [0.0]

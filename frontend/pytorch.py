@@ -94,8 +94,15 @@ def _plain(name: str) -> str:
 
 
 def _traced(torch: Any, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    with quiet(torch), explained("torch.export"):
-        return torch.export.export(module, arguments, named, strict=False)
+    """The `ExportedProgram` of a module; a `Note` says which tensors it changes that aren't buffers."""
+    with quiet(torch), explained("torch.export"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        program = torch.export.export(module, arguments, named, strict=False)
+    told = " ".join(text for w in caught if "assigned during export" in (text := str(w.message).partition(". ")[0]))
+    if changed := re.findall(r"\bself\.([\w.]+)", told):
+        what = f"calling it changes {', '.join(changed[:3])}, outside of its buffers"
+        warnings.warn(f"{what}: the graph computes as the first call", Note, stacklevel=3)
+    return program
 
 
 def export(module: Any, arguments: tuple[Any, ...], name: str) -> Graph:
@@ -187,7 +194,7 @@ def _by_older_exporter(
     from .onnx.library import library as onnx
 
     stream = io.BytesIO()
-    order = inspect.signature(module.forward).parameters
+    order = _parameters_of(module)
     named = {key: named[key] for key in sorted(named, key=[*order, *named].index)}  # that of the graph's inputs
     try:
         with quiet(torch), explained("torch.onnx.export(dynamo=False)"):
@@ -203,6 +210,14 @@ def _by_older_exporter(
     reason = first.diagnostics[0].message
     warnings.warn(f"{name} was read by PyTorch's older exporter, since: {reason}", Note, stacklevel=4)
     return graph
+
+
+def _parameters_of(module: Any) -> list[str]:
+    """What `forward` takes, by name; nothing of a module that was traced before."""
+    try:
+        return [*inspect.signature(module.forward).parameters]
+    except ValueError:
+        return []
 
 
 def _without_changes(

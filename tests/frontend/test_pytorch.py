@@ -385,6 +385,30 @@ def test_what_is_no_function_of_tensors_is_refused() -> None:
         netc.from_torch(3, X)
 
 
+class Counts(nn.Module):
+    """Has a state that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = torch.zeros(8)
+
+    def forward(self, x: Any) -> Any:
+        self.count = self.count + 1
+        return x + self.count
+
+
+def test_a_state_outside_of_the_buffers_is_told() -> None:
+    with pytest.warns(Note, match="calling it changes count, outside of its buffers"):
+        netc.from_torch(Counts().eval(), X)
+
+
+def test_modules_that_were_traced_before() -> None:
+    traced = torch.jit.trace(nn.Conv2d(3, 4, 3).eval().requires_grad_(False), X)
+    with pytest.warns(Note, match="older exporter"):
+        graph = netc.from_torch(traced, X)
+    np.testing.assert_allclose(evaluate(graph, [X.numpy()])[0], traced(X).numpy(), 1e-4, 1e-5)
+
+
 def test_a_choice_by_numbers_is_never_frozen(capfd: pytest.CaptureFixture[str]) -> None:
     error = refusal(lambda x: x + 1 if x.sum() > 0 else x - 1, match="a decision or a size depends on the numbers")
     assert "may depend on the numbers" in error.diagnostics[1].message
