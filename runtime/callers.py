@@ -164,7 +164,7 @@ class Callers:
         is_wide = first.threads > 1 and not first.has_memory
         if is_wide:
             doors.crowd = PATIENCE if len(self.inside) > 1 else max(0, doors.crowd - 1)
-        if not is_wide or not doors.crowd or first.closed:
+        if not is_wide or not doors.crowd:
             if first.lock.acquire(False):
                 return first
             if is_wide:
@@ -174,7 +174,10 @@ class Callers:
         for session in self.sessions[1:]:
             if session.lock.acquire(False):
                 return session
-        return self._made()
+        made = self._made()
+        if made is None and len(self.sessions) == 1 and first.lock.acquire(False):
+            return first  # closed, or a fork or an exception came amid the making of another
+        return made
 
     def _made(self) -> Session | None:
         """A new session, its lock taken; None if there are as many as cores."""

@@ -172,6 +172,17 @@ def test_a_closed_program_says_so_though_others_are_expected() -> None:
         pass
 
 
+def test_a_session_lost_in_the_making_is_waited_for_by_nobody() -> None:
+    """A child, forked while another thread made the only session that may be made, waited for it."""
+    with program(2) as p:
+        p(draw())
+        p._callers.unopened.clear()  # and no permits: one was taken
+        p._session.doors.crowd = callers.PATIENCE
+        with threads(*[lambda: check(draw(), p(draw()))] * 3):
+            pass
+        assert p._callers.sessions == [p._session]
+
+
 def test_a_call_that_fails_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(session: Session) -> None:
         if failing:
