@@ -166,7 +166,7 @@ class Operator(ABC):
         return False
 
     def rows(self, operands: tuple[Array, ...], attributes: Attributes, start: int, stop: int) -> Array:
-        """Rows `start` to `stop` of the result, unless an operator says otherwise of these rows of its operand."""
+        """Rows `start` to `stop` of the result: by default, what is made of these rows of the only operand."""
         return self.evaluate((operands[0][start:stop],), attributes)[0]
 
     @abstractmethod

@@ -122,7 +122,8 @@ class LayoutPlan:
     def _share_pitch(self) -> None:
         """Give the same margin behind the channels to results and what they may overwrite but for that."""
         have_it = {value for value, margins in self.wanted.items() if any(margins[-1])}
-        for op in self.graph.operations:
+        # To the last of a chain of results in one place, and from there back to all of them.
+        for op in (*self.graph.operations, *reversed(self.graph.operations)):
             if op.results[0] not in have_it and have_it.isdisjoint(op.operands):
                 continue
             for old in overwritable(op, self.graph, self.static):

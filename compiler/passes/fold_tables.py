@@ -37,7 +37,7 @@ class _Function:
 
     @property
     def is_worth_it(self) -> bool:
-        """True if a table takes their place gladly."""
+        """True if looking results up takes less time than they do."""
         return self.length > 1 and (self.looks_up or self.work > WORTH)
 
 
