@@ -196,7 +196,7 @@ class Session:
         self.buffers[: len(addresses)] = addresses
         if profile != self.profile:
             self.context.profile = self.profile = profile
-        if not self.started:
+        while not self.started:  # again, if a signal handler forks meanwhile
             self._start()
         self.run_function(self.address)
 
@@ -250,7 +250,11 @@ class Session:
 
     def renew(self) -> None:
         """Forget, in a forked child, the threads of the parent: the workers, and the one that was inside a call."""
-        self.lock = threading.RLock()
+        try:
+            self.lock.release()
+            self.lock.acquire()  # this thread has it: it gives it back when its call ends here, too
+        except RuntimeError:
+            self.lock = threading.RLock()
         self.started = False
         self.doors.open = 0
         ctypes.memset(self.address + Context.internal.offset, 0, Context.internal.size)

@@ -79,6 +79,33 @@ def test_children_forked_amid_a_call_of_another_thread_answer(threads: int) -> N
 
 
 @needs_fork
+@pytest.mark.parametrize("threads", [1, 2])
+def test_children_forked_amid_a_call_of_their_own_thread_finish_it(threads: int) -> None:
+    """As by a signal handler: the child has the session's lock, as its call goes on."""
+    body = f"""
+    p = program({threads})
+    check(draw(), p(draw()))
+    session = p._session
+    def forking(addresses, profile):
+        global forked
+        del session._run
+        forked = os.fork()
+        signal.alarm(0 if forked else 20)
+        session._run(addresses, profile)
+    session._run = forking
+    check(draw(1), p(x=draw(1)))
+    check(draw(2), p(draw(2)))
+    other = threading.Thread(target=lambda: check(draw(3), p(draw(3))))
+    other.start()
+    other.join()
+    if not forked:
+        os._exit(0 if session.lock.acquire(False) and len(p._callers.sessions) == 1 else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]))
+    """
+    assert run_script(FORK + textwrap.dedent(body)) == "0\n"
+
+
+@needs_fork
 def test_children_forked_amid_a_step_have_no_half_state() -> None:
     body = """
     import netc
