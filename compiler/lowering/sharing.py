@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -139,8 +140,10 @@ def _within(number: Expr, column: Sequence[Array]) -> Expr:
     """
     if not number.type.dtype.is_float or not np.isfinite(column).all():
         return number
-    largest = max(abs(float(other)) for other in column)
-    return Within(number, 1 << max(0, math.frexp(largest)[1]))
+    _, exponent = math.frexp(max(abs(float(other)) for other in column))
+    if exponent == sys.float_info.max_exp:  # no double is as large as that power
+        return number
+    return Within(number, 1 << max(0, exponent))
 
 
 @dataclass

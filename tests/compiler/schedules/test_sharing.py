@@ -13,6 +13,7 @@ import netc
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.loops.printer import print_kernel
 from netc.compiler.lowering.memory import Lifetime, align, plan_arena
 from netc.compiler.lowering.sharing import shared_kernels
 from netc.compiler.modules.module import Module
@@ -77,6 +78,19 @@ def test_numbers_become_parameters() -> None:
     assert found[first].kernel == found[second].kernel
     assert [found[k].numbers[0].tolist() for k in (first, second)] == [[3], [5]]
     assert not shared_kernels([first])
+
+
+def test_floats_that_no_power_of_two_bounds_stay_without_bounds() -> None:
+    """The next power of two is no double: compiling failed."""
+    for largest, is_bounded in ((1.7e308, False), (8e307, True)):
+        lines = "\n".join(f"  %y[{i}] = mul(load f64 %x[{i}], {{a}}: f64)" for i in range(60))
+        kernels = [
+            parse_kernel(f"kernel @{n}(%x: f64[64], %y: out f64[64]) {{\n{lines.format(a=a)}\n}}\n")
+            for n, a in (("p", largest), ("q", 2.5))
+        ]
+        found = shared_kernels(kernels)
+        assert found.keys() == set(kernels)
+        assert ("within<" in print_kernel(found[kernels[0]].kernel)) is is_bounded
 
 
 def test_places_stay_numbers() -> None:
