@@ -245,10 +245,15 @@ def _other_file(path: Path) -> str | None:
 
 def _other_kind(path: Path) -> str | None:
     """What a file is that is called like no network of ours."""
-    if path.suffix == ".net" or not path.is_file():
+    if path.suffix == ".net":
         return None
-    with path.open("rb") as stream:
-        return cure_as_network(stream.read(HEAD))
+    try:
+        if not path.is_file():  # a pipe would wait
+            return None
+        with path.open("rb") as stream:
+            return cure_as_network(stream.read(HEAD))
+    except (OSError, ValueError):
+        return None
 
 
 def candidates(module: Module, local: Mapping[str, object] | Iterable[str] = ()) -> set[str]:

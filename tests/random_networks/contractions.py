@@ -120,7 +120,8 @@ def dense(m: Maker, name: str) -> Value:
 def winograd_filter(m: Maker, name: str) -> Value:
     lead = m.choice(((), (), (2,)))
     weight = m.weight(m.dtype(FLOATS), (*lead, 3, 3, m.choice((2, 1, 3)), m.choice((3, 1, 17))))
-    return m.emit(name, weight, flip=m.flag(), halfway=m.flag())
+    tile = m.choice((4, 2))
+    return m.emit(name, weight, tile=tile, flip=m.flag(), halfway=tile == 4 and m.flag())
 
 
 @recipe("strassen_filter")

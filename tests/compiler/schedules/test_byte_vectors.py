@@ -43,5 +43,5 @@ def test_bytes_are_picked(name: str, channels: int, dtype: DType) -> None:
 @pytest.mark.parametrize("name", ["pad", "max_pool"])
 def test_vectors_hold_bytes_alone(name: str) -> None:
     graph = graph_of(name, 64, DType.I8)
-    for cpu, width in (("haswell", 32), ("alderlake", 8)):
+    for cpu, width in (("haswell", 32), ("alderlake", 32), ("znver5", 64), ("cortex-a76", 4)):
         assert f"load i8x{width} %x0" in print_module(lower(graph, find_target(cpu), 1))
