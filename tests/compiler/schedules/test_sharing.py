@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 import netc
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.graph.ir import Graph, Value
+from netc.compiler.loops.ir import Let, Within
 from netc.compiler.loops.parser import parse_kernel
-from netc.compiler.loops.printer import print_kernel
 from netc.compiler.lowering.memory import Lifetime, align, plan_arena
 from netc.compiler.lowering.sharing import shared_kernels
 from netc.compiler.modules.module import Module
@@ -80,17 +81,28 @@ def test_numbers_become_parameters() -> None:
     assert not shared_kernels([first])
 
 
-def test_floats_that_no_power_of_two_bounds_stay_without_bounds() -> None:
-    """The next power of two is no double: compiling failed."""
-    for largest, is_bounded in ((1.7e308, False), (8e307, True)):
-        lines = "\n".join(f"  %y[{i}] = mul(load f64 %x[{i}], {{a}}: f64)" for i in range(60))
-        kernels = [
-            parse_kernel(f"kernel @{n}(%x: f64[64], %y: out f64[64]) {{\n{lines.format(a=a)}\n}}\n")
-            for n, a in (("p", largest), ("q", 2.5))
-        ]
-        found = shared_kernels(kernels)
-        assert found.keys() == set(kernels)
-        assert ("within<" in print_kernel(found[kernels[0]].kernel)) is is_bounded
+@pytest.mark.parametrize(
+    ("dtype", "numbers", "bound"),
+    [
+        ("f32", (0.25, -0.5), 1),
+        ("f32", (1.0, -4.0), 8),
+        ("f32", (-3.4028234663852886e38, 1.0), 1 << 128),
+        ("f64", (1.6e308, -1.7e308), None),  # the power of two is no f64
+        ("f32", (math.inf, 1.0), None),
+        ("f32", (math.nan, 1.0), None),
+    ],
+)
+def test_floats_that_become_parameters_have_bounds(dtype: str, numbers: tuple[float, float], bound: int | None) -> None:
+    head = f"(%x: {dtype}[64], %y: out {dtype}[64])"
+    lines = "\n".join(f"  %y[{i}] = mul(load {dtype} %x[{i}], {{}}: {dtype})" for i in range(60))
+    kernels = [
+        parse_kernel(f"kernel @k{i}{head} {{\n{lines.replace('{}', str(a))}\n}}\n") for i, a in enumerate(numbers)
+    ]
+    found = shared_kernels(kernels)
+    assert found.keys() == set(kernels)
+    first, *_ = found[kernels[0]].kernel.body
+    assert isinstance(first, Let)
+    assert (first.value.largest if isinstance(first.value, Within) else None) == bound
 
 
 def test_places_stay_numbers() -> None:
