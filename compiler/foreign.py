@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-HEAD = 64
+HEAD = 512
 """Bytes that are looked at."""
 
 
@@ -27,5 +27,7 @@ def cure_as_weights(head: bytes) -> str:
 
 
 def _is_torch(head: bytes) -> bool:
-    """An archive of numbers and their pickled names, or the pickle of an old file."""
-    return (head.startswith(b"PK\3\4") and b"/" in head[30:]) or head.startswith(b"\x80\2\x8a\nl\xfc\x9c")
+    """An archive whose members lie in a folder and aren't NumPy's arrays, or the pickle of an old file."""
+    member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    is_archive = head.startswith(b"PK\3\4") and b"/" in member and not member.endswith(b".npy")
+    return is_archive or head.startswith(b"\x80\2\x8a\nl\xfc\x9c")

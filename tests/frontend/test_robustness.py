@@ -135,7 +135,10 @@ def test_elaboration_ends() -> None:
 @pytest.mark.parametrize(
     ("name", "head", "cure"),
     [
-        ("w.pt", b"PK\3\4" + bytes(26) + b"w/data.pkl", "netc.from_torch"),
+        ("w.pt", b"PK\3\4" + bytes(22) + b"\x0a\0\0\0w/data.pkl", "netc.from_torch"),
+        ("long.pt", b"PK\3\4" + bytes(22) + b"\x6d\0\0\0" + b"w" * 100 + b"/data.pkl", "netc.from_torch"),
+        ("w.npz", b"PK\3\4" + bytes(22) + b"\x0b\0\0\0layer/w.npy", "a network is a .net file"),
+        ("w.keras", b"PK\3\4" + bytes(22) + b"\x0d\0\0\0metadata.json///", "a network is a .net file"),
         ("old.pth", b"\x80\2\x8a\nl\xfc\x9cF\xf9", "netc.from_torch"),
         ("w.safetensors", (600).to_bytes(8, "little") + b'{"w":\xff', "by --weights"),
         ("keras.h5", b"\x89HDF\r\n\x1a\n", "ONNX file"),

@@ -301,7 +301,7 @@ def test_looking_for_a_name_reads_no_tensor(tmp_path: Path) -> None:
 
 def test_files_of_pytorch_are_told(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
-    file.write_bytes(b"PK\3\4" + bytes(26) + b"w/data.pkl" + bytes(90))
+    file.write_bytes(b"PK\3\4" + bytes(22) + b"\x0a\0\0\0w/data.pkl" + bytes(90))
     with pytest.raises(NetcError, match="not a safetensors file") as caught:
         read_weights(file, Graph("g", (), (), ()))
     assert "save_file(module.state_dict(), FILE)" in (caught.value.diagnostics[0].hint or "")
