@@ -61,8 +61,8 @@ def _attention(
         return torch.matmul(torch.softmax(scores, -1), v)
     if mask.dtype == torch.bool:
         mask = torch.where(mask, 0.0, -math.inf).to(q.dtype)
-    attends = mask.amax(-1, keepdim=True) > -math.inf
-    return torch.where(attends, torch.matmul(torch.softmax(scores + mask, -1), v), 0.0)
+    attends_to_nothing = mask.amax(-1, keepdim=True) == -math.inf
+    return torch.where(attends_to_nothing, 0.0, torch.matmul(torch.softmax(scores + mask, -1), v))
 
 
 def _cross_entropy(
@@ -88,7 +88,9 @@ def _cross_entropy(
     counts = target != ignored
     known = torch.where(counts, target, 0)
     losses = -weighted.gather(1, known.unsqueeze(1)).squeeze(1) * (1 - smoothing)
-    losses = torch.where(counts, losses - weighted.sum(1) * (smoothing / classes), 0.0)
+    if smoothing:  # else classes with a score of -inf have no part in it
+        losses = losses - weighted.sum(1) * (smoothing / classes)
+    losses = torch.where(counts, losses, 0.0)
     if reduction != 1:
         return losses.sum() if reduction else losses
     each = counts.to(x.dtype) if weight is None else torch.where(counts, weight[known], 0.0)

@@ -18,7 +18,7 @@ def is_missing(name: str, given: dict[str, Any]) -> bool:
     """Whether the exporter doesn't have a call of `aten.NAME`, for which there is a form."""
     if name in ("sort", "argsort"):
         return "stable" in given
-    if name == "clamp":  # of integers by floats, or by an integer and a float
+    if name in ("clamp", "clip"):  # of integers by floats, or by an integer and a float
         bounds = [bound for bound in (given["min"], given["max"]) if isinstance(bound, int | float)]
         is_float = given["self"].meta["val"].dtype.is_floating_point
         return any(isinstance(bound, float) for bound in bounds) and (not is_float or len({*map(type, bounds)}) > 1)
@@ -40,13 +40,15 @@ def forms(torch: Any) -> dict[Any, Form]:
         ),
         aten.fmin.default: lambda a, b: _of_numbers(torch, torch.minimum, a, b),
         aten.fmax.default: lambda a, b: _of_numbers(torch, torch.maximum, a, b),
-        aten.cdist.default: lambda a, b, p=2.0, mode=None: _distances(torch, a, b, p),
+        aten.cdist.default: lambda a, b, p=2.0, mode=None: _distances(torch, a, b, p, mode),
         aten.median.dim: lambda x, dim, keepdim=False: _ranked(torch, x, None, dim, keepdim),
         aten.median.default: lambda x: _ranked(torch, x.reshape(-1), None, 0, False)[0],
         aten.kthvalue.default: lambda x, k, dim=-1, keepdim=False: _ranked(torch, x, k, dim, keepdim),
         aten.sort.stable: lambda x, *, stable, dim=-1, descending=False: torch.sort(x, dim, descending),
         aten.argsort.stable: lambda x, *, stable, dim=-1, descending=False: torch.sort(x, dim, descending)[1],
-        aten.clamp.default: lambda x, low=None, high=None: _clamped(torch, x, low, high),
+        **dict.fromkeys(
+            (aten.clamp.default, aten.clip.default), lambda x, low=None, high=None: _clamped(torch, x, low, high)
+        ),
         aten.adaptive_avg_pool3d.default: lambda x, size: _piecewise(torch, x, size, torch.mean),
         **pools,
     }
@@ -77,14 +79,14 @@ def _of_numbers(torch: Any, choose: Form, a: Any, b: Any) -> Any:
     return torch.where(torch.isnan(a), b, torch.where(torch.isnan(b), a, choose(a, b)))
 
 
-def _distances(torch: Any, a: Any, b: Any, p: float) -> Any:
-    """Between all rows of two matrices, or stacks of them."""
-    if p == 2 and max(a.shape[-2], b.shape[-2]) > 25:  # as PyTorch does
+def _distances(torch: Any, a: Any, b: Any, p: float, mode: int | None) -> Any:
+    """Between all rows of two matrices, or stacks of them: mode 1 takes their product, 2 doesn't, else it depends."""
+    if p == 2 and (mode == 1 or (mode != 2 and max(a.shape[-2], b.shape[-2]) > 25)):
         squares = (a * a).sum(-1).unsqueeze(-1) + (b * b).sum(-1).unsqueeze(-2)
         return torch.sqrt(torch.clamp(squares - 2 * torch.matmul(a, b.transpose(-1, -2)), min=0))
     apart = (a.unsqueeze(-2) - b.unsqueeze(-3)).abs()
     if p == 0:
-        return (apart != 0).to(apart.dtype).sum(-1)
+        return torch.where(torch.isnan(apart), apart, (apart != 0).to(apart.dtype)).sum(-1)
     if p in (1, 2):
         return apart.sum(-1) if p == 1 else torch.sqrt((apart * apart).sum(-1))
     return apart.amax(-1) if p == math.inf else (apart**p).sum(-1) ** (1 / p)

@@ -126,6 +126,7 @@ MASK = torch.tensor([[False] * 7, [True, False] * 3 + [True], [True] * 7])
     [
         lambda q, k: attention(q, k, k * 2, MASK),
         lambda q, k: attention(q, k, k, torch.where(MASK, 0.5, -torch.inf), scale=0.2),
+        lambda q, k: attention(q, k, k, torch.where(MASK, 0.5, torch.nan)),
         lambda q, k: attention(q, k[:, :2], k[:, :2], MASK[None, :, :], enable_gqa=True),
         lambda q, k: attention(q[0], k[0], k[0], MASK),
         lambda q, k: attention(q[0], k[0], k[0], is_causal=True),
@@ -158,6 +159,8 @@ def test_losses_of_classes(reduction: str, smoothing: float) -> None:
         for weights in (None, weight):
             found.append(loss(x, y, weights, label_smoothing=smoothing, **named))
             found.append(loss(x[1, :, 2], y[1, 2], weights, label_smoothing=smoothing, **named))
+            impossible = torch.where(torch.arange(6) == y[2, 3], x[2, :, 3], -torch.inf)  # all classes but one
+            found.append(loss(impossible, y[2, 3], weights, label_smoothing=smoothing, **named))
             found.append(loss(x, x.softmax(1), weights, label_smoothing=smoothing, reduction=reduction))
         return found
 
@@ -181,6 +184,10 @@ def test_losses_of_classes(reduction: str, smoothing: float) -> None:
         lambda x: nn.functional.adaptive_avg_pool3d(x, (2, 3, 4)),
         lambda x: [torch.cdist(x[0, 0], x[0, 1], p) for p in (0.0, 1.0, 2.0, 3.0, float("inf"))],
         lambda x: torch.cdist(x.reshape(-1, 9), x[0, 0] + 0.1),
+        lambda x: torch.cdist(x.reshape(-1, 1), x.reshape(-1, 1) + 100, 2.0, "donot_use_mm_for_euclid_dist"),
+        lambda x: torch.cdist(x[0, 0], x[0, 1], 2.0, "use_mm_for_euclid_dist"),
+        lambda x: torch.cdist(x[0, 0] / (x[0, 0] > 0), x[0, 1], 0.0).isnan(),
+        lambda x: torch.clip(x.to(torch.int64), 0, 0.5),
     ],
 )
 def test_functions_that_the_exporter_does_not_have(function: Any) -> None:
