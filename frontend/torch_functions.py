@@ -57,7 +57,7 @@ def forms(torch: Any) -> dict[Any, Form]:
         aten.logit.default: lambda x, eps=None: _logit(torch, x, eps),
         aten.sign.default: lambda x: _sign(x),
         aten.sgn.default: lambda x: _sign(x),
-        aten.signbit.default: lambda x: _is_below(x) if x.is_floating_point() else NotImplemented,
+        aten.signbit.default: lambda x: is_below(x) if x.is_floating_point() else NotImplemented,
         aten.binary_cross_entropy_with_logits.default: lambda *given: _cross_entropy(torch, *given),
     }
     for operator in (aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor):
@@ -148,12 +148,12 @@ def _angle(torch: Any, y: Any, x: Any) -> Any:
     height, width = y.abs(), x.abs()
     ratio = torch.where(height == width, torch.ones_like(height), height / width)
     angle = torch.atan(torch.where((height == 0) & (width == width), torch.zeros_like(height), ratio))
-    turned = torch.where(_is_below(x), math.pi - angle, angle)
-    signed = torch.where(_is_below(y), -turned, turned)
+    turned = torch.where(is_below(x), math.pi - angle, angle)
+    signed = torch.where(is_below(y), -turned, turned)
     return torch.where(torch.isnan(x) | torch.isnan(y), math.nan, signed)
 
 
-def _is_below(x: Any) -> Any:
+def is_below(x: Any) -> Any:
     """Whether the sign is negative."""
     return (x < 0) | ((x == 0) & (1 / x < 0))
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .torch_functions import is_below
+
 Form = Callable[..., Any]
 
 _NAMES = (
@@ -66,9 +68,8 @@ def _hypotenuse(torch: Any, a: Any, b: Any) -> Any:
 def _with_sign(torch: Any, a: Any, b: Any) -> Any:
     dtype = torch.result_type(a, b)
     dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
-    is_below = (b < 0) | ((b == 0) & (1 / b < 0)) if b.is_floating_point() else b < 0
     size = a.to(dtype).abs()
-    return torch.where(is_below, -size, size)
+    return torch.where(is_below(b) if b.is_floating_point() else b < 0, -size, size)
 
 
 def _of_numbers(torch: Any, choose: Form, a: Any, b: Any) -> Any:

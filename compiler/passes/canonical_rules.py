@@ -127,8 +127,6 @@ def merge_pad(view: View, b: Rewriter, op: Operation) -> Value | None:
     zero = op.attributes["x"].zero_point if isinstance(op.operator, QConv2D) else 0
     if pad.attributes["value"] != zero or op.attributes["padding"] == "same":
         return None
-    if pad.operands[0].type.quantization != pad.result.type.quantization:
-        return None
     padding = _wider_padding(pad, op)
     if padding is None:
         return None
@@ -144,8 +142,6 @@ def merge_pad_of_lowest(view: View, b: Rewriter, op: Operation) -> Value | None:
         return None
     if pad.attributes["value"] != np.iinfo(str(dtype.numpy)).min:
         return None
-    if pad.operands[0].type.quantization != pad.result.type.quantization:
-        return None
     padding = _wider_padding(pad, op)
     # Each window needs an element of the tensor itself.
     if padding is None or any(max(p) >= k for p, k in zip(padding, op.attributes["size"], strict=True)):
@@ -155,9 +151,12 @@ def merge_pad_of_lowest(view: View, b: Rewriter, op: Operation) -> Value | None:
 
 
 def _wider_padding(pad: Operation, op: Operation) -> tuple[tuple[int, int], ...] | None:
-    """The explicit padding of windows over a tensor before it was padded; None unless that is in its space alone."""
+    """The explicit padding of windows over a tensor before it was padded; None unless that is in its space alone.
+
+    Nor if padding changes what its numbers stand for.
+    """
     batch, *spatial, channels = pad.attributes["padding"]
-    if any((*batch, *channels)):
+    if any((*batch, *channels)) or pad.operands[0].type.quantization != pad.result.type.quantization:
         return None
     own = op.attributes["padding"]
     own = ((0, 0),) * len(spatial) if own == "valid" else own

@@ -11,12 +11,10 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.functions.elementwise import BinaryOperator, UnaryOperator
 from ..ops.quantized.activation import all_values
-from ..ops.quantized.base import Part, QuantizedOperator
-from ..types import DType
+from ..ops.quantized.base import BYTES, Part, QuantizedOperator
 from .base import Pass
 from .dce import dce
 
-_BYTES = (DType.I8, DType.U8)
 _KINDS = (UnaryOperator, BinaryOperator, QuantizedOperator, Part)
 """Operators that don't ask for the shape of their operands, if they are elementwise."""
 WORTH = 8
@@ -84,7 +82,7 @@ class FoldTables(Pass):
 
 
 def _is_byte(value: Value) -> bool:
-    return value.type.dtype in _BYTES
+    return value.type.dtype in BYTES
 
 
 def _function(

@@ -10,13 +10,13 @@ from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.moves.blocks import SpaceToBatchND
 from ..ops.moves.movement import Padding
+from ..ops.quantized.base import BYTES
 from ..ops.quantized.conversion import Dequantize, Quantize, QuantizeEven
 from ..types import DType, Quantization
 from .dce import dce
 
 _FARTHEST = 8
 """Most moves between two roundings."""
-_BYTES = (DType.I8, DType.U8)
 _MOST = 4
 """So many times the rounded numbers may be those that are rounded ahead of a move instead."""
 
@@ -81,7 +81,7 @@ def _saves(graph: Graph, op: Operation, sources: list[Operation]) -> bool:
     """True if bytes on other grids are worth rounding ahead: few more are rounded, and nobody reads moved floats."""
     types = [op.result.type, *(source.operands[0].type for source in sources)]
     size = sum(type_.size for type_ in types[1:])
-    narrow = all(type_.dtype in _BYTES for type_ in types)
+    narrow = all(type_.dtype in BYTES for type_ in types)
     return narrow and size <= _MOST * op.result.type.size and _is_read_once(graph, op.operands[0])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.products.dense import Dense
+from ..ops.quantized.base import BYTES
 from ..ops.quantized.grids import as_bytes
 from ..ops.quantized.matmul import LARGEST_PRODUCT
 from ..ops.windows.convolution import Conv2D, Conv3D, Convolution
@@ -18,7 +19,6 @@ from .base import Pass
 from .dce import dce
 from .known import known
 
-_BYTES = (DType.I8, DType.U8)
 _SUMS = {Dense: "dense_sum", Conv2D: "conv2d_sum", Conv3D: "conv3d_sum"}
 _MOVES = ("transpose", "reshape")
 MOST_PLACES = 1 << 20
@@ -71,7 +71,7 @@ class _Left:
         op = graph.producers.get(value)
         if op is None:
             return None
-        if op.name == "cast" and op.operands[0].type.dtype in _BYTES:
+        if op.name == "cast" and op.operands[0].type.dtype in BYTES:
             return cls(op.operands[0])
         inner = cls.of(op.operands[0], graph) if op.name in (*_MOVES, "sub") else None
         if inner is None or op.name in _MOVES:
@@ -98,7 +98,7 @@ def _is_byte(value: Value, graph: Graph) -> bool:
     op = graph.producers.get(value)
     if op is None or op.name not in ("cast", "reshape"):
         return False
-    return op.operands[0].type.dtype in _BYTES or _is_byte(op.operands[0], graph)
+    return op.operands[0].type.dtype in BYTES or _is_byte(op.operands[0], graph)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy as np
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.products.dense import Dense
+from ..ops.quantized.base import BYTES
 from ..ops.quantized.conversion import Dequantize, QuantizeEven
 from ..ops.quantized.grids import FARTHEST, as_bytes, scales_of
-from ..ops.quantized.groups import QUAD
+from ..ops.quantized.groups import are_whole_quads
 from ..ops.quantized.matmul import LARGEST_PRODUCT
 from ..ops.windows.convolution import Conv1D, Conv2D, Conv3D
 from ..types import DType, Quantization
@@ -22,7 +23,6 @@ from .dce import dce
 from .known import known
 from .two_dimensions import of_height_one
 
-_BYTES = (DType.I8, DType.U8)
 _SUMS = {Dense: "dense_sum", Conv1D: "conv2d_sum", Conv2D: "conv2d_sum", Conv3D: "conv3d_sum"}
 _MOVES = ("transpose", "reshape")
 _FLOATS = (DType.F32, DType.F64)
@@ -138,7 +138,7 @@ class _Sums:
         if source is None or type(source.operator) is not Dequantize:
             return None
         x, given = source.operands[0], source.attributes["x"]
-        if x.type.dtype not in _BYTES or x.type.quantization != given:
+        if x.type.dtype not in BYTES or x.type.quantization != given:
             return None
         weight = known(op.operands[1], graph)
         if weight is None or not weight.size or weight.shape[-1] == 1:
@@ -207,9 +207,8 @@ def _is_served(op: Operation) -> bool:
     """True for contractions of floats that have a form of integers with kernels of their own."""
     if type(op.operator) not in _SUMS or op.operands[0].type.dtype not in _FLOATS:
         return False
-    groups: int = op.attributes.get("groups", 1)
-    volumes = isinstance(op.operator, Conv3D)
-    return not volumes or groups == 1 or op.operands[1].type.shape[-2] % QUAD == 0
+    channels: int = op.operands[1].type.shape[-2]
+    return not isinstance(op.operator, Conv3D) or are_whole_quads(channels, op.attributes["groups"])
 
 
 def _keeps_numbers(op: Operation) -> bool:

@@ -12,9 +12,14 @@ MOST = 16
 """Groups that are taken together, at most: so many times more is multiplied, mostly by zero."""
 
 
+def are_whole_quads(channels: int, groups: int) -> bool:
+    """True for groups of so many channels each that dot products fit as they are: one group's may be filled up."""
+    return groups == 1 or channels % QUAD == 0
+
+
 def together(channels: int, groups: int) -> int:
     """How many neighbouring groups, each of so many channels, become one; 1 where they stay as they are."""
-    if groups == 1 or channels == 1 or channels % QUAD == 0:
+    if channels == 1 or are_whole_quads(channels, groups):
         return 1
     fitting = [n for n in range(2, groups + 1) if groups % n == 0 and (n * channels % QUAD == 0 or n == groups)]
     return fitting[0] if fitting[0] <= MOST else 1

@@ -29,14 +29,13 @@ from ..windows.window import window_of
 from .base import QuantizedOperator, quantization
 from .contraction import Conv2DSum, product
 from .dynamic import SYMMETRIC, ZERO, DynamicParameters, DynamicQuantize, DynamicRescale
+from .groups import QUAD
 from .transpose import TransposeConv2DSum
 
 WEIGHT = {
     "weight": quantization("the weight; one scale for each filter (the last dimension) or one for all"),
     "symmetric": SYMMETRIC,
 }
-QUAD = 4
-"""Products that dot products add up at a time."""
 PART = 4096
 """Elements of a row that are worth a thread, at least."""
 PARTS = 16

@@ -17,7 +17,7 @@ from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_ste
 from ....lowering.loops import ceil_div
 from ....targets.target import Target
 from ....types import DType
-from .contraction import ASKED_BYTES, MORE_ASKING_PIXELS, ContractionEmitter
+from .contraction import MORE_ASKING_PIXELS, ContractionEmitter
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
 from .owner import Step
@@ -112,8 +112,7 @@ class Bfloat16Emitter(ContractionEmitter):
     def _waits_for_weights(self, target: Target) -> bool:
         if not self.is_quick:
             return super()._waits_for_weights(target)
-        is_large = self.g.depth * self.filters * self.w.dtype.itemsize >= ASKED_BYTES
-        return is_large and self._pixels in MORE_ASKING_PIXELS
+        return self._has_large_weight and self._pixels in MORE_ASKING_PIXELS
 
     def _tile(
         self, pixels: tuple[int, int], first: tuple[Expr, Expr, Expr], j: Expr, widths: tuple[int, ...]

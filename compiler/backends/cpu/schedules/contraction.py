@@ -122,10 +122,14 @@ class ContractionEmitter:
             return False
         if target.streams_slowly:
             return True
-        is_large = self.g.depth * self.filters * self.w.dtype.itemsize >= ASKED_BYTES
         outruns = target.has_few_registers or self._outruns_weights(target)
         asking = MORE_ASKING_PIXELS if outruns and self.g.groups == 1 else ASKING_PIXELS
-        return target.streams_quickly and is_large and self._pixels in asking
+        return target.streams_quickly and self._has_large_weight and self._pixels in asking
+
+    @property
+    def _has_large_weight(self) -> bool:
+        """Is the packed weight so large that asking for it early may pay?"""
+        return self.g.depth * self.filters * self.w.dtype.itemsize >= ASKED_BYTES
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self._pixels

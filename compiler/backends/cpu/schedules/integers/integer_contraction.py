@@ -18,6 +18,7 @@ from .....lowering.group import Group
 from .....lowering.kernel import Names, Packed, PackingStep, Parameters, Scheduled, let, packing_step
 from .....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
 from .....ops.quantized.contraction import ConvolutionSum, DenseSum
+from .....ops.quantized.groups import are_whole_quads
 from .....targets.target import DotProduct, Target
 from .....types import DType, TensorType
 from ..contraction import ContractionEmitter
@@ -93,7 +94,7 @@ def serves(group: Group) -> bool:
     if wanted and not x.has_margins(wanted):
         return False
     groups: int = anchor.attributes.get("groups", 1)
-    return groups == 1 or x.shape[-1] // groups % QUAD == 0
+    return are_whole_quads(x.shape[-1] // groups, groups)
 
 
 def literal_bias(group: Group) -> int:
