@@ -73,8 +73,7 @@ def key_of(model: str, weights: str | None, asked: Mapping[str, Any]) -> str | N
     """The key of what is asked for; None where names don't tell which files are meant, and without a cache."""
     if not ObjectCache.default().limit or not description():
         return None
-    is_word = len(Path(model).parts) == 1 and not Path(model).suffix
-    if not os.path.isfile(model) and (os.path.exists(model) or not is_word):
+    if (meant := _meant(model)) is None:
         return None
     try:
         data = str(data_folder())
@@ -83,7 +82,7 @@ def key_of(model: str, weights: str | None, asked: Mapping[str, Any]) -> str | N
     parts = {
         "netc": _own_files(),
         "processor": description(),
-        "model": os.path.abspath(model) if os.path.isfile(model) else model,
+        "model": meant,
         "weights": os.path.abspath(weights) if weights is not None else None,
         "folders": [os.path.abspath(folder) for folder in allowed_folders()],
         "reading": [reads_float_weights(), layout_read()],
@@ -91,6 +90,26 @@ def key_of(model: str, weights: str | None, asked: Mapping[str, Any]) -> str | N
         **asked,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _meant(model: str) -> list[Any] | None:
+    """What tells which file `frontend.index.locate` finds; None where names don't."""
+    path = Path(model)
+    if os.path.isfile(model):
+        return [os.path.abspath(model)]
+    if os.path.exists(model):
+        return None
+    if len(path.parts) == 1 and not path.suffix:
+        return [model]
+    if path.suffix != ".net":
+        return None
+    try:  # a net of one of these files
+        with os.scandir(path.parent) as entries:
+            found = [(entry.name, entry.stat()) for entry in entries if entry.name.endswith(".net")]
+    except (OSError, ValueError):
+        return None
+    nets = sorted([name, status.st_size, status.st_mtime_ns] for name, status in found)
+    return [os.path.abspath(model), *nets]
 
 
 def find(key: str) -> SavedFile | None:

@@ -129,6 +129,30 @@ def test_what_changed_is_compiled_again(
     assert len(compilations) == 4
 
 
+def test_a_net_of_a_file_with_another_name_is_known(
+    netc: Call, tiny: Path, picture: Path, empty_cache: Path, compilations: list[str]
+) -> None:
+    def run() -> str:
+        result = netc("run", tiny, "--image", picture)
+        assert result.code == 0, result.err
+        return result.out
+
+    family, text = tiny.with_name("family.net"), tiny.read_text(encoding="utf-8")
+    tiny.rename(family)
+    first = run()
+    assert run() == first
+    assert len(compilations) == 1
+    family.write_text(text.replace("relu", "tanh"), encoding="utf-8")
+    assert run() != first
+    family.rename(tiny.with_name("branch.net"))
+    run()
+    assert len(compilations) == 3
+    family.write_text(text, encoding="utf-8")
+    refused = netc("run", tiny, "--image", picture)
+    assert refused.code == 2
+    assert "two files define the net `tiny`" in refused.err
+
+
 @pytest.mark.parametrize("damage", ["truncate", "facts"])
 def test_damaged_entries_are_made_anew(
     netc: Call, tiny: Path, picture: Path, empty_cache: Path, compilations: list[str], damage: str
