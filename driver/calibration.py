@@ -13,6 +13,7 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
+from .compiler.graph.names import value_names
 from .compiler.quantization import (
     Calibration,
     Noise,
@@ -90,9 +91,58 @@ def calibrate(
     The ranks of a world take runs in turn; rank 0 alone gets the calibration.
     """
     prepared = prepared_floats(source, weights, equalized, net, settings, seed)
-    calibration = Calibration(prepared)
     given = _SampleInputs(prepared, _opened(prepared, samples, limit), limit)
-    cores = threads or world.cores
+    return _watched(given, threads or world.cores, cpu, progress, world)
+
+
+def calibrate_for_batch(
+    loaded: Callable[[int], Graph],
+    batch: int,
+    samples: Samples,
+    *,
+    weights: Weights = None,
+    limit: int = 100,
+    threads: int | None = None,
+    seed: int = 0,
+) -> Calibrated:
+    """As `calibrate`, of the network that `loaded` gives for a batch.
+
+    Where samples are single ones, not inputs of a run, it is watched for one at a time: that takes little memory, finds
+    the same ranges for any batch, and needs no whole batches.
+    """
+    graph = loaded(batch)
+    options: dict[str, Any] = {"weights": weights, "limit": limit, "threads": threads, "seed": seed}
+    if batch == 1 or not _are_single(graph, samples):
+        return calibrate(graph, samples, **options)
+    prepared = prepared_floats(graph, weights, False, None, None, seed)
+    try:
+        single = prepared_floats(loaded(1), weights, False, None, None, seed)
+    except NetcError:  # the file is one of a batch
+        single = prepared
+    if single is prepared or _structure(single) != _structure(prepared):
+        return calibrate(graph, samples, **options)
+    given = _SampleInputs(single, _opened(single, samples, limit), limit)
+    return replace(_watched(given, threads or ALONE.cores, None, None, ALONE), graph=prepared)
+
+
+def _are_single(graph: Graph, samples: Samples) -> bool:
+    """Whether samples are numbered one by one, for whatever batch."""
+    if isinstance(samples, str | os.PathLike | CalibrationSamples):
+        return True
+    return isinstance(samples, np.ndarray) and _holds_samples(graph, samples)
+
+
+def _structure(graph: Graph) -> list[tuple[str, list[str], list[str]]]:
+    """The operations by names, which ranges go by: equal for graphs that differ by sizes."""
+    names = value_names(graph)
+    return [(op.name, [names[v] for v in op.operands], [names[v] for v in op.results]) for op in graph.operations]
+
+
+def _watched(
+    given: _SampleInputs, cores: int, cpu: str | None, progress: Callable[[int], None] | None, world: World
+) -> Calibrated:
+    """Run the network that samples are for, and watch its activations."""
+    prepared, calibration = given.graph, Calibration(given.graph)
     with (
         compile_graph(observation_graph(prepared), threads=cores, cpu=cpu) as program,
         ThreadPoolExecutor(cores) as pool,

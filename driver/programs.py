@@ -151,8 +151,8 @@ def compile(  # noqa: A001 (the public name)
 
     With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats,
     with `quantize="int16x8"` in 16-bit integers and 8-bit weights; `calibration` are samples to find the ranges of
-    activations with, by `method` (see `netc.quantize`). With `quantize="dynamic_range"` weights have 8 bits, with
-    `quantize="float16"` half precision, and no samples are needed.
+    activations with, by `method` (see `netc.quantize`), the same for every batch. With `quantize="dynamic_range"`
+    weights have 8 bits, with `quantize="float16"` half precision, and no samples are needed.
 
     A `.net` file may name files in its folder and below, and in those below one of the folders `allow_import`.
     With `float_weights` a file of dynamic range is read as one of floats (see `netc.load`).
@@ -248,11 +248,19 @@ def _request(source: Source, weights: Weights, given: Mapping[str, Any], form: _
 
     if form is None:
         return Request(source, weights=weights, **given)
-    from .quantization import quantize
+    from .calibration import Calibrated, calibrate_for_batch
+    from .quantization import INTEGER_FORMS, quantize
 
+    def loaded(batch: int) -> Graph:
+        return load(source, net=given["net"], batch=batch, settings=given["settings"])
+
+    batch, seen = given["batch"], form.calibration
+    if form.name in INTEGER_FORMS and seen is not None and not isinstance(seen, Calibrated):
+        options = {"weights": weights, "threads": given["threads"], "seed": given["seed"]}
+        seen = calibrate_for_batch(loaded, batch, seen, **options)
     graph = quantize(
-        load(source, net=given["net"], batch=given["batch"], settings=given["settings"]),
-        calibration=form.calibration,
+        loaded(batch),
+        calibration=seen,
         weights=weights,
         method=form.method,
         inputs="f32",

@@ -47,6 +47,23 @@ def test_quantized_programs_are_close_to_float_ones(network: Path, batch: int, t
     np.testing.assert_array_equal(netc.compile(tmp_path / "small.tflite", batch=batch, threads=1)(x), got)
 
 
+@pytest.mark.parametrize("form", ["int8", "int16x8"])
+def test_samples_calibrate_alike_for_every_batch(network: Path, form: str) -> None:
+    """There are fewer of them than a batch has."""
+    given: dict[str, Any] = {"quantize": form, "calibration": samples(5), "threads": 1}
+    with netc.compile(network, **given) as single, netc.compile(network, batch=8, **given) as eight:
+        x = samples(8)
+        np.testing.assert_array_equal(eight(x), np.concatenate([single(x[i : i + 1]) for i in range(8)]))
+
+
+def test_inputs_of_runs_calibrate_batches(network: Path) -> None:
+    runs = [(samples(2),), (2 * samples(2),)]
+    program = netc.compile(network, batch=2, quantize="int8", calibration=runs, threads=1)
+    wanted = netc.compile(network, quantize="int8", calibration=np.concatenate([samples(2), 2 * samples(2)]), threads=1)
+    x = samples(2)
+    np.testing.assert_allclose(program(x), np.concatenate([wanted(x[:1]), wanted(x[1:])]), atol=0.02)
+
+
 def test_float_programs_are_saved_too(network: Path, tmp_path: Path) -> None:
     program = netc.compile(network, threads=1, seed=2)
     program.save(tmp_path / "small.tflite")
@@ -75,13 +92,17 @@ def test_litert_runs_what_was_saved(network: Path, tmp_path: Path) -> None:
         ({"quantize": "int4", "calibration": samples(1)}, "can be quantized to int8, .*, not 'int4'"),
         ({"quantize": "int8"}, "takes samples to calibrate with, or ranges"),
         ({"calibration": samples(1)}, "are for quantizing"),
-        ({"quantize": "int8", "calibration": samples(2), "batch": 3}, "2 samples don't fill a batch of 3"),
         ({"quantize": "int8", "calibration": samples(1)[:, :4]}, r"have shape \[4,8,3\], net small takes \[8,8,3\]"),
     ],
 )
 def test_unsuitable_arguments(network: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(netc.NetcError, match=message):
         netc.compile(network, **arguments)
+
+
+def test_samples_must_fill_the_batch_of_a_graph(network: Path) -> None:
+    with pytest.raises(netc.NetcError, match="2 samples don't fill a batch of 3"):
+        netc.quantize(netc.load(network, batch=3), calibration=samples(2))
 
 
 # ---- copies ---------------------------------------------------------------------------------------------------------
