@@ -5,8 +5,8 @@ from ....lowering.generic import schedule_generic
 from ....lowering.margins import schedule_relayout
 from .bfloat16_contraction import schedule_bfloat16_contraction
 from .channel_reduction import schedule_channel_reduction
-from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
+from .float_contraction import schedule_contraction
 from .gradients.narrow_weight_gradient import schedule_narrow_weight_gradient
 from .gradients.packed_weight_gradient import schedule_packed_weight_gradient
 from .gradients.weight_gradient import schedule_weight_gradient

@@ -22,14 +22,13 @@ from ....lowering.loops import LINE, ceil_div, kind_for, loop, vector_widths
 from ....ops.products.dense import Dense
 from ....targets.target import Target
 from ....types import DType
-from .geometry import Walk, flat_between_margins, walks
+from .geometry import Walk
 from .integers.lane_kernel import QUAD, LaneMicroKernel, takes_lanes
 from .integers.rescaling import Rescaling
 from .micro_kernel import MicroKernel
 from .owner import Fetched
 from .partition import Shares, largest_share
 from .prefetch import VectorsAhead
-from .storage import as_stored
 from .tiling import BROADCAST_CYCLES, LATENCY, Band, Segment, Tile, Tiling, conflicts, decided_tile, grid_of
 from .weight_panels import WeightPanels, are_copied
 
@@ -47,10 +46,6 @@ ASKED_BYTES = 64 * 1024
 """Of weights, at least: fewer stay in the caches, or come in less time than a kernel begins."""
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
-FLAT_DEPTH = 64
-"""Products of sums that are worth finding the places of results between margins ..."""
-FLAT_PIXELS = 1024
-"""... where so many pixels, at most, make rows short, and what their ends lose much."""
 LOAD_COST = 0.5
 """Cycles of an instruction that loads a pixel's element, where multiplications take none from memory."""
 
@@ -103,6 +98,8 @@ class ContractionEmitter:
         self.last_widths = vector_widths(rest, lanes)
         self.names = Names()
         self._declare()
+        if self.copied or self._waits_for_ends(target):
+            self.fetched = self._far()
         self.ahead = AHEAD_BYTES // self.w.dtype.itemsize if self._waits_for_weights(target) else 0
         """Elements of weights that steps of tiles ask for early."""
         panel = self.g.depth * self.tile.channels
@@ -122,7 +119,7 @@ class ContractionEmitter:
             return False
         if target.streams_slowly:
             return True
-        outruns = target.has_few_registers or self._outruns_weights(target)
+        outruns = target.has_few_registers or (target.outruns_caches and self.x_type.dtype is DType.F32)
         asking = MORE_ASKING_PIXELS if outruns and self.g.groups == 1 else ASKING_PIXELS
         return target.streams_quickly and self._has_large_weight and self._pixels in asking
 
@@ -202,10 +199,14 @@ class ContractionEmitter:
     def _outruns_weights(self, target: Target) -> bool:
         """Does a core wait for weights that many pixels share? So it was measured in single precision alone.
 
-        Dense layers of transformers lose by narrower register tiles (convnext_tiny takes 1.16 of the time).
+        Dense layers of transformers lose by narrower register tiles (convnext_tiny takes 1.16 of the time): they only
+        ask for weights.
         """
-        is_dense = isinstance(self.group.anchor.operator, Dense)
-        return target.outruns_caches and self.x_type.dtype is DType.F32 and not is_dense
+        return target.outruns_caches and self.x_type.dtype is DType.F32 and not self._is_dense
+
+    @property
+    def _is_dense(self) -> bool:
+        return isinstance(self.group.anchor.operator, Dense)
 
     def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
         """The best tile of these vectors of channels."""
@@ -241,8 +242,11 @@ class ContractionEmitter:
         without = self.rescaling.factors if self.rescaling else ()
         self.extras = self.parameters.add_epilogue(self.group, self.y, self._view, without)
         self.parameters.add(self.y, self.group.operation.result)
-        if self.copied:
-            self.fetched = self._far()
+
+    def _waits_for_ends(self, target: Target) -> bool:
+        """Do what comes next wait for what ends of tiles read? So it was measured of dense layers in f32."""
+        is_single = self.x_type.dtype is self.w.dtype is DType.F32
+        return target.outruns_caches and is_single and self._is_dense
 
     def _far(self) -> Sequence[Fetched]:
         """The result and tensors like it that the epilogue reads.
@@ -251,7 +255,7 @@ class ContractionEmitter:
         """
         result = self.group.result.type
         read = [Fetched(b, v.type, False) for v, b in self.extras.items() if v.type.shape == result.shape]
-        return (*read, Fetched(self.y, result, True)) if read and not self.g.flat else ()
+        return (*read, Fetched(self.y, result, True)) if read and not (self.copied and self.g.flat) else ()
 
     @property
     def _input(self) -> Value:
@@ -431,27 +435,3 @@ class ContractionEmitter:
     ) -> list[Stmt]:
         """One tile: rows and columns of pixels from `first` on (image, row, column)."""
         return self.micro_kernel(*pixels, widths).emit(*first, j)
-
-
-def _in_one_row(group: Group) -> tuple[Walk, ...]:
-    """The walk over all pixels as one row, whose tiles don't end with rows of the picture, where sums are long."""
-    return tuple(walk for walk in flat_between_margins(group) if walk.depth >= FLAT_DEPTH and walk.width <= FLAT_PIXELS)
-
-
-def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
-    """Schedule a group whose anchor is a contraction without groups; empty where its form needs another lowering."""
-    if not group.anchor.operator.contraction or not group.anchor.result.type.dtype.is_float:
-        return ()
-    group = as_stored(group)
-    operands, bias = group.anchor.operands[:2], group.anchor.operands[2:]
-    known = all(v in group.outer for v in operands) and all(v in group.outer or v in group.constants for v in bias)
-    if not known or group.anchor.attributes.get("groups", 1) > 1:
-        return ()
-    found = walks(group)
-    if target.streams_quickly and target.has_few_registers and found and not found[0].flat:
-        found = _in_one_row(group) or found
-    if not found or target.is_scarce:
-        return tuple(ContractionEmitter(group, walk, target, threads).schedule() for walk in found)
-    copies = WeightPanels(group.outer[group.anchor.operands[1]], found[0].depth, group.result.type.shape[-1])
-    main = [ContractionEmitter(group, walk, target, threads, copies).schedule() for walk in found]
-    return (*copies.schedule(target.vector_lanes), *main)

@@ -12,7 +12,9 @@ import math
 from dataclasses import dataclass, replace
 from itertools import product
 
+from ....graph.ir import Attributes
 from ....lowering.group import Group
+from ....ops.products.dense import Dense
 from ....ops.quantized.contraction import Conv2DSum, ConvolutionSum
 from ....ops.windows.convolution import Conv2D, Convolution
 from ....ops.windows.transpose_convolution import TransposeConv2D, TransposeConvolution
@@ -189,18 +191,25 @@ def _pixelwise(group: Group) -> tuple[Walk, ...]:
 
 
 def flat_between_margins(group: Group) -> tuple[Walk, ...]:
-    """The flat walk of a convolution of one pixel to a result with margins around its rows; empty for others."""
+    """The flat walk of a dense layer, or a convolution of one pixel, to a result with margins; empty for others."""
     anchor, y = group.anchor, group.result.type
     x, weight = (v.type for v in anchor.operands[:2])
-    if not isinstance(anchor.operator, Conv2D) or anchor.attributes["groups"] != 1 or y.rank != 4 or y.shape[0] != 1:
+    is_dense = isinstance(anchor.operator, Dense)
+    if not (is_dense or isinstance(anchor.operator, Conv2D)) or y.rank != 4 or y.shape[0] != 1:
         return ()
-    single = weight.shape[:-2] == (1, 1) and tuple(anchor.attributes["strides"]) == (1, 1)
+    single = is_dense or _is_of_one_pixel(anchor.attributes, weight)
     own = set(anchor.operands)
     others = [v.type for v in group.outer if v not in own]
     alike = all(t.shape == y.shape or math.prod(t.shape[:-1]) == 1 for t in others)
     if not single or not alike or x.shape[:-1] != y.shape[:-1] or any(m != (0, 0) for m in x.margins[:-1]):
         return ()
     return (replace(_flat(x), channels=weight.shape[-2], line=y.shape[2]),)
+
+
+def _is_of_one_pixel(attributes: Attributes, weight: TensorType) -> bool:
+    """Is a convolution a product of pixels and a matrix?"""
+    single = weight.shape[:-2] == (1, 1) and tuple(attributes["strides"]) == (1, 1)
+    return single and attributes["groups"] == 1
 
 
 def _convolution(group: Group) -> tuple[Walk, ...]:
