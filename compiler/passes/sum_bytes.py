@@ -11,6 +11,7 @@ from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.products.dense import Dense
 from ..ops.quantized.base import BYTES
+from ..ops.quantized.contraction import with_whole_quads
 from ..ops.quantized.grids import as_bytes
 from ..ops.quantized.matmul import LARGEST_PRODUCT
 from ..ops.windows.convolution import Conv2D, Conv3D, Convolution
@@ -161,8 +162,8 @@ class _Sums:
             wide = b.emit("cast", x, dtype="i32")
             products = b.emit("mul", wide, b.constant(self.weight.reshape(-1).astype(np.int32), op.location))
             return b.emit("reduce_sum", products, axes=(-1,), keepdims=True, **at)
-        weight = b.constant(self.bytes, op.location)
         given = {**op.attributes, "x_zero": 0, "weight_zero": self.weight_zero}
+        weight, given = with_whole_quads(b, b.constant(self.bytes, op.location), given)
         return b.emit(_SUMS[type(op.operator)], x, weight, **given, **at)
 
 

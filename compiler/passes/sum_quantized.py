@@ -12,9 +12,10 @@ from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.products.dense import Dense
 from ..ops.quantized.base import BYTES
+from ..ops.quantized.contraction import with_whole_quads
 from ..ops.quantized.conversion import Dequantize, QuantizeEven
 from ..ops.quantized.grids import FARTHEST, as_bytes, scales_of
-from ..ops.quantized.groups import are_whole_quads
+from ..ops.quantized.groups import are_whole_quads, together
 from ..ops.quantized.matmul import LARGEST_PRODUCT
 from ..ops.windows.convolution import Conv1D, Conv2D, Conv3D
 from ..types import DType, Quantization
@@ -198,17 +199,20 @@ class _Sums:
             batch, width, channels = x.type.shape
             x = b.emit("reshape", x, shape=(batch, 1, width, channels), **at)
             weight, attributes = weight[np.newaxis], of_height_one(attributes)
-        constants = [b.constant(a, self.op.location) for a in (weight, self.bias) if a is not None]
-        zeros: dict[str, Any] = {"x_zero": self.given.zero_point, "weight_zero": self.weight_zero}
-        return b.emit(_SUMS[type(self.op.operator)], x, *constants, **attributes, **zeros, **at)
+        bias = () if self.bias is None else (b.constant(self.bias, self.op.location),)
+        attributes |= {"x_zero": self.given.zero_point, "weight_zero": self.weight_zero}
+        joined, attributes = with_whole_quads(b, b.constant(weight, self.op.location), attributes)
+        return b.emit(_SUMS[type(self.op.operator)], x, joined, *bias, **attributes, **at)
 
 
 def _is_served(op: Operation) -> bool:
     """True for contractions of floats that have a form of integers with kernels of their own."""
     if type(op.operator) not in _SUMS or op.operands[0].type.dtype not in _FLOATS:
         return False
-    channels: int = op.operands[1].type.shape[-2]
-    return not isinstance(op.operator, Conv3D) or are_whole_quads(channels, op.attributes["groups"])
+    if not isinstance(op.operator, Conv3D):
+        return True
+    (channels, filters), groups = op.operands[1].type.shape[-2:], op.attributes["groups"]
+    return are_whole_quads(channels, groups) or together(channels, groups, filters // groups) > 1
 
 
 def _keeps_numbers(op: Operation) -> bool:

@@ -340,16 +340,24 @@ def evaluate_rescaled(operator: IntegerSum, operands: tuple[Array, ...], attribu
 def summed(b: Builder, operator: IntegerSum, operands: tuple[Value, ...], attributes: Attributes) -> Value:
     """The sums of a contraction: those of 16-bit numbers from their bytes."""
     x, weight, *bias = operands
-    given = sum_attributes(operator, attributes)
-    if isinstance(operator, Conv2DSum) and (n := together(weight.type.shape[-2], attributes["groups"])) > 1:
-        weight = joined(b, weight, attributes["groups"], n, given["weight_zero"])
-        given["groups"] = attributes["groups"] // n
+    weight, given = with_whole_quads(b, weight, sum_attributes(operator, attributes))
     if x.type.dtype is not DType.I16:
         return b.emit(operator.name, x, weight, *bias, **given)
     terms, dtype = math.prod(weight.type.shape[:-1]), sums_type(DType.I16, attributes)
     return wide_sum(
         b, x, bias[0] if bias else None, dtype, terms, lambda part: b.emit(operator.name, part, weight, **given)
     )
+
+
+def with_whole_quads(b: Builder, weight: Value, attributes: Attributes) -> tuple[Value, dict[str, Any]]:
+    """The weight and attributes of a sum of products whose narrow groups are taken together, so that kernels fit."""
+    given = dict(attributes)
+    groups: int = given.get("groups", 1)
+    channels, filters = weight.type.shape[-2:]
+    if (n := together(channels, groups, filters // groups)) > 1:
+        weight = joined(b, weight, groups, n, given["weight_zero"])
+        given["groups"] = groups // n
+    return weight, given
 
 
 def rescaled(b: Builder, total: Value, x: Value, attributes: Attributes) -> Value:

@@ -31,6 +31,9 @@ WINDOWS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     ),
     "conv3d grouped": ((1, 3, 4, 5, 8), (3, 1, 3, 4, 6), {"strides": (2, 1, 1), "padding": "same", "groups": 2}),
     "conv2d depthwise": ((1, 6, 7, 8), (3, 3, 1, 8), {"strides": (1, 1), "padding": "same", "groups": 8}),
+    "conv2d narrow": ((1, 6, 7, 12), (3, 3, 3, 8), {"strides": (1, 1), "padding": "same", "groups": 4}),
+    "conv2d multiplied": ((1, 5, 7, 8), (3, 3, 1, 24), {"strides": (1, 1), "padding": "same", "groups": 8}),
+    "conv3d narrow": ((1, 3, 4, 5, 4), (3, 1, 3, 2, 6), {"strides": (2, 1, 1), "padding": "same", "groups": 2}),
 }
 WEIGHTS = {"symmetric": (-127, 128), "unsigned": (0, 256), "off centre": (-200, 56)}
 BIASES = ("none", "whole", "real")

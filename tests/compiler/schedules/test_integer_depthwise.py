@@ -35,6 +35,8 @@ class Case:
     padding: tuple[tuple[int, int], tuple[int, int]] = ((1, 1), (1, 1))
     dilation: tuple[int, int] = (1, 1)
     bias: bool = True
+    filters: int = 1
+    """For each channel."""
 
 
 CASES = [
@@ -47,6 +49,11 @@ CASES = [
     Case((1, 9, 10, 33), (2, 4), (1, 3), ((0, 1), (3, 0)), (3, 1)),
     Case((1, 9, 9, 7), (7, 1), padding=((3, 3), (0, 0))),
     Case((1, 1, 5, 3), (1, 3), padding=((0, 0), (1, 1))),
+    Case((1, 9, 8, 24), (7, 7), (2, 2), ((3, 3), (3, 3)), filters=2),
+    Case((2, 6, 7, 5), bias=False, filters=4),
+    Case((1, 5, 7, 2), filters=16),
+    Case((1, 5, 6, 8), filters=3),
+    Case((1, 6, 5, 7), (1, 3), padding=((0, 0), (1, 1)), filters=3),
 ]
 SIGNS = [(DType.I8, 0), (DType.U8, 128), (DType.U8, 97)]
 
@@ -56,15 +63,16 @@ def graph_of(
 ) -> tuple[Graph, np.ndarray[tuple[int, ...], np.dtype[np.int8]]]:
     rng = np.random.default_rng(sum(case.shape))
     channels = case.shape[-1]
+    filters = channels * case.filters
     low, high = (-128, 128) if dtype is DType.I8 else (0, 256)
     x, y = Quantization.of(0.02, -5 if dtype is DType.I8 else 120), Quantization.of(0.07, 3)
     weight_type = Quantization.of(0.01, weight_zero)
     if dtype is DType.I8:
-        weight_type = Quantization(tuple(np.linspace(0.002, 0.02, channels).tolist()), (0,) * channels, 3)
+        weight_type = Quantization(tuple(np.linspace(0.002, 0.02, filters).tolist()), (0,) * filters, 3)
     b = GraphBuilder("case")
     value = b.input("x", TensorType(dtype, case.shape, None, x))
-    weight = b.constant(rng.integers(low, high, (*case.kernel, 1, channels)).astype(dtype.numpy))
-    bias = [b.constant(rng.integers(-1000, 1000, channels).astype(np.int32))] if case.bias else []
+    weight = b.constant(rng.integers(low, high, (*case.kernel, 1, filters)).astype(dtype.numpy))
+    bias = [b.constant(rng.integers(-1000, 1000, filters).astype(np.int32))] if case.bias else []
     geometry: dict[str, Any] = {
         "strides": case.stride,
         "padding": case.padding,

@@ -1,7 +1,7 @@
 """Depthwise convolution of 8-bit integers by dot products down the columns, vectors along the channels.
 
 Four neighbouring input rows are interleaved channel by channel, so that one dot-product instruction serves four taps of
-a window column for a vector of channels. A block of result rows shares these parts: each row multiplies them by its own
+a window column for a vector of channels; those with several filters each stand there as often. A block of result rows shares these parts: each row multiplies them by its own
 copy of the weights, shifted to where its window lies and filled up with zeros. Signs and zero points are made good as
 in `integer_contraction`. The padding must lie in the input buffer's margins.
 """
@@ -15,6 +15,7 @@ from .....graph.ir import Value
 from .....loops.ir import (
     Allocate,
     Binary,
+    Broadcast,
     Buffer,
     Const,
     Dot2Words,
@@ -25,6 +26,7 @@ from .....loops.ir import (
     Load,
     LoopKind,
     Space,
+    Spread,
     Stmt,
     Store,
     Var,
@@ -52,13 +54,16 @@ INTERLEAVE_COST = 6
 
 
 def schedule_integer_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
-    """Schedule a group whose anchor is a depthwise sum of integer products with multiplier 1 and a static weight."""
-    window = window_of_depthwise(group) if target.dot_product not in _WITHOUT else None
+    """Schedule a group whose anchor is a depthwise sum of integer products with a static weight."""
+    window = window_of_depthwise(group, target.vector_lanes) if target.dot_product not in _WITHOUT else None
     return () if window is None else (IntegerDepthwise(group, window, target, threads).schedule(),)
 
 
-def window_of_depthwise(group: Group) -> Window | None:
-    """The window, if there is one filter for each channel, with a weight that is known, and margins for the padding."""
+def window_of_depthwise(group: Group, most: int = 1) -> Window | None:
+    """The window, if there is one filter for each channel, with a weight that is known, and margins for the padding.
+
+    Or a power of two of them, at most `most`, as long as there are several channels.
+    """
     anchor = group.anchor
     if not isinstance(anchor.operator, Conv2DSum):
         return None
@@ -66,7 +71,10 @@ def window_of_depthwise(group: Group) -> Window | None:
     if any(v not in group.outer for v in operands) or group.outer[operands[1]] not in group.static:
         return None
     x, weight = operands[0].type, operands[1].type
-    if not anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1]:
+    if anchor.attributes["groups"] != x.shape[-1]:
+        return None
+    filters = weight.shape[-1] // x.shape[-1]
+    if filters > 1 and (x.shape[-1] == 1 or filters > most or filters.bit_count() != 1):
         return None
     window = anchor.operator.window(x, weight, anchor.attributes)
     return window if x.has_margins(((0, 0), *window.padding, (0, 0))) else None
@@ -135,7 +143,9 @@ class IntegerDepthwise:
         self.names = Names()
         self.x_type, weight_type = (v.type for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, self.x_type.dtype, weight_type.dtype, group.anchor.attributes)
-        self.channels = self.x_type.shape[-1]
+        self.channels = weight_type.shape[-1]
+        self.filters = self.channels // self.x_type.shape[-1]
+        """For each channel of the input."""
         self.tile = self._choose(target.vector_registers)
         self._declare()
 
@@ -320,8 +330,16 @@ class _Tile:
         """A part of column i; rows that no tap needs are read again instead of what lies beyond."""
         dilation, together = self.o.window.dilations[0], self.o.together
         rows = (min(part * together + j, self.block.last) * dilation for j in range(together))
-        parts = tuple(Load(self.o.x, (n, iy + row, ix + i, self.c), self.lanes) for row in rows)
+        parts = tuple(self._repeated((n, iy + row, ix + i, self.c // self.o.filters)) for row in rows)
         return [Store(self.line, (i,), self.o.interleaved(parts))]
+
+    def _repeated(self, place: tuple[Expr, ...]) -> Expr:
+        """Channels of the input from a place on, each as often as it has filters."""
+        channels = self.lanes // self.o.filters
+        some = Load(self.o.x, place, channels)
+        if self.o.filters == 1:
+            return some
+        return Spread(some, self.lanes, self.o.filters, 1, 0) if channels > 1 else Broadcast(some, self.lanes)
 
     def _taps(self, r: int, part: int, kx: Expr) -> list[Stmt]:
         """Multiply-add of column kx of the window for result row r."""

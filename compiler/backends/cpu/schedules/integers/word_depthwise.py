@@ -18,7 +18,7 @@ from .word_contraction import PAIR
 
 def schedule_word_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a depthwise sum of integer products, on a machine with products of 16-bit numbers."""
-    window = window_of_depthwise(group) if target.dot_product is DotProduct.WORDS else None
+    window = window_of_depthwise(group, target.vector_lanes) if target.dot_product is DotProduct.WORDS else None
     return () if window is None else (WordDepthwise(group, window, target, threads).schedule(),)
 
 
