@@ -20,6 +20,7 @@ from ..ops.reductions.reduction import Reduce
 from .base import Pass
 from .bodies import Bodies
 from .dce import dce
+from .widening import is_widening, takes_in, with_own_widening
 
 ROW_BYTES = 1 << 18
 """A row that is passed over several times should stay in the L2 cache meanwhile."""
@@ -39,6 +40,7 @@ class Fuse(Pass):
     make its operand. Elementwise operations that no anchor takes form groups among themselves.
     Reductions of rows with `keepdims`, and what spreads their results over the rows again (layer normalisation,
     softmax), are one group, too.
+    Bytes become floats where these are read: memory holds the bytes.
     What depends on parameters and constants only stays outside, because it runs once, when weights are loaded;
     constants of one element are copied into the bodies. `limit` is the largest number of operations in a group.
 
@@ -69,6 +71,7 @@ class Fuse(Pass):
 
     def run(self, graph: Graph) -> Graph:
         graph = dce(graph)  # Uses by dead operations don't count.
+        graph = with_own_widening(graph) if self.others else graph
         grouping = _Grouping(graph, self.limit)
         for op in grouping.running:
             if self.rows and grouping.is_row_reduction(op) and grouping.is_free(op):
@@ -181,7 +184,17 @@ class _Grouping:
             if not all(self.is_joinable(op) and op.result.type.shape == shape for op in new):
                 break
             group.extend(new)
+        while len(group) > 1 and self.is_left_to_reader(group[-1]):
+            group.pop()
         return group
+
+    def is_left_to_reader(self, op: Operation) -> bool:
+        """True if what reads an operation's result can take the operation in, so that memory holds the bytes."""
+        users = self.graph.users[op.result]
+        if not is_widening(op) or len(users) != 1 or op.result in self.outputs:
+            return False
+        (user,) = users
+        return takes_in(user, op) and len(self.groups.get(user, ())) < self.limit
 
     def join_only_user(self, op: Operation) -> None:
         """Merge an elementwise group into the one group of its shape that uses its result."""

@@ -199,9 +199,9 @@ class _Sums:
             batch, width, channels = x.type.shape
             x = b.emit("reshape", x, shape=(batch, 1, width, channels), **at)
             weight, attributes = weight[np.newaxis], of_height_one(attributes)
-        bias = () if self.bias is None else (b.constant(self.bias, self.op.location),)
         attributes |= {"x_zero": self.given.zero_point, "weight_zero": self.weight_zero}
         joined, attributes = with_whole_quads(b, b.constant(weight, self.op.location), attributes)
+        bias = () if self.bias is None else (b.constant(self.bias, self.op.location),)
         return b.emit(_SUMS[type(self.op.operator)], x, joined, *bias, **attributes, **at)
 
 

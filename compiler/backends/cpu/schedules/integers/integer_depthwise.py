@@ -1,9 +1,10 @@
 """Depthwise convolution of 8-bit integers by dot products down the columns, vectors along the channels.
 
 Four neighbouring input rows are interleaved channel by channel, so that one dot-product instruction serves four taps of
-a window column for a vector of channels; those with several filters each stand there as often. A block of result rows shares these parts: each row multiplies them by its own
-copy of the weights, shifted to where its window lies and filled up with zeros. Signs and zero points are made good as
-in `integer_contraction`. The padding must lie in the input buffer's margins.
+a window column for a vector of channels; those with several filters each stand there as often. A block of result rows
+shares these parts: each row multiplies them by its own copy of the weights, shifted to where its window lies and filled
+up with zeros. Signs and zero points are made good as in `integer_contraction`. The padding must lie in the input
+buffer's margins.
 """
 
 from __future__ import annotations
