@@ -57,7 +57,7 @@ def _with_own_axes(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
     plain = all(t.layout is None and t.quantization is None and t.size for t in types)
     if not isinstance(op.operator, MatMul | Contract) or not plain or not _is_beside(graph, op):
         return None
-    letters = _letters(op)
+    letters = letters_of(op)
     new = [_split(graph, value, own, letters) for value, own in zip(values, letters[:2], strict=True)]
     split = {label: parts for found in new for label, parts in found.items()}
     names = iter(c for c in ascii_uppercase if not any(c in own for own in letters))
@@ -81,7 +81,7 @@ def _with_own_axes(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
     return reshaped(b, total, op.result.type.shape)
 
 
-def _letters(op: Operation) -> tuple[str, str, str]:
+def letters_of(op: Operation) -> tuple[str, str, str]:
     """A letter for each axis of both operands and of the result; those of broadcast dimensions have one element."""
     if isinstance(op.operator, Contract):
         return Labels.of(op.attributes).all

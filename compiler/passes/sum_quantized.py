@@ -21,6 +21,7 @@ from ..ops.windows.convolution import Conv1D, Conv2D, Conv3D
 from ..types import DType, Quantization
 from .base import Pass
 from .dce import dce
+from .dense_products import with_dense_layers
 from .known import known
 from .two_dimensions import of_height_one
 
@@ -63,6 +64,7 @@ class SumQuantized(Pass):
 
     def run(self, graph: Graph) -> Graph:
         """One contraction after the other."""
+        graph = with_dense_layers(graph)
         found = {sums.last: sums for op in graph.operations if (sums := _Sums.of(op, graph)) is not None}
         return dce(rewritten(graph, lambda b, op: found[op].emit(b) if op in found else None)) if found else graph
 
