@@ -2,20 +2,36 @@
 
 Dimensions that stay neighbours count as one. Where the last one stays, whole rows are copied. Else a plain loop nest
 would touch a new cache line with every element on one of the two sides; inside a tile of lines all of them are still in
-the L1 cache when their next element is needed. Two or four rows whose elements come to stand in turn, as where channels
-are shuffled, are interleaved by vectors.
+the L1 cache when their next element is needed. Sixteen rows of bytes are interleaved by vectors, in two steps, and so
+are two or four rows whose elements come to stand in turn, as where channels are shuffled.
 """
 
 from __future__ import annotations
 
 import math
 
-from ....loops.ir import Buffer, Const, Expr, For, Interleave, Kernel, Load, Space, Stmt, Store, Var, minimum
+from ....loops.ir import (
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Interleave,
+    Kernel,
+    Load,
+    Space,
+    Spread,
+    Stmt,
+    Store,
+    Var,
+    minimum,
+)
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Scheduled
-from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
+from ....lowering.kernel import Names, Scheduled, let
+from ....lowering.loops import ceil_div, kind_for, loop, starts_of, vector_loop, vector_widths
 from ....ops.moves.axes import Permutation
-from ....targets.target import Target
+from ....targets.target import DotProduct, Target
 
 TILE = 16
 """Columns of a tile: f32 elements of a cache line."""
@@ -25,6 +41,10 @@ TILE_ROWS = 8
 
 LEAST = 8
 """Rows and columns from which on tiles pay."""
+BYTES = 16
+"""Rows and columns of a tile of bytes."""
+_X86 = (DotProduct.VNNI, DotProduct.WORDS)
+"""Where instructions interleave the bytes of two vectors."""
 INTERLEAVED = (2, 4)
 """Numbers of rows that vectors can interleave."""
 
@@ -46,6 +66,8 @@ def schedule_transpose(group: Group, target: Target, threads: int) -> tuple[Sche
         body = _rows(x, y, order, target.vector_lanes)
     elif y.shape[-1] in INTERLEAVED and order in ((1, 0), (0, 2, 1)):
         x, y, body = _interleaved(x, target.vector_lanes)
+    elif x.dtype.itemsize == 1 and min(x.shape[-1], y.shape[-1]) >= BYTES and target.dot_product in _X86:
+        body = _tiles_of_bytes(x, y, order)
     elif min(x.shape[-1], y.shape[-1]) >= LEAST:
         body = _tiles(x, y, order)
     else:
@@ -119,6 +141,50 @@ def _tiles(x: Buffer, y: Buffer, order: Permutation) -> list[Stmt]:
             return [For("c", first, _end(first, TILE, columns), (inner,))]
 
         return loop("t", ceil_div(rows, TILE_ROWS), tile)
+
+    return loop("p", math.prod(x.shape[d] for d in outer) * bands, band, kind_for(math.prod(x.shape)))
+
+
+def _tiles_of_bytes(x: Buffer, y: Buffer, order: Permutation) -> list[Stmt]:
+    """Tiles of sixteen rows, whose columns become rows by vectors. The last rows may belong to two tiles."""
+    last = len(order) - 1
+    columns, rows = x.shape[-1], y.shape[-1]
+    whole, rest = divmod(columns, BYTES)
+    bands = ceil_div(columns, BYTES)
+    outer = tuple(d for d in order if d not in (last, order[-1]))
+    names = Names()
+
+    def band(p: Expr) -> list[Stmt]:
+        places = dict(zip(outer, unravelled(p // bands, tuple(x.shape[d] for d in outer)), strict=True))
+        number = p % bands if outer else p
+
+        def move(row: Expr, column: Expr, width: int) -> list[Stmt]:
+            """Sixteen rows of some columns."""
+            block: list[Stmt] = []
+            lines = list[Expr]()
+            for i in range(BYTES):
+                here = {**places, order[-1]: row + i, last: column}
+                load = Load(x, tuple(here[d] for d in range(last + 1)), width)
+                lines.append(let(block, names.fresh("r"), load))
+            # Every fourth row first: then the second step leaves them in order.
+            parts = [Interleave(tuple(lines[i::4])) for i in range(4)]
+            tile = let(block, names.fresh("t"), Interleave(tuple(let(block, names.fresh("q"), q) for q in parts)))
+            for i in range(width):
+                there = {**places, order[-1]: row, last: column + i}
+                block.append(Store(y, tuple(there[d] for d in order), Spread(tile, BYTES, 1, 1, i * BYTES)))
+            return block
+
+        def all_rows(column: Expr, width: int) -> list[Stmt]:
+            main = loop(names.fresh("t"), rows // BYTES, lambda t: move(t * BYTES, column, width))
+            return [*main, *(move(Const(rows - BYTES), column, width) if rows % BYTES else [])]
+
+        full = all_rows(number * BYTES, BYTES) if whole else []
+        widths = vector_widths(rest, BYTES)
+        starts = [whole * BYTES + start for start in starts_of(widths)]
+        few = [s for start, width in zip(starts, widths, strict=True) for s in all_rows(Const(start), width)]
+        if full and few:
+            return [If(Binary("lt", number, Const(whole)), tuple(full), tuple(few))]
+        return [*full, *few]
 
     return loop("p", math.prod(x.shape[d] for d in outer) * bands, band, kind_for(math.prod(x.shape)))
 
