@@ -94,7 +94,7 @@ class _Layer:
     def _pays(self) -> bool:
         """True if there are products enough for each byte that may have to move."""
         summands, filters = self.weight.shape
-        return summands * filters >= _LEAST * (summands + filters)
+        return bool(summands * filters >= _LEAST * (summands + filters))
 
     @property
     def last(self) -> Operation:

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..graph.ir import Array, Graph, Value
 
-_READ = ("constant", "cast", "sub", "mul", "transpose", "reshape", "slice")
+_CONVERTED = ("cast", "sub", "mul", "dequantize", "reinterpret", "quantize_even", "quantize")
+_READ = ("constant", *_CONVERTED, "transpose", "reshape", "slice")
 
 
 def known(value: Value, graph: Graph) -> Array | None:

@@ -12,7 +12,8 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.passes import pipelines, run, sum_bytes
-from netc.compiler.types import DType, TensorType
+from netc.compiler.passes.known import known
+from netc.compiler.types import DType, Quantization, TensorType
 from netc.pipeline import compile_graph
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -124,3 +125,15 @@ def test_weights_too_large_to_be_folded_are_known_all_the_same() -> None:
     result = run(graph, [sum_bytes])
     assert [op.name for op in result.operations if op.name != "constant"] == ["reshape", "conv2d_sum", "sub"]
     np.testing.assert_array_equal(evaluate(result, inputs)[0], evaluate(graph, inputs)[0])
+
+
+def test_weights_that_were_quantized_again_are_known() -> None:
+    """Quantizers do so to weights of several layers."""
+    b, bytes_ = GraphBuilder("net"), np.random.default_rng(7).integers(-128, 128, (4, 6), np.int8)
+    grid = Quantization.of(0.5, 3)
+    weight = b.emit("mul", b.emit("cast", b.constant(bytes_), dtype="f32"), b.constant(np.float32([[0.25]])))
+    again = b.emit("dequantize", b.emit("quantize_even", weight, dtype="i8", y=grid), x=grid)
+    graph = b.finish([again])
+    numbers = known(graph.outputs[0], graph)
+    assert numbers is not None
+    np.testing.assert_array_equal(numbers, evaluate(graph, [])[0])

@@ -39,6 +39,9 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
         if emitter.target.dot_product is DotProduct.NEON:  # the lane of a vector can be the last operand only
             sides = sides[::-1]
         return Value(sums, out.call(sums.text, _INTRINSICS[key], (sums.text, c.name), *sides))
+    if sums.lanes < 4 and (*key[:3], 4) in _INTRINSICS and emitter.target.dot_product is DotProduct.VNNI:
+        left = a if a.type.lanes == 4 else _first_of(emitter, a, 16)
+        return _first_of_four(emitter, dot4(emitter, left, _first_of(emitter, b, 16), _first_of(emitter, c, 4)), c)
     if _has_pairs(emitter, sums):
         return _by_pairs(emitter, a, b, c)
     if emitter.target.dot_product is DotProduct.LANES and (sums.lanes, a.type.lanes) == (4, 4):
@@ -49,6 +52,23 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     for j in range(4):
         total = emitter.arithmetic("add", sums, total, _product(emitter, a, b, sums, j))
     return Value(sums, total)
+
+
+def _first_of_four(emitter: Emission, total: Value, c: Value) -> Value:
+    """One or two sums, as `c` has, that are the first of four."""
+    if c.type.lanes == 1:
+        return Value(c.type, emitter.out.emit(f"extractelement {total}, i64 0"))
+    places = mask(range(c.type.lanes))
+    return Value(c.type, emitter.out.emit(f"shufflevector {total}, {total.type.text} poison, {places}"))
+
+
+def _first_of(emitter: Emission, value: Value, lanes: int) -> Value:
+    """A vector that begins with a value; what follows means nothing."""
+    kind, own = llvm_type(value.type.dtype, lanes), value.type.lanes
+    if own == 1:
+        return Value(kind, emitter.out.emit(f"insertelement {kind.text} poison, {value}, i64 0"))
+    places = mask([*range(own), *[None] * (lanes - own)])
+    return Value(kind, emitter.out.emit(f"shufflevector {value}, {value.type.text} poison, {places}"))
 
 
 def _by_pairs(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
@@ -84,6 +104,9 @@ def _pairs(emitter: Emission, sums: LLVMType, a: str, b: str) -> str:
 def dot2_words(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     """The node `Dot2Words`."""
     out, sums = emitter.out, c.type
+    if emitter.target.dot_product is DotProduct.VNNI and sums.lanes < 4:
+        left = a if a.type.lanes == 2 else _first_of(emitter, a, 8)
+        return _first_of_four(emitter, dot2_words(emitter, left, _first_of(emitter, b, 8), _first_of(emitter, c, 4)), c)
     if a.type.lanes == 2 and sums.lanes > 1:
         a = Value(b.type, out.pure(out.depth, f"bitcast {_spread(emitter, a, sums.lanes)} to {b.type.text}"))
     if name := _ADDED_PAIRS.get((emitter.target.dot_product, sums.lanes)):
