@@ -70,16 +70,17 @@ show(t.get_tensor(o["index"]))
 """,
 }
 """What each engine runs: a file, a picture, and the number of threads are its arguments."""
-COMMAND = """
-import sys
-from netc.cli import main
-main()
-"""
-"""`netc run`, as the command runs it, in a process that can say its peak."""
 PEAK = """
 lines = open("/proc/self/status").read().splitlines()
 print("peak", next(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys.stderr)
 """
+COMMAND = f"""
+import atexit, sys
+from netc.__main__ import main
+atexit.register(exec, {PEAK!r}, globals())
+sys.exit(main())
+"""
+"""`netc run`, as the command runs it, in a process that says its peak at the end."""
 HOLD = """
 print("ready", flush=True)
 sys.stdin.readline()
@@ -143,7 +144,7 @@ def _commands(
             code = PICTURE + SCRIPTS[engine.split()[0]] + PEAK
             commands[engine] = [sys.executable, "-c", code, str(path), picture, str(options.threads)]
     asked = ["run", net, "--weights", str(file), "--threads", str(options.threads)]
-    commands["netc run"] = [sys.executable, "-c", COMMAND + PEAK, *asked]
+    commands["netc run"] = [sys.executable, "-c", COMMAND, *asked]
     subprocess.run(commands["netc run"], check=True, capture_output=True)
     return commands, weights
 

@@ -182,19 +182,18 @@ def _folders() -> Iterator[Path]:
 
 def _own_files() -> str:
     """A hash of sizes and times of netc's own files: a netc that was changed makes other code."""
-    hashed = hashlib.sha256()
-    for folder in _folders():
-        for line in sorted(_listing(os.fspath(folder))):
-            hashed.update(line.encode("utf-8", "surrogateescape"))
-    return hashed.hexdigest()
+    lines = [line for folder in _folders() for line in _listing(os.fspath(folder))]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _listing(folder: str) -> Iterator[str]:
+def _listing(folder: str) -> list[str]:
+    """A line for the folder, one for each file in it, and those of the folders in it."""
+    files, folders = list[str](), list[str]()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
-                if entry.name != "__pycache__":
-                    yield from _listing(entry.path)
-            else:
+            if not entry.is_dir():
                 status = entry.stat()
-                yield f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\n"
+                files.append(f"{entry.name}\0{status.st_size}\0{status.st_mtime_ns}")
+            elif entry.name != "__pycache__":
+                folders.append(entry.path)
+    return [folder, *sorted(files), *(line for path in sorted(folders) for line in _listing(path))]

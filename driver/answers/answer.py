@@ -1,11 +1,12 @@
-"""Tasks and their answers: what they have in common, and the registry in which a net's task is found."""
+"""Tasks and their answers: what they have in common, and where a net's task is found."""
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from ..compiler.errors import NetcError
 from ..compiler.signature import Array, Network, output_names, real
 from ..runtime.data.images import Pixels, Preprocess, as_rgb
 from ..runtime.data.labels import NO_LABELS, Labels
-from .drawing import Canvas
+
+if TYPE_CHECKING:
+    from .drawing import Canvas
 
 
 @dataclass(frozen=True)
@@ -110,20 +113,17 @@ class Task(ABC):
         """What the outputs say."""
 
 
-_TASKS: list[type[Task]] = []
-
-
-def register(task: type[Task]) -> type[Task]:
-    """Make a task known; earlier ones go first."""
-    _TASKS.append(task)
-    return task
+_MODULES = ("classes", "areas", "boxes")
+"""What has tasks, in `TASKS`: earlier ones go first. Each is only imported for nets that the ones before don't know."""
 
 
 def task_of(graph: Network) -> type[Task]:
     """The task whose outputs a net has; raises `NetcError` if there is none."""
-    for task in _TASKS:
-        if task.knows(graph):
-            return task
+    for module in _MODULES:
+        tasks: tuple[type[Task], ...] = importlib.import_module(f"{__package__}.{module}").TASKS
+        for task in tasks:
+            if task.knows(graph):
+                return task
     hint = (
         "call it from Python instead; outputs that are known: scores [N, classes], scores of pixels [N, height, width, "
         "classes], and those named boxes, scores, classes and masks"
@@ -145,6 +145,8 @@ def named_shapes(graph: Network) -> Mapping[str, tuple[int, ...]]:
 
 def drawn_on(picture: Pixels, draw: Callable[[Canvas], None]) -> bytes:
     """The picture with an answer drawn on it, as a PNG file."""
+    from .drawing import Canvas
+
     canvas = Canvas.of(as_rgb(picture))
     draw(canvas)
     return canvas.png()

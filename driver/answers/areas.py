@@ -14,7 +14,7 @@ from ..compiler.signature import Array, Network, output_names
 from ..compiler.text import printable
 from ..runtime.data.labels import Labels
 from ..runtime.data.layout import map_channels_first, sample_shape
-from .answer import Answer, Choices, Outputs, Task, View, register
+from .answer import Answer, Choices, Outputs, Task, View
 from .drawing import Canvas, colour_of
 
 OUTPUT = "out"
@@ -73,7 +73,6 @@ class Areas(Answer):
         return whole
 
 
-@register
 class Segmentation(Task):
     """What each pixel belongs to."""
 
@@ -104,6 +103,9 @@ class Segmentation(Task):
         pixels = (scores[..., 0] > 0).astype(np.int64) if scores.shape[-1] == 1 else scores.argmax(axis=-1)
         areas = _areas(pixels, choices.labels)[: choices.top]
         return Areas(areas, view, pixels, _is_middle(outputs.graph))
+
+
+TASKS = (Segmentation,)
 
 
 def _number(graph: Network) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from ..compiler.signature import Array, Network
 from ..compiler.text import printable
 from ..runtime.data.labels import Labels
-from .answer import Answer, Choices, Outputs, Task, View, named_shapes, register
+from .answer import Answer, Choices, Outputs, Task, View, named_shapes
 from .drawing import Canvas, colour_of
 
 LIKELY = 0.5
@@ -61,7 +61,6 @@ class Found(Answer):
             canvas.box(box.sides, f"{box.name} {box.score:.0%}", colour_of(box.index))
 
 
-@register
 class Instances(Task):
     """What is in the picture, and which pixels each thing has."""
 
@@ -79,7 +78,6 @@ class Instances(Task):
         return _found(outputs, view, choices, outputs["masks"])
 
 
-@register
 class Detection(Task):
     """What is in the picture, and where."""
 
@@ -94,6 +92,9 @@ class Detection(Task):
     def answer(outputs: Outputs, view: View, choices: Choices) -> Answer:
         """The things."""
         return _found(outputs, view, choices, None)
+
+
+TASKS = (Instances, Detection)
 
 
 def _has_boxes(graph: Network) -> bool:

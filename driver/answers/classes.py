@@ -8,7 +8,7 @@ from typing import Any
 from ..classes import Class, best_classes, gives_probabilities
 from ..compiler.signature import Network
 from ..compiler.text import printable
-from .answer import Answer, Choices, Outputs, Task, View, register
+from .answer import Answer, Choices, Outputs, Task, View
 
 USUAL = 5
 """How many classes are listed unless told otherwise."""
@@ -29,7 +29,6 @@ class BestClasses(Answer):
         return [asdict(c) for c in self.best]
 
 
-@register
 class Classification(Task):
     """What the picture shows."""
 
@@ -46,3 +45,6 @@ class Classification(Task):
         """The best classes."""
         probable = gives_probabilities(outputs.graph)
         return BestClasses(best_classes(outputs.arrays[0], choices.labels, choices.top or USUAL, probable=probable))
+
+
+TASKS = (Classification,)

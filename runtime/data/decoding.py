@@ -12,6 +12,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -31,6 +32,8 @@ _BYTES = {
 """For each pixel, in the formats that are read. Not among them is what would run another program: EPS."""
 _DEEP_BYTES = 20
 """For a pixel of more than 8 bits."""
+_USUAL = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
+"""What files begin with."""
 _SCANS = 100
 """In which a JPEG file may give its pixels: each takes a pass over all of them, and a few bytes. 10 are usual."""
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
@@ -53,7 +56,7 @@ def open_picture(data: bytes) -> Image.Image:
     """
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(data))
+            image = _usual(data) or Image.open(io.BytesIO(data))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLargeError(str(error)) from None
     cost = _BYTES.get(image.format or "")
@@ -66,6 +69,19 @@ def open_picture(data: bytes) -> Image.Image:
     if image.format in ("JPEG", "MPO") and (scans := _scans(data)) > _SCANS:
         raise TooLargeError(f"{scans} scans, of which {_SCANS} may be decoded")
     return image
+
+
+def _usual(data: bytes) -> Image.Image | None:
+    """A picture in one of the usual formats, if it is one that is read. Pillow would import what reads five of them."""
+    name = next((name for name, start in _USUAL.items() if data.startswith(start)), None)
+    if name is None:
+        return None
+    importlib.import_module(f"PIL.{name.capitalize()}ImagePlugin")
+    factory, _ = Image.OPEN[name]
+    image, limit = None, Image.MAX_IMAGE_PIXELS
+    with suppress(Exception):  # `Image.open` says what is wrong, or finds another format
+        image = factory(io.BytesIO(data), "")
+    return None if image is None or (limit and image.width * image.height > limit) else image
 
 
 def _tile(image: Image.Image) -> tuple[int, int]:

@@ -145,6 +145,18 @@ def test_closed_pipe_is_quiet(graph: Path) -> None:
     assert result.stderr == b""
 
 
+@pytest.mark.parametrize(("before", "after"), [("", b""), ("import mpi4py", b"after")])
+def test_a_process_that_does_nothing_else_ends_at_once(graph: Path, before: str, after: bytes) -> None:
+    """What was registered for the end is done, but for MPI's, which nobody can call."""
+    if before:
+        pytest.importorskip("mpi4py", reason="mpi4py is not installed (netc[mpi])")
+    code = f"import atexit, sys; {before}\natexit.register(print, 'at exit')\nfrom netc.__main__ import main\n"
+    code += f"sys.argv[1:] = ['opt', 'cse', {str(graph)!r}]\nmain()\nprint('after')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    *_, last = result.stdout.split(b"return %1\n}\n")
+    assert last == (after + b"\n" if after else b"") + b"at exit\n"
+
+
 def test_help_names_every_command() -> None:
     result = run_process("--help")
     assert result.returncode == 0

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from itertools import product
@@ -34,6 +36,25 @@ def png(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "MPO", "BMP", "GIF"])
+def test_usual_pictures_are_what_pillow_opens(kind: str) -> None:
+    options = {"save_all": True, "append_images": [Image.fromarray(RGB[::-1])]} if kind == "MPO" else {}
+    data = png(Image.fromarray(RGB), kind, **options)
+    image, whole = open_picture(data), Image.open(io.BytesIO(data))
+    assert (image.format, image.mode, image.size) == (whole.format, whole.mode, whole.size)
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(whole))
+
+
+def test_only_what_reads_a_picture_is_imported() -> None:
+    code = (
+        "import sys\nfrom netc.runtime.data.images import decode\ndecode(sys.stdin.buffer.read())\nprint(*sys.modules)"
+    )
+    data = png(Image.fromarray(RGB))
+    found = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True).stdout.split()
+    assert b"PIL.PngImagePlugin" in found
+    assert b"PIL.JpegImagePlugin" not in found
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "YCbCr"])
