@@ -110,9 +110,10 @@ def with_core(target: Target) -> Target:
     if target.vector_lanes != 16:
         return target
     if target.cpu == "znver4":
-        return replace(target, gathers_slowly=True, saves_products=True)
+        return replace(target, gathers_slowly=True, saves_products=True, filters_pairs=True)
     if target.cpu == "znver5":
-        return replace(target, gathers_slowly=True, float_units=2, bfloat16_units=2, has_adders=True)
+        wide = replace(target, float_units=2, bfloat16_units=2, has_adders=True)
+        return replace(wide, gathers_slowly=True, filters_pairs=True)
     return target
 
 

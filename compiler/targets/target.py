@@ -119,6 +119,8 @@ class Target:
     bfloat16_units: int = 1
     """Vectors of pairs of bfloat16 that a core multiplies and adds in a cycle, where it is known to be more than one
     (Zen 5)."""
+    filters_pairs: bool = False
+    """3x3 convolutions of bfloat16 gain by Winograd's filtering with products of their pairs (Zen 4, Zen 5)."""
     reads_operands: bool = False
     """Vector instructions take an operand from memory, so that a constant needs no register."""
     loads_ahead: bool = False

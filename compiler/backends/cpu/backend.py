@@ -73,7 +73,7 @@ class Cpu(Backend):
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
         tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "units": target.float_units}
-        facts["filters_pairs"] = target.bfloat16_units > 1
+        facts["pair_units"] = target.bfloat16_units if target.filters_pairs else 0
         facts["streams_slowly"] = target.streams_slowly
         facts["streams_quickly"] = target.streams_quickly
         facts["kept_bytes"] = target.l2_bytes if target.outruns_caches else math.inf

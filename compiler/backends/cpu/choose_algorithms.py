@@ -88,8 +88,9 @@ class ChooseAlgorithms(Pass):
     at_once: int = 2
     """Products of bfloat16 that take the time of one of f32."""
 
-    filters_pairs: bool = False
-    """With `pairs`, Winograd's filtering may multiply them, too, at the points of smaller tiles."""
+    pair_units: int = 0
+    """With `pairs`: so many vectors of them the core multiplies in a cycle, if Winograd's filtering may multiply them,
+    too, at the points of smaller tiles; else 0."""
 
     streams_slowly: bool = False
     """Weights come slowly from memory: filters may come to their points in each run."""
@@ -141,10 +142,9 @@ class ChooseAlgorithms(Pass):
     def _saves_time(self, cycles: Cycles, changing: Cycles, anchor: Operation, known: bool) -> bool:
         """Is Winograd's filtering estimated to be faster, for a weight that is known when it is loaded or isn't?"""
         x, weight = (v.type for v in anchor.operands[:2])
-        *outer, height, width = anchor.result.type.shape[:-1]
-        channels = math.prod(weight.shape[:-4]) * weight.shape[-2]
-        sizes = math.prod(outer), (height, width), channels, weight.shape[-1]
+        sizes = _sizes(anchor)
         if isinstance(anchor.operator, Conv2DSum):
+            channels = sizes[2]
             parts = parts_of(channels, x.dtype, weight.dtype, anchor.attributes["weight_zero"])
             words = MEASURED_QUICK_WORDS if self.transforms_quickly else cycles
             return words.is_faster_in_words(*sizes, parts, self.bytes_at_once)
@@ -153,7 +153,7 @@ class ChooseAlgorithms(Pass):
             return (CHANGING_IN_PARTS if in_parts else changing).is_faster(*sizes)
         how = self._filters(anchor, known=known)
         if how == OF_PAIRS:
-            return MEASURED_OF_PAIRS.is_faster(*sizes)
+            return MEASURED_OF_PAIRS[self.pair_units].is_faster(*sizes)
         ways = {IN_REGISTERS: cycles.is_faster_in_registers, HALFWAY: cycles.is_faster_halfway}
         is_faster = ways.get(how, cycles.is_faster)
         return is_faster(*sizes, products_at_once=self.at_once if self.pairs else 1)
@@ -167,12 +167,19 @@ class ChooseAlgorithms(Pass):
         if not known:
             few = self.streams_quickly and self.units > 1 and tiles <= STREAMED_TILES
             return IN_PARTS if few and filters % self.lanes == 0 else PACKED
-        if self.pairs and self.filters_pairs and len(outer) == 1 and takes_pairs(anchor.operands[1].type.shape[-2]):
+        if self.pairs and self.pair_units and len(outer) == 1 and self._gains_by_pairs(anchor):
             return OF_PAIRS
         if self.streams_slowly:
             return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
         is_large = bytes_at_points(anchor.operands[1].type) > self.kept_bytes
         return HALFWAY if self.streams_quickly and tiles <= (MORE_TILES if is_large else TILES) else PACKED
+
+    def _gains_by_pairs(self, anchor: Operation) -> bool:
+        """Are smaller tiles faster than those of f32? With two units always: these wait for their larger filters."""
+        if not takes_pairs(anchor.operands[1].type.shape[-2]):
+            return False
+        cycles = cycles_of(self.lanes, pairs=True)
+        return self.pair_units > 1 or MEASURED_OF_PAIRS[self.pair_units].is_faster_than(cycles, *_sizes(anchor))
 
     def choosing(self, group: Group) -> Group:
         """The group with what decides in place of the cycles."""
@@ -192,6 +199,13 @@ class AlgorithmsAsChosen(ChooseAlgorithms):
         """By the problem, which has no layout yet."""
         problem = problem_before_layout(group, self.name)
         return replace(group, picker=self.choices.of(problem, label_of(group)))
+
+
+def _sizes(anchor: Operation) -> tuple[int, tuple[int, int], int, int]:
+    """Images, output, channels and filters of a convolution, as `cycles` takes them."""
+    weight = anchor.operands[1].type
+    *outer, height, width = anchor.result.type.shape[:-1]
+    return math.prod(outer), (height, width), math.prod(weight.shape[:-4]) * weight.shape[-2], weight.shape[-1]
 
 
 def _decided(

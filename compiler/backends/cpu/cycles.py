@@ -38,12 +38,25 @@ class PairCycles:
     def is_faster(self, images: int, output: Sequence[int], channels: int, filters: int) -> bool:
         """As `Cycles.is_faster`."""
         height, width = output
+        pairs = channels * -(-filters // self.lanes) / 2
+        direct = images * height * width * TAPS**2 * pairs + TAPS**2 * self._weights(channels, filters)
+        return self._tiled(images, output, channels, filters) < GAIN * direct
+
+    def is_faster_than(self, floats: Cycles, images: int, output: Sequence[int], channels: int, filters: int) -> bool:
+        """Is it faster than F(4x4, 3x3) of f32, on a core that multiplies as many vectors of these in a cycle?"""
+        sizes = images, output, channels, filters
+        return self._tiled(*sizes) < GAIN * floats.tiled(*sizes)
+
+    def _tiled(self, images: int, output: Sequence[int], channels: int, filters: int) -> float:
+        height, width = output
         inputs, results = -(-channels // self.lanes), -(-filters // self.lanes)
-        pairs, weights = channels * results / 2, channels * filters * BFLOAT16_BYTES / self.bytes
-        direct = images * height * width * TAPS**2 * pairs + TAPS**2 * weights
-        tile = F23.products * pairs + self.transform * (inputs + results)
-        tiled = images * F23.tiles_of(height) * F23.tiles_of(width) * tile + F23.products * weights
-        return tiled < GAIN * direct
+        tile = F23.products * channels * results / 2 + self.transform * (inputs + results)
+        tiles = images * F23.tiles_of(height) * F23.tiles_of(width)
+        return tiles * tile + F23.products * self._weights(channels, filters)
+
+    def _weights(self, channels: int, filters: int) -> float:
+        """At one point."""
+        return channels * filters * BFLOAT16_BYTES / self.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +81,17 @@ class Cycles:
         Without Winograd's filtering, an instruction does `products_at_once` for each sum, and weights are so much
         smaller.
         """
+        weights = TAPS**2 * channels * filters * DType.F32.itemsize / self.bytes
+        direct = self._direct(images, output, channels, filters) + weights
+        return self.tiled(images, output, channels, filters) < GAIN * direct / products_at_once
+
+    def tiled(self, images: int, output: Sequence[int], channels: int, filters: int) -> float:
+        """Cycles by tiles, with filters that were packed at their points."""
         height, width = output
         vectors, weights = self._vectors(filters), channels * filters * DType.F32.itemsize / self.bytes
-        direct = images * height * width * TAPS**2 * channels * vectors + TAPS**2 * weights
-        direct /= products_at_once
         products = POINTS**2 * channels * vectors
         transforms = self.transform * self._vectors(channels) + self.result * vectors
-        tiled = images * tiles_of(height) * tiles_of(width) * (products + transforms) + POINTS**2 * weights
-        return tiled < GAIN * direct
+        return images * tiles_of(height) * tiles_of(width) * (products + transforms) + POINTS**2 * weights
 
     def is_faster_in_registers(
         self, images: int, output: Sequence[int], channels: int, filters: int, *, products_at_once: int = 1
@@ -149,8 +165,14 @@ MEASURED: Mapping[int, Cycles] = {16: Cycles(16, transform=330, result=480, sum=
 MEASURED_WITH_PAIRS = Cycles(16, transform=330, result=480, sum=8, bytes=14)
 """Of a core that multiplies pairs of bfloat16 (Zen 4): its caches and its memory serve weights faster."""
 
-MEASURED_OF_PAIRS = PairCycles(16, transform=73, bytes=7)
-"""Of a core that multiplies two vectors of pairs in a cycle (Zen 5)."""
+MEASURED_OF_PAIRS: Mapping[int, PairCycles] = {
+    2: PairCycles(16, transform=73, bytes=7),
+    1: PairCycles(16, transform=100, bytes=14),
+}
+"""By vectors of pairs that a core multiplies in a cycle. Those of two (Zen 5) were measured. Those of one (Zen 4) were
+only measured with Zen 4's code on Zen 5. By published tables (InstLatx64: Genoa, Granite Ridge) Zen 4 has half of Zen
+5's rate in sums, products, loads and stores of 512 bits, and 0.64 of it in rounding to bfloat16, so that a transform
+takes no more products there; a third is added all the same."""
 
 MEASURED_QUICK_WORDS = Cycles(16, transform=330, result=170, sum=16, bytes=4)
 """Of integers on a core that multiplies two vectors in a cycle and adds four (Zen 5), in multiplications. Weights take
