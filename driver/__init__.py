@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from .collector import without_collections
+
 if TYPE_CHECKING:
     from netc import passes, tflite
     from netc.calibration import calibrate
@@ -91,7 +93,8 @@ def __getattr__(name: str) -> object:
         return importlib.import_module(f"netc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'netc' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    with without_collections(lasting=True):
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

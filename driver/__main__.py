@@ -16,7 +16,7 @@ def main() -> int:
     """Run the command line; an interrupt while it is being imported is as quiet as any later one."""
     os.environ.setdefault(_SPINNING, "16")  # else 26: 25 ms of a core, for each start of threads that few commands use
     try:
-        with without_collections():
+        with without_collections(lasting=True):
             cli = importlib.import_module("netc.cli")
     except KeyboardInterrupt:
         return 130

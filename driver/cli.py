@@ -98,7 +98,7 @@ class _Commands(click.Group):
         if name not in SHARED and (who := launcher()) is not None:
             problem = f"netc {name} is work for one process, but {who} has started several"
             raise click.ClickException(f"{problem}; {', '.join(SHARED)} share work out")
-        with without_collections():
+        with without_collections(lasting=True):
             module = importlib.import_module(f"netc.commands.{name}{'_' * keyword.iskeyword(name)}")
         command: click.Command = getattr(module, f"{name}_command")
         for parameter in command.params:

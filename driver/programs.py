@@ -8,8 +8,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -182,19 +184,20 @@ def compile(  # noqa: A001 (the public name)
     if key is not None and (file := find(key)) is not None:
         warn_again(file)
         return NetworkProgram._of_file(file, model, _silently(make))
-    with without_collections():
+    lasting = "netc.pipeline" not in sys.modules  # the first network brings the compiler; others may be many
+    with without_collections(lasting=lasting) if form is None else nullcontext():  # to calibrate takes long
         from .classes import usable_labels
         from .keeping import Keeping
         from .pipeline import build_packed
 
-    with Keeping(key) as keeping:
-        with noting_files() as files, heeding_warnings() as heard:
-            with allowing(allow_import), reading_float_weights(float_weights):
-                c, packed = build_packed(_request(source, weights, given, form), keeping.weights_file)
-            program = NetworkProgram(c, model, packed)
-            labels = usable_labels(c.graph, model, weights) if key is not None else None
-        if labels is not None:
-            keeping.keep(c, program, labels, files, heard)
+        with Keeping(key) as keeping:
+            with noting_files() as files, heeding_warnings() as heard:
+                with allowing(allow_import), reading_float_weights(float_weights):
+                    c, packed = build_packed(_request(source, weights, given, form), keeping.weights_file)
+                program = NetworkProgram(c, model, packed)
+                labels = usable_labels(c.graph, model, weights) if key is not None else None
+            if labels is not None:
+                keeping.keep(c, program, labels, files, heard)
     return program
 
 

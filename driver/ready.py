@@ -120,23 +120,23 @@ def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[s
     from .frontend.index import locate
 
     locate(model)  # says what is wrong with a misspelled name without the compiler
-    with without_collections():
+    with without_collections(lasting=True):
         from .keeping import Keeping
         from .notes import transposes_note
         from .pipeline import Request, build_packed, load_program
         from .summary import total_macs
 
-    with Keeping(key) as keeping:
-        with noting_files() as files, heeding_warnings() as heard:
-            request = Request(model, weights=weights, **asked)
-            c, packed = build_packed(request, keeping.weights_file)
-            program = load_program(c, packed=packed)
-            labels, misfit = _labels(c, model, weights)
-        drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
-        rest = (drawn, note, total_macs(c.graph), c.batch, c.target.cpu, request.precision)
-        made = Ready(c.graph, program, labels, misfit, *rest)
-        if misfit is None:
-            keeping.keep(c, program, labels, files, heard)
+        with Keeping(key) as keeping:
+            with noting_files() as files, heeding_warnings() as heard:
+                request = Request(model, weights=weights, **asked)
+                c, packed = build_packed(request, keeping.weights_file)
+                program = load_program(c, packed=packed)
+                labels, misfit = _labels(c, model, weights)
+            drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
+            rest = (drawn, note, total_macs(c.graph), c.batch, c.target.cpu, request.precision)
+            made = Ready(c.graph, program, labels, misfit, *rest)
+            if misfit is None:
+                keeping.keep(c, program, labels, files, heard)
     return made
 
 

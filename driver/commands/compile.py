@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..classes import usable_labels
+from ..collector import without_collections
 from ..compile_options import CompileOptions
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
@@ -87,6 +88,7 @@ def _refuse(names: set[str], why: str) -> None:
         raise NetcError(f"{flags} {'is' if len(names) == 1 else 'are'} {why}")
 
 
+@without_collections(lasting=True)
 def _for_cpu(o: CompileOptions) -> None:
     if o.output and not o.emit and o.saved is None:
         hint = "for example --emit object -o net.o; or -o net.netc for a program with its weights"
