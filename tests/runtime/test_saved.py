@@ -10,6 +10,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,6 @@ def test_a_state_begins_as_the_network_states_it(tmp_path: Path) -> None:
 
 def _with_facts(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
     """A file whose facts are changed, with the checksum that belongs to them."""
-    import hashlib
-
     (length,) = struct.unpack_from("<Q", data, 16)
     facts = json.loads(data[56 : 56 + length])
     rest = data[56 + length :]
@@ -119,6 +118,17 @@ def _with_facts(data: bytes, change: Callable[[dict[str, Any]], object]) -> byte
     head = data[:16] + struct.pack("<Q", len(text))
     front = head + hashlib.sha256(head + text + code_and_state).digest() + text + code_and_state
     return front + bytes(-len(front) % 65536) + weights
+
+
+def test_files_of_format_1_can_be_read_and_verified(saved: Path, tmp_path: Path) -> None:
+    data, weights, path = saved.read_bytes(), SavedFile(saved).weights.tobytes(), tmp_path / "earlier.netc"
+    sums = [hashlib.sha256(weights).hexdigest()]  # they fit one chunk
+    changed = _with_facts(data[:8] + struct.pack("<I", 1) + data[12:], lambda facts: facts.update(checksums=sums))
+    path.write_bytes(changed)
+    load_program(path, verify=True)
+    path.write_bytes(_flip(changed, len(changed) - 5))
+    with pytest.raises(NetcError, match="weights are not what was written"):
+        load_program(path, verify=True)
 
 
 def _flip(data: bytes, place: int) -> bytes:
@@ -133,7 +143,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut in the code": (lambda d: d[:9000], "is damaged: its checksum is wrong"),
     "cut in the weights": (lambda d: d[:-1], "is damaged: it has .* bytes, not"),
     "longer": (lambda d: d + b"x", "is damaged: it has .* bytes, not"),
-    "newer": (lambda d: d[:8] + struct.pack("<I", 2) + d[12:], "was written by a newer netc, in format 2"),
+    "newer": (lambda d: d[:8] + struct.pack("<I", 3) + d[12:], "was written by a newer netc, in format 3"),
     "facts flipped": (lambda d: _flip(d, 100), "is damaged: its"),
     "code flipped": (lambda d: _flip(d, 20000), "is damaged: its checksum is wrong"),
     "endless facts": (lambda d: d[:16] + struct.pack("<Q", 1 << 60) + d[24:], "is damaged: its facts are cut off"),
@@ -220,7 +230,7 @@ def test_each_stretch_of_weights_has_its_checksum(saved: Path, monkeypatch: pyte
     netc.compile(saved.with_name("small.net"), threads=2, seed=4).save(path)
     file = SavedFile(path)
     weights = file.weights.tobytes()
-    wanted = [hashlib.sha256(weights[i : i + chunk]).hexdigest() for i in range(0, len(weights), chunk)]
+    wanted = [f"{zlib.crc32(weights[i : i + chunk]):08x}" for i in range(0, len(weights), chunk)]
     assert file.facts["checksums"] == wanted
     np.testing.assert_array_equal(file.weights, SavedFile(saved).weights)
     load_program(path, verify=True)

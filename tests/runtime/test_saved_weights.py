@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +49,8 @@ def test_weights_lie_where_they_should(tmp_path: Path, monkeypatch: pytest.Monke
         found = weights.fill(pieces())
         assert weights.is_filled
         np.testing.assert_array_equal(found, wanted)
-        sums = [hashlib.sha256(wanted[i : i + chunk]).hexdigest() for i in range(0, SIZE, chunk)]
-        assert weights.finish({}, b"code", np.zeros(0, np.uint8)) == (len(sums) * 70 < PAGE - 1000)
+        sums = [f"{zlib.crc32(wanted[i : i + chunk]):08x}" for i in range(0, SIZE, chunk)]
+        assert weights.finish({}, b"code", np.zeros(0, np.uint8)) == (len(sums) * 11 < PAGE - 1000)
         assert weights._checksums == sums
         found[:] = 1  # the file doesn't notice
     assert (tmp_path / "file").read_bytes()[PAGE:] == wanted.tobytes()
