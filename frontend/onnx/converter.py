@@ -209,7 +209,7 @@ class Converter:
         return schema, rule, attributes
 
     def _alike(self, proto: Any) -> str | None:
-        return near_miss(proto.op_type, known_operators())
+        return near_miss(proto.op_type, known_operators(_domain(proto)))
 
     def _call(
         self, proto: Any, inputs: list[Tensor | None], scope: Scope, attributes: list[Any]

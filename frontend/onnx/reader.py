@@ -122,6 +122,7 @@ def graph_of(
     declares for results of nodes must be theirs.
     """
     opsets = _opsets(model)
+    _check_domains(model)
     sizes = sizes_of(model, batch, settings, to_train=to_train)
     builder = GraphBuilder(name, {"format": "onnx"})
     converter = Converter(builder, folder, _functions(model), to_train=to_train, producer=model.producer_name)
@@ -179,6 +180,17 @@ def _opsets(model: Any) -> dict[str, int]:
         hint = None if version < 1 else "install a newer onnx package"
         raise NetcError(f"operator set {version} is not supported, only 1 to {newest}", hint=hint)
     return opsets
+
+
+def _check_domains(model: Any) -> None:
+    """Refuse at once what ONNX Runtime wrote for one kind of processor: the file doesn't say in which blocks."""
+    for node in model.graph.node:
+        if node.domain == "com.microsoft.nchwc":
+            title = f" `{node.name}`" if node.name else ""
+            raise NetcError(
+                f"the node{title} ({node.op_type}) has its numbers in blocks for one kind of processor",
+                hint="take the file before ONNX Runtime's optimizer, or have that stop at ORT_ENABLE_EXTENDED",
+            )
 
 
 def _functions(model: Any) -> dict[tuple[str, str, str], Any]:

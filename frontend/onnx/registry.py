@@ -16,7 +16,7 @@ from .node import Node
 from .values import Given
 
 EXPERIMENTAL = "experimental"
-"""Stands for the domain of operators that ONNX's own had on trial before operator set 10."""
+"""Stands for ONNX's own domain: what it had on trial before operator set 10, and what ONNX Runtime adds to sets."""
 Result: TypeAlias = Given | tuple[Given, ...]
 Rule = Callable[[Node], Result]
 
@@ -46,10 +46,10 @@ def rule_of(domain: str, name: str, version: int) -> Rule | None:
     return next((rule for since, rule in reversed(_RULES.get((domain, name), [])) if since <= version), None)
 
 
-def known_operators() -> frozenset[str]:
-    """The names of all operators of ONNX's own domain that have rules."""
+def known_operators(domain: str = "") -> frozenset[str]:
+    """The names of all operators of a domain that have rules."""
     _load()
-    return frozenset(name for domain, name in _RULES if not domain)
+    return frozenset(name for known, name in _RULES if known == domain)
 
 
 @cache

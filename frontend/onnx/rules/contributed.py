@@ -1,4 +1,4 @@
-"""Operators of ONNX Runtime's own domain that its quantizer writes: between quantized tensors, and to and from them.
+"""Operators of ONNX Runtime's own domain that its quantizer writes: of quantized tensors, to and from them.
 
 Source: ONNX Runtime's list of contributed operators. Each is the operator on the numbers that the integers stand for,
 quantized again.
@@ -10,8 +10,17 @@ from ....compiler.graph.ir import Value
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx
+from .convolutions import product
 from .pooling import Windows, mean_of_windows
-from .quantized import again, bias_of, dequantize_linear, quantize_linear, reals
+from .quantized import (
+    again,
+    bias_of,
+    centred,
+    dequantize_linear,
+    dynamic_bytes,
+    quantize_linear,
+    reals,
+)
 
 DOMAIN = "com.microsoft"
 
@@ -101,3 +110,43 @@ def qgemm(c: Node) -> Value:
         added = bias_of(c, 6, DType.F32)
         y = c.emit("add", y, added if alpha == 1 else c.emit("mul", added, c.scalar(alpha, added)))
     return again(c, y, 7) if c.has(7) else y
+
+
+@onnx("QLinearWhere", domain=DOMAIN)
+def qlinear_where(c: Node) -> Value:
+    """Elements of one of two tensors, as a condition says."""
+    return again(c, c.emit("select", c.value(0), _real(c, 1), _real(c, 4)), 7)
+
+
+# ---- floats from products of bytes ----------------------------------------------------------------------------------
+
+
+def as_floats(c: Node, left: tuple[int, int], right: tuple[int, int], scales: tuple[int, int], bias: int) -> Value:
+    """A product of matrices of bytes as floats: inputs and their zero points by place, both scales, a bias."""
+    sums = product(c, centred(c, *left, -2), centred(c, *right, -1), is_weight=c.known(right[0]) is not None)
+    scale = c.emit("mul", *(_of_columns(c, c.value(place)) for place in scales))
+    return _scaled(c, sums, scale, bias)
+
+
+def _of_columns(c: Node, scale: Value) -> Value:
+    return c.reshape(scale, ()) if scale.type.size == 1 else scale
+
+
+def _scaled(c: Node, sums: Value, scale: Value, bias: int) -> Value:
+    y = c.emit("mul", c.cast(c.cast(sums, DType.I32), DType.F32), scale)
+    return c.emit("add", y, c.value(bias)) if c.has(bias) else y
+
+
+@onnx("MatMulIntegerToFloat", domain=DOMAIN)
+def matmul_integer_to_float(c: Node) -> Value:
+    """A product of matrices of bytes, times both scales, plus a bias."""
+    return as_floats(c, (0, 4), (1, 5), (2, 3), 6)
+
+
+@onnx("DynamicQuantizeMatMul", domain=DOMAIN)
+def dynamic_quantize_matmul(c: Node) -> Value:
+    """Floats, as bytes on a scale of their own, times a matrix of bytes, plus a bias."""
+    whole, zero, scale = dynamic_bytes(c, c.value(0))
+    left = c.emit("sub", c.cast(whole, DType.F64), c.cast(zero, DType.F64))
+    sums = product(c, left, centred(c, 1, 3, -1), is_weight=c.known(1) is not None)
+    return _scaled(c, sums, c.emit("mul", scale, _of_columns(c, c.value(2))), 4)

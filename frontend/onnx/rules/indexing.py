@@ -27,8 +27,12 @@ def _from_front(c: Node, place: int, size: int) -> Value:
 @onnx("Gather")
 def gather(c: Node) -> Value:
     """Slices along an axis, in the order of indices."""
-    x = c.value(0)
-    axis = c.axis(c.attribute("axis", 0), x.type.rank)
+    return gather_slices(c, c.value(0), int(c.attribute("axis", 0)))
+
+
+def gather_slices(c: Node, x: Value, given: int) -> Value:
+    """Slices of a value along an axis, in the order of the indices at input 1."""
+    axis = c.axis(given, x.type.rank)
     size = x.type.shape[axis]
     known = c.known(1)
     if known is not None and known.size == 1 and x.type.rank:

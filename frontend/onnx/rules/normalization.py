@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....compiler.graph.ir import Value
 from ....compiler.types import DType
 from ..node import Node
-from ..registry import onnx
+from ..registry import EXPERIMENTAL, onnx
 
 
 @onnx("BatchNormalization")
@@ -98,6 +98,7 @@ def _by_group(c: Node, groups: int) -> Value:
 
 
 @onnx("LayerNormalization")
+@onnx("LayerNormalization", domain=EXPERIMENTAL)  # ONNX Runtime's optimizer writes it whatever the operator set is
 def layer_normalization(c: Node) -> tuple[Value | None, ...]:
     """Each sample over its last dimensions; the mean and the inverse deviation where they are asked for."""
     x = c.value(0)

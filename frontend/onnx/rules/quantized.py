@@ -124,8 +124,8 @@ def dynamic_bytes(c: Node, x: Value) -> tuple[Value, Value, Value]:
 # ---- products of integers --------------------------------------------------------------------------------------------
 
 
-def _centred(c: Node, place: int, zero: int, axis: int) -> Value:
-    """An input without its zero point, in doubles, which hold all sums of its products."""
+def centred(c: Node, place: int, zero: int, axis: int) -> Value:
+    """An input without its zero point, in doubles, which hold all sums of products of bytes."""
     x = c.value(place)
     wide = c.cast(x, DType.F64)
     if not c.has(zero):
@@ -145,7 +145,7 @@ def _zero_of(c: Node, term: Value, x: Value, axis: int) -> Value:
 @onnx("MatMulInteger", since=10)
 def matmul_integer(c: Node) -> Value:
     """Products of matrices of 8-bit integers, in 32 bits."""
-    return c.cast(product(c, _centred(c, 0, 2, -2), _centred(c, 1, 3, -1)), DType.I32)
+    return c.cast(product(c, centred(c, 0, 2, -2), centred(c, 1, 3, -1)), DType.I32)
 
 
 def reals(c: Node, place: int, dtype: DType = DType.F64, axis: int = 0) -> Value:
@@ -166,7 +166,7 @@ def _real_values(c: Node, place: int, dtype: DType, axis: int) -> Value:
     given = stated(c, place + 1, place + 2, c.type(place).dtype)
     if given is not None:
         return c.cast(real(c, c.value(place), given), dtype)
-    x = _centred(c, place, place + 2, axis)
+    x = centred(c, place, place + 2, axis)
     return c.cast(c.emit("mul", x, _zero_of(c, c.cast(c.value(place + 1), DType.F64), x, axis)), dtype)
 
 
@@ -204,7 +204,7 @@ def _convolved(c: Node, x: Value, w: Value, bias: Value | None = None) -> Value:
 @onnx("ConvInteger", since=10)
 def conv_integer(c: Node) -> Value:
     """Convolution of 8-bit integers, in 32 bits."""
-    return c.cast(_convolved(c, _centred(c, 0, 2, 0), _centred(c, 1, 3, 0)), DType.I32)
+    return c.cast(_convolved(c, centred(c, 0, 2, 0), centred(c, 1, 3, 0)), DType.I32)
 
 
 @onnx("QLinearConv", since=10)

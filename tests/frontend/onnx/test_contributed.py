@@ -1,0 +1,359 @@
+"""Operators of ONNX Runtime's own domain against ONNX Runtime: what its optimizers and quantizers write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from onnx import helper  # noqa: E402
+
+from .agreement import agrees, problems  # noqa: E402
+from .small_models import model  # noqa: E402
+
+Array = np.ndarray[Any, Any]
+KINDS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9}
+DRAW = np.random.default_rng(7)
+
+
+def floats(*shape: int) -> Array:
+    """Numbers of a normal distribution."""
+    return DRAW.standard_normal(shape).astype(np.float32)
+
+
+def of(
+    operator: str,
+    inputs: list[Array | None],
+    known: dict[int, Array] | None = None,
+    outputs: int = 1,
+    domain: str = "com.microsoft",
+    **attributes: Any,
+) -> tuple[Any, list[Array]]:
+    """A model of one node, whose inputs in `known` (by place) are weights; and the arrays of its other inputs."""
+    known = known or {}
+    count = max([len(inputs), *(place + 1 for place in known)])
+    given = dict(enumerate([*inputs, *[None] * (count - len(inputs))]))
+    names = [f"i{p}" if p in known or given[p] is not None else "" for p in range(count)]
+    results = [f"o{i}" if i == 0 or outputs >> i & 1 else "" for i in range(max(outputs.bit_length(), 1))]
+    node = helper.make_node(operator, names, results, domain=domain, **attributes)
+    arrays = {f"i{p}": a for p, a in given.items() if a is not None and p not in known}
+    made = model(
+        [node],
+        {name: a.shape for name, a in arrays.items()},
+        [r for r in results if r],
+        {f"i{p}": a for p, a in known.items()},
+        opset=17,
+        kinds={name: KINDS[str(a.dtype)] for name, a in arrays.items()},
+        domains={"com.microsoft": 1},
+    )
+    return made, list(arrays.values())
+
+
+def check(*arguments: Any, **options: Any) -> None:
+    made, arrays = of(*arguments, **options)
+    agrees(made, *arrays)
+
+
+# ---- products, activations, normalisation ---------------------------------------------------------------------------
+
+ACTIVATIONS = {
+    "Relu": [],
+    "Tanh": [],
+    "Sigmoid": [],
+    "LeakyRelu": [0.2],
+    "Clip": [-0.5, 0.75],
+    "HardSigmoid": [0.3, 0.4],
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("adds", [False, True])
+def test_convolutions_with_an_activation(activation: str, adds: bool) -> None:
+    x, w, b = floats(2, 4, 7, 6), floats(6, 2, 3, 3), floats(6)
+    inputs = [x, None, None, *([floats(2, 6, 4, 4)] if adds else [])]
+    numbers = ACTIVATIONS[activation]
+    rules = {"activation_params": numbers} if numbers else {}
+    sizes = {"group": 2, "strides": [2, 2], "pads": [1, 2, 1, 1]}
+    check("FusedConv", inputs, {1: w, 2: b}, activation=activation, **rules, **sizes)
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Tanh", "Sigmoid", "LeakyRelu", "Softplus", "Softsign"])
+def test_dense_layers_with_an_activation(activation: str) -> None:
+    numbers = {"activation_alpha": 0.3} if activation == "LeakyRelu" else {}
+    known = {1: floats(6, 5), 2: floats(6)}
+    check("FusedGemm", [floats(3, 5)], known, transB=1, alpha=0.5, beta=2.0, activation=activation, **numbers)
+
+
+def test_an_unknown_activation_is_refused_by_name() -> None:
+    made, _ = of("FusedGemm", [floats(3, 5)], {1: floats(5, 6)}, activation="Cosine")
+    said = problems(made)
+    for word in ("com.microsoft.FusedGemm", "Cosine", "known: ", "Relu"):
+        assert word in said
+
+
+def test_blocks_for_one_processor_are_refused_with_a_cure() -> None:
+    made, _ = of("ReorderOutput", [floats(1, 16, 4, 4)], domain="com.microsoft.nchwc", channels=6)
+    made.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
+    said = problems(made)
+    assert "in blocks for one kind of processor" in said
+    assert "ORT_ENABLE_EXTENDED" in said
+
+
+def test_a_name_like_an_unknown_one_is_of_its_domain() -> None:
+    made, _ = of("BiasGeluu", [floats(3, 5), floats(5)])
+    assert "did you mean BiasGelu?" in problems(made)
+    made, _ = of("Conv", [floats(1, 1, 5)])
+    assert "did you mean Conv?" not in problems(made)
+
+
+@pytest.mark.parametrize("flags", range(16))
+@pytest.mark.parametrize("operator", ["FusedMatMul", "TransposeMatMul"])
+def test_products_of_transposed_matrices(operator: str, flags: int) -> None:
+    names = ("transA", "transB", *(("transBatchA", "transBatchB") if operator == "FusedMatMul" else ()))
+    turned = {name: flags >> i & 1 for i, name in enumerate(names)}
+    shapes = []
+    for side, shape in (("A", [2, 3, 4, 5]), ("B", [2, 3, 5, 6])):
+        shape[-2:] = shape[:-3:-1] if turned[f"trans{side}"] else shape[-2:]
+        if turned.get(f"transBatch{side}"):
+            shape = [shape[2], *shape[:2], shape[3]]
+        shapes.append(shape)
+    check(operator, [floats(*shape) for shape in shapes], alpha=0.25, **turned)
+
+
+@pytest.mark.parametrize("operator", ["Gelu", "BiasGelu", "FastGelu", "QuickGelu"])
+@pytest.mark.parametrize("biased", [False, True])
+def test_activations(operator: str, biased: bool) -> None:
+    if biased and operator in ("Gelu", "QuickGelu"):
+        pytest.skip("it has no bias")
+    bias = {1: floats(8)} if biased or operator == "BiasGelu" else {}
+    check(operator, [3 * floats(2, 5, 8)], bias, **({"alpha": 1.3} if operator == "QuickGelu" else {}))
+
+
+@pytest.mark.parametrize("skip", [(2, 5, 8), (1, 5, 8), (5, 8)])
+@pytest.mark.parametrize("places", [(), (3,), (3, 4)])
+def test_norms_of_sums(skip: tuple[int, ...], places: tuple[int, ...]) -> None:
+    known = {2: floats(8), **{place: floats(8) for place in places}}
+    check("SkipLayerNormalization", [floats(2, 5, 8), floats(*skip)], known, outputs=0b1001, epsilon=1e-3)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_root_mean_square_norms_of_sums(biased: bool) -> None:
+    known = {2: floats(8), **({3: floats(8)} if biased else {})}
+    check("SkipSimplifiedLayerNormalization", [floats(2, 5, 8), floats(2, 5, 8)], known, outputs=0b1001)
+    check("SimplifiedLayerNormalization", [floats(2, 5, 8)], {1: floats(8)}, domain="", axis=-1, epsilon=1e-3)
+
+
+def test_layer_norms_before_onnx_had_them() -> None:
+    made, arrays = of("LayerNormalization", [floats(2, 5, 8)], {1: floats(8), 2: floats(8)}, domain="", axis=-1)
+    made.opset_import[0].version = 12
+    agrees(made, *arrays)
+
+
+@pytest.mark.parametrize("places", [(), (1,), (7,), (1, 7), (1, 7, 8)])
+def test_embeddings(places: tuple[int, ...]) -> None:
+    def ids(high: int) -> Array:
+        return DRAW.integers(0, high, (2, 5)).astype(np.int32)
+
+    inputs: list[Array | None] = [ids(9), *[None] * 8]
+    for place, high in ((1, 2), (7, 2), (8, 6)):
+        inputs[place] = ids(high) if place in places else None
+    known = {2: floats(9, 8), 3: floats(6, 8), 5: floats(8), 6: floats(8)}
+    if 1 in places:
+        known[4] = floats(2, 8)
+    check("EmbedLayerNormalization", inputs, known, outputs=0b111)
+    if 8 in places:
+        return
+    inputs = [*inputs[:8], *[None] * 10]
+    for place in tuple(known):
+        known[place] = DRAW.integers(0, 256, known[place].shape).astype(np.uint8)
+        known |= {place + 6: np.float32(0.02), place + 11: np.uint8(120)}
+    check("QEmbedLayerNormalization", inputs, known, outputs=0b11)
+
+
+# ---- attention ------------------------------------------------------------------------------------------------------
+
+
+def lengths(*numbers: int) -> Array:
+    return np.array(numbers, np.int32)
+
+
+MASKS: dict[str, Array | None] = {
+    "none": None,
+    "ends": lengths(3, 5),
+    "ends and begins": lengths(4, 5, 1, 0),
+    "keys": (DRAW.random((2, 5)) < 0.7).astype(np.int32),
+    "queries and keys": (DRAW.random((2, 5, 5)) < 0.7).astype(np.int32),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("causal", [0, 1])
+@pytest.mark.parametrize("biased", [False, True])
+def test_attention_with_its_projection(mask: str, causal: int, biased: bool) -> None:
+    known = {1: floats(6, 24) / 2, 2: floats(24) / 2}
+    inputs = [floats(2, 5, 6), None, None, MASKS[mask], None, floats(2, 4, 5, 5) if biased else None]
+    check("Attention", inputs, known, outputs=0b11, num_heads=4, unidirectional=causal)
+
+
+def test_attention_with_values_of_another_width() -> None:
+    known = {1: floats(6, 8 + 8 + 12), 2: floats(28)}
+    check("Attention", [floats(2, 5, 6)], known, num_heads=4, qkv_hidden_sizes=[8, 8, 12], scale=0.2)
+
+
+@pytest.mark.parametrize("mask", [None, np.ones((2, 8), np.int32), (DRAW.random((2, 8)) < 0.6).astype(np.int32)])
+def test_attention_that_goes_on(mask: Array | None) -> None:
+    known = {1: floats(6, 24), 2: floats(24)}
+    inputs = [floats(2, 3, 6), None, None, mask, floats(2, 2, 4, 5, 2)]
+    check("Attention", inputs, known, outputs=0b11, num_heads=4, unidirectional=1)
+
+
+@pytest.mark.parametrize("mask", ["none", "ends", "keys", "queries and keys"])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("causal", [0, 1])
+def test_attention_of_queries_keys_and_values(mask: str, biased: bool, causal: int) -> None:
+    bias = floats(8 + 8 + 12) if biased else None
+    more = floats(1, 4, 5, 5) if biased else None
+    inputs = [floats(2, 5, 8), floats(2, 5, 8), floats(2, 5, 12), bias, MASKS[mask], more]
+    check("MultiHeadAttention", inputs, num_heads=4, unidirectional=causal)
+
+
+def test_attention_across_networks() -> None:
+    check("MultiHeadAttention", [floats(2, 3, 8), floats(2, 7, 8), floats(2, 7, 8)], num_heads=2)
+    check("MultiHeadAttention", [floats(2, 3, 8), floats(2, 2, 7, 4), floats(2, 2, 7, 4)], num_heads=2)
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+def test_attention_with_a_cache(causal: int) -> None:
+    rows = [floats(2, 3, 8) for _ in range(3)]
+    inputs = [*rows, floats(24), None, None, floats(2, 4, 5, 2), floats(2, 4, 5, 2)]
+    check("MultiHeadAttention", inputs, outputs=0b111, num_heads=4, unidirectional=causal)
+
+
+def test_packed_operands_are_those_apart() -> None:
+    from netc.compiler.graph.interpreter import evaluate
+    from netc.frontend.onnx import graph_of
+
+    q, k, v = (floats(2, 5, 4, 3) for _ in range(3))
+    rows = [x.reshape(2, 5, 12) for x in (q, k, v)]
+    forms = [rows, [np.stack((q, k, v), axis=3)], [rows[0], np.stack((k, v), axis=3)]]
+    found = []
+    for form in forms:
+        made, arrays = of("MultiHeadAttention", form, num_heads=4)
+        found.append(evaluate(graph_of(made, "packed"), arrays)[0])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("interleaved", [0, 1])
+@pytest.mark.parametrize("form", ["rows", "heads", "part"])
+@pytest.mark.parametrize("places", [lengths(3).astype(np.int64), DRAW.integers(0, 9, (2, 5))])
+def test_turned_places(interleaved: int, form: str, places: Array) -> None:
+    half = 2 if form == "part" else 4
+    angles = floats(9, half)
+    x = floats(2, 3, 5, 8) if form == "heads" else floats(2, 5, 24)
+    rules = {"num_heads": 3, "rotary_embedding_dim": 4} if form == "part" else {}
+    check("RotaryEmbedding", [x, places], {2: np.cos(angles), 3: np.sin(angles)}, interleaved=interleaved, **rules)
+
+
+# past, rows, the length of each sample less 1, total length
+CACHES = {
+    "first": (0, 5, lengths(4, 4), 5),
+    "one more": (5, 1, lengths(5, 5), 6),
+    "shorter": (5, 1, lengths(5, 2), 6),
+    "two more": (5, 2, lengths(6), 7),
+    "wide": (8, 1, lengths(5, 3), 6),
+}
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("rules", [{}, {"softcap": 0.7}, {"local_window_size": 3}, {"do_rotary": 1}, {"scale": 0.3}])
+@pytest.mark.parametrize("packed", [False, True])
+def test_groups_of_heads(cache: str, rules: dict[str, Any], packed: bool) -> None:
+    past, rows, ends, total = CACHES[cache]
+    samples = len(ends)
+    q, k, v = floats(samples, rows, 4 * 16), floats(samples, rows, 2 * 16), floats(samples, rows, 2 * 16)
+    inputs: list[Array | None] = [np.concatenate((q, k, v), axis=2), None, None] if packed else [q, k, v]
+    inputs += [floats(samples, 2, past, 16), floats(samples, 2, past, 16)] if past else [None, None]
+    known = {6: np.array(total, np.int32)}
+    if "do_rotary" in rules:
+        angles = floats(9, 8)
+        known |= {7: np.cos(angles), 8: np.sin(angles)}
+    check("GroupQueryAttention", [*inputs, ends], known, outputs=0b111, num_heads=4, kv_num_heads=2, **rules)
+
+
+# ---- weights in blocks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bits", "zero"), [(b, z) for b in (2, 4, 8) for z in ("none", "bytes", "floats")][:-1])
+@pytest.mark.parametrize("inputs", [32, 40])
+def test_products_with_weights_in_blocks(bits: int, zero: str, inputs: int) -> None:
+    outputs, size = 6, 16
+    blocks = -(-inputs // size)
+    known = {1: DRAW.integers(0, 256, (outputs, blocks, size * bits // 8)).astype(np.uint8)}
+    known[2] = np.abs(floats(outputs, blocks)) / 8
+    if zero == "bytes":
+        known[3] = DRAW.integers(0, 256, (outputs, -(-blocks * bits // 8))).astype(np.uint8)
+    elif zero == "floats":
+        known[3] = floats(outputs, blocks) + (1 << (bits - 1))
+    check("MatMulNBits", [floats(2, 3, inputs)], known, K=inputs, N=outputs, bits=bits, block_size=size)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_products_with_weights_out_of_sixteen_numbers(kind: int) -> None:
+    inputs, outputs, size = 48, 6, 32
+    known = {1: DRAW.integers(0, 256, inputs * outputs // 2).astype(np.uint8)}
+    known[2] = np.abs(floats(inputs * outputs // size))
+    check("MatMulBnb4", [floats(3, inputs)], known, K=inputs, N=outputs, quant_type=kind, block_size=size)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zero", [False, True])
+def test_slices_of_tables_in_blocks(bits: int, zero: bool) -> None:
+    rows, features, size = 7, 48, 16
+    known = {0: DRAW.integers(0, 256, (rows, features * bits // 8)).astype(np.uint8)}
+    known[2] = np.abs(floats(rows, features // size)) / 8
+    if zero:
+        known[3] = DRAW.integers(0, 256, (rows, -(-features // size * bits // 8))).astype(np.uint8)
+    ids = DRAW.integers(0, rows, (2, 3))
+    check("GatherBlockQuantized", [None, ids], known, bits=bits, block_size=size, gather_axis=0, quantize_axis=1)
+
+
+# ---- bytes ----------------------------------------------------------------------------------------------------------
+
+
+def small_bytes(dtype: Any, *shape: int) -> Array:
+    """Weights whose products ONNX Runtime adds up without loss on every processor."""
+    return DRAW.integers(*((-64, 64) if dtype is np.int8 else (0, 128)), shape).astype(dtype)
+
+
+@pytest.mark.parametrize("by_column", [False, True])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("biased", [False, True])
+def test_floats_from_products_of_bytes(by_column: bool, dtype: Any, biased: bool) -> None:
+    scale = np.abs(floats(6)) / 9 if by_column else np.float32(0.02)
+    zero = small_bytes(dtype, 6) if by_column else np.array(3, dtype)
+    bias = floats(6) if biased else None
+    weight = small_bytes(dtype, 5, 6)
+    known = {1: weight, 2: np.array(0.1, np.float32), 3: scale, 4: np.uint8(120), 5: zero}
+    known |= {6: bias} if bias is not None else {}
+    check("MatMulIntegerToFloat", [DRAW.integers(0, 256, (2, 3, 5)).astype(np.uint8)], known)
+    known = {1: weight, 2: scale, 3: zero, **({4: bias} if bias is not None else {})}
+    check("DynamicQuantizeMatMul", [floats(2, 3, 5)], known)
+
+
+@pytest.mark.parametrize("mask", ["none", "ends", "keys"])
+def test_attention_of_bytes(mask: str) -> None:
+    x = DRAW.integers(0, 256, (2, 5, 6)).astype(np.uint8)
+    known = {1: small_bytes(np.int8, 6, 24), 2: floats(24), 3: np.float32(0.02), 4: np.float32(0.01)}
+    known |= {6: np.uint8(100), 7: np.int8(0)}
+    check("QAttention", [x, *[None] * 4, MASKS[mask]], known, num_heads=4)
+
+
+def test_choices_of_bytes() -> None:
+    x = DRAW.integers(0, 256, (2, 3, 4)).astype(np.uint8)
+    choice = {p + i: a for p in (2, 5, 7) for i, a in enumerate((np.float32(p / 4), np.uint8(p)))}
+    check("QLinearWhere", [x > 99, x, None, None, x[::-1].copy()], choice)
