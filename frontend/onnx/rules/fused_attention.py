@@ -7,6 +7,7 @@ Source: ONNX Runtime's list of contributed operators. Each is spelt out as produ
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,13 +58,14 @@ def _scale(c: Node, features: int) -> float:
     return given if given else 1 / math.sqrt(features) if features else 1.0
 
 
-def _attended(c: Node, q: Value, k: Value, v: Value, mask: Value | None) -> Value:
-    """The mean of values by the softmax of scores, for heads apart."""
+def _attended(c: Node, q: Value, k: Value, v: Value, masks: Sequence[Value]) -> Value:
+    """The mean of values by the softmax of scores plus masks, for heads apart."""
     scores = c.emit("matmul", q, c.transpose(k, (0, 1, 3, 2)))
     scores = c.emit("mul", scores, c.scalar(_scale(c, q.type.shape[-1]), scores))
     if cap := float(c.attribute("softcap", 0.0)):
         scores = c.emit("mul", c.emit("tanh", c.emit("div", scores, c.scalar(cap, scores))), c.scalar(cap, scores))
-    scores = scores if mask is None else c.emit("add", scores, mask)
+    for mask in masks:
+        scores = c.emit("add", scores, c.cast(mask, scores.type.dtype))
     return c.emit("matmul", c.emit("softmax", scores, axis=3), v)
 
 
@@ -78,8 +80,8 @@ class _Sizes:
     """Keys, those of former calls included."""
 
 
-def _mask(c: Node, place: int, sizes: _Sizes, *, causal: bool, bias: int) -> Value | None:
-    """What is added to scores [N, heads, rows, total] by an input that says what counts, by order, and by a bias."""
+def _masks(c: Node, place: int, sizes: _Sizes, *, causal: bool, bias: int) -> list[Value]:
+    """What is added to scores [N, heads, rows, total]: by an input that says what counts and by order, and a bias."""
     fill = float(c.attribute("mask_filter_value", -10000.0))
     mask = _given(c, place, sizes, fill) if c.has(place) else None
     if causal and sizes.rows > 1:
@@ -88,9 +90,7 @@ def _mask(c: Node, place: int, sizes: _Sizes, *, causal: bool, bias: int) -> Val
             mask = c.made(np.where(ahead, LOWEST, 0).astype(np.float32).reshape(1, 1, sizes.rows, sizes.total))
         else:
             mask = c.emit("select", c.made(ahead.reshape(1, 1, *ahead.shape)), c.scalar(LOWEST, mask), mask)
-    if not c.has(bias):
-        return mask
-    return c.value(bias) if mask is None else c.emit("add", mask, c.value(bias))
+    return [*([] if mask is None else [mask]), *([c.value(bias)] if c.has(bias) else [])]
 
 
 def _given(c: Node, place: int, sizes: _Sizes, fill: float) -> Value:
@@ -154,7 +154,7 @@ def _with_projection(c: Node, projected: Value, mask: int, past: int, bias: int)
         k, v = (c.emit("concat", old, part, axis=2) for old, part in zip(cache, (k, v), strict=True))
         new = [c.emit("concat", kept, *new, axis=3)] if new else []
     sizes = _Sizes(q.type.shape[0], q.type.shape[2], before, k.type.shape[2])
-    y = _attended(c, q, k, v, _mask(c, mask, sizes, causal=c.flag("unidirectional"), bias=bias))
+    y = _attended(c, q, k, v, _masks(c, mask, sizes, causal=c.flag("unidirectional"), bias=bias))
     return (_joined(c, y), *(new or (None,)))
 
 
@@ -174,7 +174,7 @@ def multi_head_attention(c: Node) -> Results:
         before = c.shape(6)[2]
         k, v = c.emit("concat", c.value(6), k, axis=2), c.emit("concat", c.value(7), v, axis=2)
     sizes = _Sizes(q.type.shape[0], q.type.shape[2], before, k.type.shape[2])
-    y = _attended(c, q, k, v, _mask(c, 4, sizes, causal=c.flag("unidirectional"), bias=5))
+    y = _attended(c, q, k, v, _masks(c, 4, sizes, causal=c.flag("unidirectional"), bias=5))
     return _joined(c, y), k, v
 
 
@@ -337,7 +337,7 @@ def _in_cache(c: Node, new: Value, place: int, begins: Value, total: int) -> Val
     return c.transpose(c.emit("gather", flat, c.emit("add", source, c.made(starts)), axis=0), (0, 2, 1, 3))
 
 
-def _window(c: Node, begins: Value, rows: int, total: int) -> Value:
+def _window(c: Node, begins: Value, rows: int, total: int) -> list[Value]:
     """What is added to scores: no query sees keys behind its own place, or too far in front of it."""
     samples, window = begins.type.shape[0], int(c.attribute("local_window_size", -1))
     own = c.emit("add", begins, c.made(np.arange(rows, dtype=np.int32)))
@@ -348,4 +348,4 @@ def _window(c: Node, begins: Value, rows: int, total: int) -> Value:
         first = c.emit("sub", own, c.builder.scalar(window - 1, DType.I32))
         outside = c.emit("logical_or", outside, c.emit("less", keys, first))
     mask = c.emit("select", outside, c.builder.scalar(-math.inf, DType.F32), c.builder.scalar(0, DType.F32))
-    return c.emit("add", mask, c.value(10)) if c.has(10) else mask
+    return [mask, *([c.value(10)] if c.has(10) else [])]

@@ -12,11 +12,14 @@ pytest.importorskip("onnxruntime")
 
 from onnx import helper  # noqa: E402
 
+from netc.compiler.graph.interpreter import evaluate  # noqa: E402
+from netc.frontend.onnx import graph_of  # noqa: E402
+
 from .agreement import agrees, problems  # noqa: E402
 from .small_models import model  # noqa: E402
 
 Array = np.ndarray[Any, Any]
-KINDS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9}
+KINDS = {"float32": 1, "float16": 10, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9}
 DRAW = np.random.default_rng(7)
 
 
@@ -233,10 +236,27 @@ def test_attention_with_a_cache(causal: int) -> None:
     check("MultiHeadAttention", inputs, outputs=0b111, num_heads=4, unidirectional=causal)
 
 
-def test_packed_operands_are_those_apart() -> None:
-    from netc.compiler.graph.interpreter import evaluate
-    from netc.frontend.onnx import graph_of
+@pytest.mark.parametrize("operator", ["Attention", "MultiHeadAttention", "GroupQueryAttention"])
+def test_attention_of_half_the_precision(operator: str) -> None:
+    found = []
+    for dtype in (np.float32, np.float16):
+        DRAW.bit_generator.state = np.random.PCG64(3).state
+        q, k, v = (floats(2, 5, 8).astype(dtype) for _ in range(3))
+        known = {1: floats(8, 24).astype(dtype) / 4}
+        if operator == "Attention":
+            made, arrays = of(operator, [q, None, None, MASKS["ends"]], known, num_heads=4, unidirectional=1)
+        elif operator == "MultiHeadAttention":
+            made, arrays = of(operator, [q, k, v, None, MASKS["keys"]], num_heads=4, unidirectional=1)
+        else:
+            known = {6: np.array(5, np.int32)}
+            rows = [q, k[..., :4].copy(), v[..., :4].copy(), None, None, lengths(4, 4)]
+            made, arrays = of(operator, rows, known, outputs=0b111, num_heads=4, kv_num_heads=2)
+        found.append(evaluate(graph_of(made, "half"), arrays)[0])
+    assert found[1].dtype == np.float16
+    np.testing.assert_allclose(found[1], found[0], 0.02, 0.02)
 
+
+def test_packed_operands_are_those_apart() -> None:
     q, k, v = (floats(2, 5, 4, 3) for _ in range(3))
     rows = [x.reshape(2, 5, 12) for x in (q, k, v)]
     forms = [rows, [np.stack((q, k, v), axis=3)], [rows[0], np.stack((k, v), axis=3)]]
