@@ -11,7 +11,7 @@ from .torch_functions import is_below
 Form = Callable[..., Any]
 
 _NAMES = (
-    *("hypot", "copysign", "fmin", "fmax", "cdist", "median", "kthvalue"),
+    *("hypot", "copysign", "fmin", "fmax", "cdist", "median", "kthvalue", "searchsorted"),
     *("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "adaptive_avg_pool3d"),
 )
 
@@ -24,6 +24,8 @@ def is_missing(name: str, given: dict[str, Any]) -> bool:
         bounds = [bound for bound in (given["min"], given["max"]) if isinstance(bound, int | float)]
         is_float = given["self"].meta["val"].dtype.is_floating_point
         return any(isinstance(bound, float) for bound in bounds) and (not is_float or len({*map(type, bounds)}) > 1)
+    if name in ("scatter", "scatter_add", "scatter_reduce") and "src" in given:
+        return bool(given["src"].meta["val"].shape != given["index"].meta["val"].shape)
     return name in _NAMES
 
 
@@ -51,6 +53,8 @@ def forms(torch: Any) -> dict[Any, Form]:
         **dict.fromkeys(
             (aten.clamp.default, aten.clip.default), lambda x, low=None, high=None: _clamped(torch, x, low, high)
         ),
+        aten.searchsorted.Tensor: lambda *given, **named: _searched(torch, *given, **named),
+        **{op: _scattered(op) for op in (aten.scatter.src, aten.scatter.reduce, aten.scatter_add.default)},
         aten.adaptive_avg_pool3d.default: lambda x, size: _piecewise(torch, x, size, torch.mean),
         **pools,
     }
@@ -123,6 +127,39 @@ def _clamped(torch: Any, x: Any, low: float | None, high: float | None) -> Any:
     x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
     x = x if low is None else torch.maximum(x, torch.scalar_tensor(float(low), dtype=x.dtype))
     return x if high is None else torch.minimum(x, torch.scalar_tensor(float(high), dtype=x.dtype))
+
+
+def _searched(
+    torch: Any,
+    sequence: Any,
+    x: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Any = None,
+) -> Any:
+    """How many numbers of a sorted sequence stand before x: all of them before NaN."""
+    sequence = sequence if sorter is None else sequence.gather(-1, sorter)
+    rows = sequence if sequence.ndim == 1 else sequence.unsqueeze(-2)
+    is_before = ~((rows > x.unsqueeze(-1)) if right or side == "right" else (rows >= x.unsqueeze(-1)))
+    return is_before.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+
+
+def _scattered(operator: Any) -> Form:
+    """What is scattered may be larger than its places, which begin where it begins."""
+
+    def form(x: Any, dim: int, index: Any, source: Any, *rest: Any, **named: Any) -> Any:
+        if source.shape == index.shape:
+            return NotImplemented
+        return operator(x, dim, index, part_of(source, index.shape), *rest, **named)
+
+    return form
+
+
+def part_of(x: Any, shape: Sequence[int]) -> Any:
+    """The part of a tensor that has this shape."""
+    return x[tuple(slice(size) for size in shape)]
 
 
 def _adaptive_max(torch: Any, x: Any, size: Sequence[int], dims: int) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.errors import NetcError
-from . import torch_functions, torch_layers, torch_missing
+from . import torch_functions, torch_layers, torch_missing, torch_sequences
 
 
 def spelt_out(torch: Any, program: Any) -> Any:
@@ -55,6 +55,7 @@ def _is_wrong(node: Any) -> bool:
         or torch_functions.is_misspelt(_function(name), given)
         or torch_layers.is_misspelt(_function(name), given)
         or torch_missing.is_missing(_function(name), given)
+        or torch_sequences.is_missing(_function(name), given)
     )
 
 
@@ -109,16 +110,18 @@ def _forms(torch: Any) -> dict[Any, Callable[..., Any]]:
         aten.linalg_vector_norm.default: _norms(aten.linalg_vector_norm.default),
         **{operator: _places(operator) for operator in (aten.argmax.default, aten.argmin.default)},
     }
-    spelt = (module.forms(torch) for module in (torch_functions, torch_layers, torch_missing))
+    spelt = (module.forms(torch) for module in (torch_functions, torch_layers, torch_missing, torch_sequences))
     return reduce(or_, spelt, scatters | pools | resized | others)
 
 
 def _scattered_means(torch: Any, operator: Any) -> Callable[..., Any]:
     def form(x: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
+        used = torch_missing.part_of(source, index.shape)
         if reduce != "mean":
-            return NotImplemented
-        sums = operator(x, dim, index, source, "sum", include_self=include_self)
-        ones = torch.ones_like(x), torch.ones_like(source)
+            same = source.shape == index.shape
+            return NotImplemented if same else operator(x, dim, index, used, reduce, include_self=include_self)
+        sums = operator(x, dim, index, used, "sum", include_self=include_self)
+        ones = torch.ones_like(x), torch.ones_like(used)
         counts = operator(ones[0], dim, index, ones[1], "sum", include_self=include_self)
         return torch.div(sums, counts, rounding_mode=None if x.is_floating_point() else "floor")
 

@@ -188,6 +188,19 @@ def test_losses_of_classes(reduction: str, smoothing: float) -> None:
         lambda x: torch.cdist(x[0, 0], x[0, 1], 2.0, "use_mm_for_euclid_dist"),
         lambda x: torch.cdist(x[0, 0] / (x[0, 0] > 0), x[0, 1], 0.0).isnan(),
         lambda x: torch.clip(x.to(torch.int64), 0, 0.5),
+        lambda x: [x.cumprod(2), (x * 1e-20).cumprod(3), (x * 3).to(torch.int32).cumprod(1), x[0, 0, 0, 0].cumprod(0)],
+        lambda x: torch.cummax(x.round(), 2),
+        lambda x: torch.cummin(torch.where(x > 1.5, torch.nan, x), 3),
+        lambda x: torch.cummin(x.to(torch.int64), 1),
+        lambda x: torch.searchsorted(x[0, 0, 0].sort()[0], x.sort()[0].roll(1)),
+        lambda x: torch.searchsorted(x[..., :5].round().sort()[0], x.round(), right=True, out_int32=True),
+        lambda x: torch.searchsorted(x[..., :5].contiguous(), x, side="left", sorter=x[..., :5].argsort()),
+        lambda x: x.scatter(2, torch.zeros(1, 2, 1, 9, dtype=torch.int64), x.flip(2)),
+        lambda x: x.scatter_add(1, torch.zeros(1, 2, 3, 4, dtype=torch.int64), x.flip(2)),
+        lambda x: [
+            x.scatter_reduce(1, torch.zeros(1, 2, 3, 4, dtype=torch.int64), x.flip(2), how, include_self=False)
+            for how in ("amax", "sum", "mean")
+        ],
     ],
 )
 def test_functions_that_the_exporter_does_not_have(function: Any) -> None:
@@ -197,6 +210,22 @@ def test_functions_that_the_exporter_does_not_have(function: Any) -> None:
     for result, tensor in zip(results, [wanted] if isinstance(wanted, torch.Tensor) else wanted, strict=True):
         np.testing.assert_allclose(result, tensor.numpy(), 1e-5, 1e-5)
         assert result.dtype == tensor.numpy().dtype
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"bidirectional": True}, {"num_layers": 2, "batch_first": True, "bias": False, "bidirectional": True}],
+)
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_lstms_whose_state_is_projected(options: dict[str, Any]) -> None:
+    torch.manual_seed(6)
+    layer = nn.LSTM(5, 7, proj_size=3, **options).eval()
+    x = torch.randn(4, 4, 5)
+    with torch.no_grad():
+        wanted, (h, c) = layer(x)
+    results = evaluate(netc.from_torch(layer, x), [x.numpy()])
+    for result, tensor in zip(results, (wanted, h, c), strict=True):
+        np.testing.assert_allclose(result, tensor.numpy(), 1e-5, 1e-6)
 
 
 def test_integers_of_less_than_a_type_holds() -> None:

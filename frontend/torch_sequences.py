@@ -1,0 +1,128 @@
+"""What PyTorch computes step by step and its exporter doesn't have, written out: running products, projected LSTMs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Form = Callable[..., Any]
+
+LONGEST = 1024
+"""Most steps that are written out."""
+
+
+def is_missing(name: str, given: dict[str, Any]) -> bool:
+    """Whether the exporter doesn't have a call of `aten.NAME`, for which there is a form."""
+    if name == "lstm":
+        return "params" in given and _is_projected(given["params"])
+    return name in ("cumprod", "cummax", "cummin")
+
+
+def forms(torch: Any) -> dict[Any, Form]:
+    """By operator; a form gives `NotImplemented` for what the exporter has."""
+    aten = torch.ops.aten
+    return {
+        aten.cumprod.default: lambda x, dim, *, dtype=None: _products(torch, x, dim, dtype),
+        aten.cummax.default: lambda x, dim: _extremes(torch, x, dim, torch.ge),
+        aten.cummin.default: lambda x, dim: _extremes(torch, x, dim, torch.le),
+        aten.lstm.input: lambda *given: _lstm(torch, *given),
+    }
+
+
+def _steps(x: Any, dim: int) -> Sequence[Any]:
+    """The slices of a dimension; none where it is too long."""
+    return x.unbind(dim) if x.ndim and 0 < x.shape[dim] <= LONGEST else ()
+
+
+def _products(torch: Any, x: Any, dim: int, dtype: Any) -> Any:
+    """In the order of the elements, so that nothing overflows that doesn't in PyTorch."""
+    is_real = x.is_floating_point() or x.is_complex()
+    x = x.to(dtype or (x.dtype if is_real else torch.int64))
+    if not x.ndim or not x.numel():
+        return x.clone()
+    first, *others = _steps(x, dim) or (None,)
+    if first is None:
+        return NotImplemented
+    found = [first]
+    for step in others:
+        found.append(found[-1] * step)
+    return torch.stack(found, dim)
+
+
+def _extremes(torch: Any, x: Any, dim: int, compare: Form) -> Any:
+    """The extreme of all elements up to each, NaN above all, and the last place where it stands."""
+    if not x.ndim or not x.numel():
+        return x.clone(), torch.zeros_like(x, dtype=torch.int64)
+    steps = _steps(x, dim)
+    if not steps:
+        return NotImplemented
+    values, places = [steps[0]], [torch.zeros_like(steps[0], dtype=torch.int64)]
+    for number, step in enumerate(steps[1:], 1):
+        is_new = compare(step, values[-1])
+        if x.is_floating_point():
+            is_new = torch.isnan(step) | (~torch.isnan(values[-1]) & is_new)
+        values.append(torch.where(is_new, step, values[-1]))
+        places.append(torch.where(is_new, number, places[-1]))
+    return torch.stack(values, dim), torch.stack(places, dim)
+
+
+# ---- LSTMs with a projected state -----------------------------------------------------------------------------------
+
+
+def _is_projected(params: Sequence[Any]) -> bool:
+    """Whether a third weight projects the state: what the first layer multiplies it by is narrower than its gates."""
+    tensors = [getattr(p, "meta", {}).get("val", p) for p in params[:2]]
+    recurrent = tensors[1].shape
+    return bool(4 * recurrent[1] != recurrent[0])
+
+
+def _lstm(
+    torch: Any,
+    x: Any,
+    state: Sequence[Any],
+    params: Sequence[Any],
+    biased: bool,
+    layers: int,
+    dropout: float,
+    train: bool,
+    both_ways: bool,
+    batch_first: bool,
+) -> Any:
+    """Layer by layer; the results of both directions stand beside each other."""
+    count, ways = (5 if biased else 3), 2 if both_ways else 1
+    rows = x.transpose(0, 1) if batch_first else x
+    is_known = len(params) == layers * ways * count and 0 < rows.shape[0] <= LONGEST
+    if not _is_projected(params) or not is_known or (train and dropout):
+        return NotImplemented
+    h0, c0 = state
+    last: list[tuple[Any, Any]] = []
+    for layer in range(layers):
+        results = []
+        for way in range(ways):
+            number = layer * ways + way
+            weights = params[number * count : (number + 1) * count]
+            found, end = _direction(torch, rows, (h0[number], c0[number]), weights, backward=way == 1)
+            results.append(found)
+            last.append(end)
+        rows = torch.cat(results, -1)
+    h, c = (torch.stack(parts) for parts in zip(*last, strict=True))
+    return rows.transpose(0, 1) if batch_first else rows, h, c
+
+
+def _direction(
+    torch: Any, rows: Any, state: tuple[Any, Any], weights: Sequence[Any], *, backward: bool
+) -> tuple[Any, tuple[Any, Any]]:
+    """All states of one direction of a layer, in the order of the rows, and the last one."""
+    linear = torch.nn.functional.linear
+    of_x, of_h, *biases, projection = weights
+    first, second = biases or (None, None)
+    inner = linear(rows, of_x, first)
+    h, c = state
+    order = range(rows.shape[0])
+    found = {}
+    for step in reversed(order) if backward else order:
+        i, f, g, o = (inner[step] + linear(h, of_h, second)).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = linear(torch.sigmoid(o) * torch.tanh(c), projection)
+        found[step] = h
+    return torch.stack([found[step] for step in order]), (h, c)
