@@ -210,7 +210,10 @@ class Node:
 
     def flag(self, name: str, default: bool = False) -> bool:
         """An attribute that is 0 or 1."""
-        return bool(self.attribute(name, int(default)))
+        number = self.attribute(name, int(default))
+        if number not in (0, 1):  # readers differ in what others mean
+            self.unsupported(f"`{name}` can't be {number}", hint="known: 0, 1")
+        return bool(number)
 
     def choice(self, name: str, default: str, *known: str) -> str:
         """An attribute of text that is one of some words."""

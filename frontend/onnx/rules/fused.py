@@ -148,9 +148,12 @@ def _unused(c: Node, *places: int) -> None:
 def _summed(c: Node, places: Sequence[int]) -> Value:
     """The sum of the inputs at these places that are there."""
     first, *others = (c.value(place) for place in places if c.has(place))
+    total = first
     for other in others:
-        first = c.emit("add", first, other)
-    return first
+        total = c.emit("add", total, other)
+    if total.type.shape != first.type.shape:
+        c.unsupported(f"{first.type} is smaller than what is added to it")
+    return total
 
 
 @onnx("SkipLayerNormalization", domain=DOMAIN)
@@ -259,6 +262,8 @@ def _embedded(c: Node, terms: dict[int, Value], places: int | None) -> tuple[Val
         c.unsupported(f"{length} places are more than {table.type} has rows")
     else:
         total = c.emit("add", total, c.emit("slice", table, begin=(0, 0), size=(length, features)))
+    if c.has(1) != (4 in terms):
+        c.unsupported("a table of segments needs their numbers, and these a table")
     if c.has(1):
         total = c.emit("add", total, c.emit("gather", terms[4], c.value(1), axis=0))
     y = c.emit("normalize", total, axes=(-1,), eps=float(c.attribute("epsilon", 1e-12)))

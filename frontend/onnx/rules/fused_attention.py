@@ -62,10 +62,13 @@ def _attended(c: Node, q: Value, k: Value, v: Value, masks: Sequence[Value]) -> 
     """The mean of values by the softmax of scores plus masks, for heads apart."""
     scores = c.emit("matmul", q, c.transpose(k, (0, 1, 3, 2)))
     scores = c.emit("mul", scores, c.scalar(_scale(c, q.type.shape[-1]), scores))
-    if cap := float(c.attribute("softcap", 0.0)):
+    if (cap := float(c.attribute("softcap", 0.0))) > 0:
         scores = c.emit("mul", c.emit("tanh", c.emit("div", scores, c.scalar(cap, scores))), c.scalar(cap, scores))
-    for mask in masks:
-        scores = c.emit("add", scores, c.cast(mask, scores.type.dtype))
+    if masks:
+        first, *others = (c.cast(mask, scores.type.dtype) for mask in masks)
+        for other in others:
+            first = c.emit("add", first, other)
+        scores = c.emit("add", scores, first)
     return c.emit("matmul", c.emit("softmax", scores, axis=3), v)
 
 
@@ -216,18 +219,17 @@ def rotary_embedding(c: Node) -> Value:
     """Pairs of features of each head, turned by an angle for each place."""
     if c.flag("is_packed_batching"):
         c.unsupported("packed samples are not supported")
-    c.ignore("scale", "num_heads", "rotary_embedding_dim")
-    x, places = c.value(0), c.value(1)
+    c.ignore("scale")
+    x, places, width = c.value(0), c.value(1), 2 * c.shape(2)[1]
+    part, count = int(c.attribute("rotary_embedding_dim", 0)), int(c.attribute("num_heads", 0))
+    if part > 0 and (count < 1 or part != width):
+        c.unsupported(f"`rotary_embedding_dim` {part} with `num_heads` {count} and tables of {width} is not supported")
     by_head = x.type.rank == 4
     if not by_head:
-        width = 2 * c.shape(2)[1]
-        part, count = int(c.attribute("rotary_embedding_dim", 0)), int(c.attribute("num_heads", 0))
-        if part > 0 and count < 1:
-            c.unsupported("`rotary_embedding_dim` without `num_heads` is not supported")
         x = _heads(c, x, count if part > 0 else x.type.shape[2] // width)
     rows = x.type.shape[2]
     if places.type.size == 1 and places.type.rank == 1:
-        places = c.emit("add", c.made(np.arange(rows)), places)
+        places = c.emit("add", c.made(np.arange(rows)), c.cast(places, DType.I64))
     y = _turned(c, x, places, c.value(2), c.value(3), interleaved=c.flag("interleaved"))
     return y if by_head else _joined(c, y)
 
@@ -344,7 +346,9 @@ def _window(c: Node, begins: Value, rows: int, total: int) -> list[Value]:
     own = c.reshape(own, (samples, 1, rows, 1))
     keys = c.made(np.arange(total, dtype=np.int32).reshape(1, 1, 1, total))
     outside = c.emit("greater", keys, own)
-    if window > 0:
+    if window != -1:
+        if window < 1:
+            c.unsupported(f"`local_window_size` can't be {window}")
         first = c.emit("sub", own, c.builder.scalar(window - 1, DType.I32))
         outside = c.emit("logical_or", outside, c.emit("less", keys, first))
     mask = c.emit("select", outside, c.builder.scalar(-math.inf, DType.F32), c.builder.scalar(0, DType.F32))

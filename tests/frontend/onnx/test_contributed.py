@@ -279,6 +279,12 @@ def test_turned_places(interleaved: int, form: str, places: Array) -> None:
     check("RotaryEmbedding", [x, places], {2: np.cos(angles), 3: np.sin(angles)}, interleaved=interleaved, **rules)
 
 
+def test_numbers_that_are_no_flags_are_refused() -> None:
+    angles = floats(9, 4)
+    made, _ = of("RotaryEmbedding", [floats(2, 5, 24), lengths(3)], {2: angles, 3: angles}, interleaved=8)
+    assert "`interleaved` can't be 8" in problems(made)
+
+
 # past, rows, the length of each sample less 1, total length
 CACHES = {
     "first": (0, 5, lengths(4, 4), 5),
