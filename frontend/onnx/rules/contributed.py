@@ -11,13 +11,14 @@ from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx
 from .convolutions import product
-from .pooling import Windows, mean_of_windows
+from .pooling import Windows, largest_of_windows, mean_of_windows
 from .quantized import (
     again,
     bias_of,
     centred,
     dequantize_linear,
     dynamic_bytes,
+    qlinear_conv,
     quantize_linear,
     reals,
 )
@@ -26,6 +27,7 @@ DOMAIN = "com.microsoft"
 
 onnx("QuantizeLinear", domain=DOMAIN)(quantize_linear)
 onnx("DequantizeLinear", domain=DOMAIN)(dequantize_linear)
+onnx("QLinearConv", domain=DOMAIN)(qlinear_conv)
 
 
 def _real(c: Node, place: int = 0) -> Value:
@@ -83,11 +85,16 @@ def qlinear_global_average_pool(c: Node) -> Value:
 @onnx("QLinearAveragePool", domain=DOMAIN)
 def qlinear_average_pool(c: Node) -> Value:
     """Mean of each window."""
-    if c.flag("channels_last"):
-        c.unsupported("it has channels last")
-    counts = c.flag("count_include_pad")
-    y = mean_of_windows(c, c.channels_last(_real(c)), Windows(c), counts=counts)
-    return again(c, c.channels_first(y), 3)
+    is_last, counts = c.flag("channels_last"), c.flag("count_include_pad")
+    x = _real(c) if is_last else c.channels_last(_real(c))
+    y = mean_of_windows(c, x, Windows(c, is_last=is_last), counts=counts)
+    return again(c, y if is_last else c.channels_first(y), 3)
+
+
+@onnx("NhwcMaxPool", domain=DOMAIN)
+def nhwc_max_pool(c: Node) -> Value:
+    """Largest byte of each window of [N, H, W, C]."""
+    return largest_of_windows(c, c.value(0), Windows(c, is_last=True))
 
 
 @onnx("QLinearConcat", domain=DOMAIN)

@@ -17,7 +17,8 @@ from .convolutions import Pairs, dilated, missing, padding_of, per_dimension
 class Windows:
     """The windows of a pooling node: sizes, strides, dilations, and padding with what rounding up needs behind."""
 
-    def __init__(self, c: Node) -> None:
+    def __init__(self, c: Node, *, is_last: bool = False) -> None:
+        """Of a node that takes [N, C, spatial...], or [N, spatial..., C] if channels stand last."""
         rank = c.type(0).rank
         if rank < 3:
             c.unsupported(f"it takes [N, C, spatial...], not {c.type(0)}")
@@ -28,7 +29,7 @@ class Windows:
         self.strides = per_dimension(c, "strides", count)
         self.dilations = per_dimension(c, "dilations", count)
         self.extents = dilated(self.sizes, self.dilations)
-        spatial = c.shape(0)[2:]
+        spatial = c.shape(0)[1:-1] if is_last else c.shape(0)[2:]
         self.counted: Pairs = padding_of(c, spatial, self.extents, self.strides)
         self._check_same(c, spatial)
         self.padding = self._rounded_up(spatial) if c.flag("ceil_mode") else self.counted
@@ -68,13 +69,14 @@ def max_pool(c: Node) -> Value | tuple[Value, Value]:
     windows = Windows(c)
     order = int(c.attribute("storage_order", 0))
     x = c.channels_last(c.value(0))
-    y = _max_pool(c, x, windows)
+    y = largest_of_windows(c, x, windows)
     if not c.wants(1):
         return c.channels_first(y)
     return c.channels_first(y), _places(c, x, y, windows, order)
 
 
-def _max_pool(c: Node, x: Value, windows: Windows) -> Value:
+def largest_of_windows(c: Node, x: Value, windows: Windows) -> Value:
+    """Largest element of each window of [N, spatial..., C]."""
     if any(max(p) >= e for p, e in zip(windows.padding, windows.extents, strict=True)):
         return _widened(c, x, windows)
     return layers.max_pool(c, x, windows.sizes, windows.strides, windows.padding, False, windows.dilations)

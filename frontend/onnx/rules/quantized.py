@@ -209,9 +209,11 @@ def conv_integer(c: Node) -> Value:
 
 @onnx("QLinearConv", since=10)
 def qlinear_conv(c: Node) -> Value:
-    """Convolution of quantized numbers, quantized again."""
+    """Convolution of quantized numbers, quantized again; ONNX Runtime's own may have its channels last."""
     bias = bias_of(c, 8, DType.F64) if c.has(8) else None
-    return again(c, _convolved(c, reals(c, 0), reals(c, 3), bias), 6)
+    x, is_last = reals(c, 0), c.flag("channels_last")
+    y = _convolved(c, c.channels_first(x) if is_last else x, reals(c, 3), bias)
+    return again(c, c.channels_last(y) if is_last else y, 6)
 
 
 def bias_of(c: Node, place: int, dtype: DType) -> Value:

@@ -383,3 +383,17 @@ def test_choices_of_bytes() -> None:
     x = DRAW.integers(0, 256, (2, 3, 4)).astype(np.uint8)
     choice = {p + i: a for p in (2, 5, 7) for i, a in enumerate((np.float32(p / 4), np.uint8(p)))}
     check("QLinearWhere", [x > 99, x, None, None, x[::-1].copy()], choice)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_bytes_with_channels_last(groups: int) -> None:
+    x = DRAW.integers(0, 256, (2, 7, 6, 4)).astype(np.uint8)
+    scales = {1: np.float32(0.1), 2: np.uint8(120), 4: np.float32(0.02), 6: np.float32(0.5378), 7: np.uint8(99)}
+    weight = {3: small_bytes(np.int8, 6, 4 // groups, 3, 2), 5: np.int8(0), 8: DRAW.integers(-99, 99, 6).astype("i4")}
+    rules = {"group": groups, "strides": [2, 1], "pads": [1, 0, 1, 1]}
+    check("QLinearConv", [x], scales | weight, channels_last=1, **rules)
+    windows = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1], "ceil_mode": 1}
+    check("NhwcMaxPool", [x], **windows)
+    marks = {1: np.float32(0.1), 2: np.uint8(7), 3: np.float32(0.1377), 4: np.uint8(9)}
+    for counts in (0, 1):
+        check("QLinearAveragePool", [x], marks, channels_last=1, count_include_pad=counts, **windows)
