@@ -1,21 +1,28 @@
-"""What PyTorch computes step by step and its exporter doesn't have, written out: running products, projected LSTMs."""
+"""What PyTorch computes step by step and its exporter doesn't have, written out.
+
+Running products and extremes, LSTMs with a projected state, inverses of matrices.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..compiler.errors import NetcError
+
 Form = Callable[..., Any]
 
 LONGEST = 1024
 """Most steps that are written out."""
+MOST_ROWS = 32
+"""Most rows of a matrix whose inverse is written out."""
 
 
 def is_missing(name: str, given: dict[str, Any]) -> bool:
     """Whether the exporter doesn't have a call of `aten.NAME`, for which there is a form."""
     if name == "lstm":
         return "params" in given and _is_projected(given["params"])
-    return name in ("cumprod", "cummax", "cummin")
+    return name in ("cumprod", "cummax", "cummin", "inverse", "linalg_inv", "linalg_inv_ex")
 
 
 def forms(torch: Any) -> dict[Any, Form]:
@@ -25,6 +32,8 @@ def forms(torch: Any) -> dict[Any, Form]:
         aten.cumprod.default: lambda x, dim, *, dtype=None: _products(torch, x, dim, dtype),
         aten.cummax.default: lambda x, dim: _extremes(torch, x, dim, torch.ge),
         aten.cummin.default: lambda x, dim: _extremes(torch, x, dim, torch.le),
+        **dict.fromkeys((aten.inverse.default, aten.linalg_inv.default), lambda x: _inverse(torch, x)[0]),
+        aten.linalg_inv_ex.default: lambda x, *, check_errors=False: _inverse(torch, x),
         aten.lstm.input: lambda *given: _lstm(torch, *given),
     }
 
@@ -64,6 +73,23 @@ def _extremes(torch: Any, x: Any, dim: int, compare: Form) -> Any:
         values.append(torch.where(is_new, step, values[-1]))
         places.append(torch.where(is_new, number, places[-1]))
     return torch.stack(values, dim), torch.stack(places, dim)
+
+
+def _inverse(torch: Any, x: Any) -> tuple[Any, Any]:
+    """The inverse by elimination, the largest element of each column being its pivot, and that nothing went wrong."""
+    size = x.shape[-1]
+    if not 0 < size <= MOST_ROWS or x.is_complex():
+        raise NetcError(f"inverses of {size} rows are not supported", hint=f"matrices have up to {MOST_ROWS}")
+    rows = torch.arange(size)[:, None]
+    work = torch.cat((x, torch.eye(size, dtype=x.dtype).expand(x.shape)), -1).to(torch.float64)
+    for k in range(size):
+        place = torch.where(rows < k, -1.0, work[..., k : k + 1].abs()).argmax(-2, keepdim=True)
+        is_pivot = rows == place
+        row = torch.where(is_pivot, work, 0.0).sum(-2, keepdim=True)
+        work = torch.where(is_pivot, work[..., k : k + 1, :], work)
+        row = row / row[..., k : k + 1]
+        work = torch.where(rows == k, row, work - work[..., k : k + 1] * row)
+    return work[..., size:].to(x.dtype), torch.zeros(x.shape[:-2], dtype=torch.int32)
 
 
 # ---- LSTMs with a projected state -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx
 from .convolutions import product
+from .indexing import trilu
 from .pooling import Windows, largest_of_windows, mean_of_windows
 from .quantized import (
     again,
@@ -22,12 +23,15 @@ from .quantized import (
     quantize_linear,
     reals,
 )
+from .sampling import grid_sample
 
 DOMAIN = "com.microsoft"
 
 onnx("QuantizeLinear", domain=DOMAIN)(quantize_linear)
 onnx("DequantizeLinear", domain=DOMAIN)(dequantize_linear)
 onnx("QLinearConv", domain=DOMAIN)(qlinear_conv)
+onnx("GridSample", domain=DOMAIN)(grid_sample)
+onnx("Trilu", domain=DOMAIN)(trilu)
 
 
 def _real(c: Node, place: int = 0) -> Value:

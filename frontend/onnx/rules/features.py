@@ -100,10 +100,3 @@ def bit_cast(c: Node) -> Array:
     """The bits of numbers, which must be known, as those of another type of the same size."""
     x = c.constant(0)
     return np.ascontiguousarray(x).view(dtype_of(int(c.needed("to"))).numpy).reshape(x.shape)
-
-
-@onnx("Det")
-def determinant(c: Node) -> Array:
-    """Determinants of matrices, which must be known."""
-    x = c.constant(0)
-    return np.asarray(np.linalg.det(x.astype(np.float64)), x.dtype)

@@ -397,3 +397,22 @@ def test_bytes_with_channels_last(groups: int) -> None:
     marks = {1: np.float32(0.1), 2: np.uint8(7), 3: np.float32(0.1377), 4: np.uint8(9)}
     for counts in (0, 1):
         check("QLinearAveragePool", [x], marks, channels_last=1, count_include_pad=counts, **windows)
+
+
+# ---- what PyTorch's older exporter wrote ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_inverses_and_determinants(size: int) -> None:
+    check("Inverse", [floats(2, 3, size, size)])
+    check("Inverse", [floats(size, size)])
+    check("Det", [floats(2, size, size)], domain="")
+    swapped = np.roll(np.eye(size, dtype=np.float32), 1, axis=0) * 3
+    check("Inverse", [swapped])
+    check("Det", [swapped], domain="")
+
+
+def test_triangles_and_points_of_a_grid() -> None:
+    check("Trilu", [floats(2, 4, 5)], {1: np.array(1)}, upper=0)
+    for mode in ("bilinear", "nearest", "bicubic"):
+        check("GridSample", [floats(1, 2, 5, 6), floats(1, 3, 4, 2)], mode=mode, padding_mode="border", align_corners=1)
