@@ -274,3 +274,34 @@ def test_dense_layers_of_many_dimensions_with_margins(cpu: str) -> None:
     module = lower(optimize(graph, pipelines.INFERENCE, target), target)
     (found,) = run_module(module, [x], params)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "shape", "asks"),
+    [
+        ("znver5", (7, 7, 512, 160, 1, 1), True),
+        ("znver5", (7, 7, 128, 160, 3, 1), True),
+        ("znver5", (7, 7, 128, 160, 1, 1), False),  # few weights
+        ("znver5", (28, 28, 512, 160, 1, 1), False),  # that many pixels share
+        ("znver5", (1, 1, 4096, 160, 0, 1), False),
+        ("znver4", (7, 7, 512, 160, 1, 1), False),
+        ("sapphirerapids", (7, 7, 512, 160, 1, 1), False),
+    ],
+    ids=str,
+)
+def test_cores_that_outrun_caches_ask_for_weights(cpu: str, shape: tuple[int, ...], asks: bool) -> None:
+    target = find_target(cpu)
+    assert target is not None
+    graph, _ = graph_of(DType.I8, shape, 0)
+    module = lower(optimize(graph, pipelines.INFERENCE, target.without_tiles()), target.without_tiles(), threads=1)
+    verify_module(module)
+    assert ("prefetch %w" in str(module)) == asks
+
+
+def test_tiles_have_so_many_pixels_that_weights_come_beside_their_products() -> None:
+    """Three vectors of weights serve seven pixels, where tiles of four vectors would have four or three."""
+    target = find_target("znver5")
+    assert target is not None
+    graph, _ = graph_of(DType.I8, (7, 7, 512, 512, 3, 1), 0)
+    (kernel,) = (k for k in lower(optimize(graph, pipelines.INFERENCE, target), target, 1).kernels if "conv" in k.name)
+    assert next(b.shape for b in kernel.params if b.name == "w") == (11, 9 * 128, 3 * 64)

@@ -17,7 +17,7 @@ from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_ste
 from ....lowering.loops import ceil_div
 from ....targets.target import Target
 from ....types import DType
-from .contraction import MORE_ASKING_PIXELS, ContractionEmitter
+from .contraction import MORE_ASKING_PIXELS, NEXT_SHARE, ContractionEmitter
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
 from .owner import Step
@@ -29,8 +29,6 @@ QUICK_LATENCY = 6
 """Cycles from one product of a sum to the next, on a core that multiplies two vectors of pairs in a cycle (Zen 5)."""
 NEAR_SHARE = 0.17
 """Part of the L2 cache, on such a core, from which a channel tile's weights come beside the multiplications."""
-NEXT_SHARE = 0.75
-"""The part that they and those of the next channel tile, which are asked for meanwhile, may fill."""
 
 
 def schedule_bfloat16_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -86,9 +84,6 @@ class Bfloat16Emitter(ContractionEmitter):
 
     fewest_vectors = 2
     """Each broadcast serves two multiplications at least (a little faster on Zen 4)."""
-    turn: tuple[Expr, int] = ContractionEmitter.band
-    """Number of the register tile that is being written, and how many there are, where all follow for each channel
-    tile."""
 
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         self.is_quick = target.bfloat16_units > 1
@@ -113,16 +108,6 @@ class Bfloat16Emitter(ContractionEmitter):
         if not self.is_quick:
             return super()._waits_for_weights(target)
         return self._has_large_weight and self._pixels in MORE_ASKING_PIXELS
-
-    def _tile(
-        self, pixels: tuple[int, int], first: tuple[Expr, Expr, Expr], j: Expr, widths: tuple[int, ...]
-    ) -> list[Stmt]:
-        self.turn = self.band
-        if self.is_quick and self.band is not ContractionEmitter.band and not self.g.flat:
-            band, bands = self.band
-            row = ceil_div(self.g.width, self.tile.columns)
-            self.turn = (band * row + first[2] // self.tile.columns, bands * row)
-        return super()._tile(pixels, first, j, widths)
 
     @property
     def merges(self) -> bool:

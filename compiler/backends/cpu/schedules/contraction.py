@@ -34,6 +34,8 @@ from .weight_panels import WeightPanels, are_copied
 
 KEPT_SHARE = 0.5
 """Part of the L2 cache that the weights of a channel tile may fill to stay there."""
+NEXT_SHARE = 0.75
+"""The part that they and those of the next channel tile, which are asked for meanwhile, may fill (Zen 5)."""
 AHEAD_BYTES = 4096
 """So far ahead weights are asked for that come from beyond the L2 cache: what Intel's cores foresee by themselves ends
 with a page of memory, and leaves them waiting. Twice and half of it do as well."""
@@ -72,6 +74,8 @@ class ContractionEmitter:
     """Vectors of sums, one or two, that are finished together."""
     band: tuple[Expr, int] = (Const(0), 1)
     """Number of the band that is being written, and how many there are, where all follow for each channel tile."""
+    turn: tuple[Expr, int] = (Const(0), 1)
+    """The same of the register tile."""
     by_lanes = False
     """Multiplications take the elements of a pixel from the lanes of a vector."""
     fetched: Sequence[Fetched] = ()
@@ -154,8 +158,13 @@ class ContractionEmitter:
             most_kept_vectors=self._kept_vectors(target),
             most_near_vectors=self._near_vectors(target),
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
+            fetching=partial(self._fetching, target),
         )
         return decided_tile(self.group, tiling)
+
+    def _fetching(self, target: Target, vectors: int) -> float:
+        """What a step waits for the weights of so many vectors, in multiplications, where that was measured."""
+        return 0.0
 
     def _units(self, target: Target) -> int:
         """Vectors that the core multiplies in a cycle, as far as register tiles depend on it."""
@@ -434,4 +443,12 @@ class ContractionEmitter:
         self, pixels: tuple[int, int], first: tuple[Expr, Expr, Expr], j: Expr, widths: tuple[int, ...]
     ) -> list[Stmt]:
         """One tile: rows and columns of pixels from `first` on (image, row, column)."""
+        self.turn = self._turn(first[2])
         return self.micro_kernel(*pixels, widths).emit(*first, j)
+
+    def _turn(self, column: Expr) -> tuple[Expr, int]:
+        """Number of the tile that begins at a column of the present band, and how many there are; see `band`."""
+        if self.band is ContractionEmitter.band or self.g.flat:
+            return self.band
+        (band, bands), row = self.band, ceil_div(self.g.width, self.tile.columns)
+        return band * row + column // self.tile.columns, bands * row

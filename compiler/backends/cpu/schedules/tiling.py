@@ -121,6 +121,8 @@ class Tiling:
     """Vectors of channels whose weights stay in the L2 cache from one tile to the next."""
     most_near_vectors: float = math.inf
     """Vectors of channels whose weights come to the registers beside the multiplications."""
+    fetching: Callable[[int], float] = lambda vectors: 0.0
+    """What a step takes at least to get the weights of so many vectors, in multiplications."""
     shared_input: float = 0.0
     """What it costs, in a step of the sum, that threads which share out channels read the same input."""
 
@@ -214,6 +216,7 @@ class Tiling:
 
     def _tile(self, pixels: int, vectors: int) -> float:
         busy = max(pixels * vectors, vectors + pixels * self.units / 2, self.latency * self.units)
+        busy = max(busy, self.fetching(vectors))
         if pixels > self._most_pixels(vectors):
             busy *= SPILLED
         if vectors > self.most_kept_vectors:

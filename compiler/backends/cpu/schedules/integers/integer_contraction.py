@@ -21,11 +21,12 @@ from .....ops.quantized.contraction import ConvolutionSum, DenseSum
 from .....ops.quantized.groups import are_whole_quads
 from .....targets.target import DotProduct, Target
 from .....types import DType, TensorType
-from ..contraction import ContractionEmitter
+from ..contraction import MORE_ASKING_PIXELS, NEXT_SHARE, ContractionEmitter
 from ..epilogue import Finish
 from ..geometry import Walk, walks
 from ..grouped import first_of_group, tile_of_group
 from ..micro_kernel import MicroKernel
+from ..prefetch import VectorsAhead
 from ..tiling import BROADCAST_CYCLES, Tile
 from .rescaling import START, Rescaling, UnsignedRescaling
 from .signs import QUAD, Signs, flip
@@ -33,6 +34,10 @@ from .signs import QUAD, Signs, flip
 END_REGISTERS = 4
 """Registers without sums where a tile's end is long: with a smaller tile, more of that comes beside the next tile's
 multiplications (Zen 5: 0.98 of the time)."""
+NEAR_SHARE = 0.5
+"""Part of the L1 cache that a channel tile's weights may fill to stay there."""
+FETCHING = 4.5
+"""What a vector of others takes to come from the L2 cache, in multiplications (Zen 5)."""
 
 
 def schedule_integer_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -125,8 +130,18 @@ class DotEmitter(ContractionEmitter):
         self.held_registers += END_REGISTERS if target.has_adders and self._has_long_end(group) else 0
         self.joined_vectors = self._joined_vectors(target)
         super().__init__(group, g, target, threads)
+        panel = math.prod(self.w.shape[1:])
+        self.next_panel = panel if 2 * panel <= target.l2_bytes * NEXT_SHARE else 0
         if isinstance(self.rescaling, UnsignedRescaling) and not self._has_short_end():
             self.longest_epilogue = 0  # its numbers fill the registers: sums wait on the stack
+
+    def _waits_for_weights(self, target: Target) -> bool:
+        asks = target.outruns_caches and self.g.groups == 1
+        return asks and self._has_large_weight and self._pixels in MORE_ASKING_PIXELS
+
+    def _fetching(self, target: Target, vectors: int) -> float:
+        panel = self.g.depth * vectors * target.vector_lanes
+        return vectors * FETCHING if target.outruns_caches and panel > target.l1_bytes * NEAR_SHARE else 0.0
 
     @property
     def _input(self) -> Value:
@@ -213,13 +228,20 @@ class DotEmitter(ContractionEmitter):
         """Numbers of the table from a channel on."""
         return Load(self.table, (Const(0), channel + field * self.filters), lanes)
 
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of step `depth`, `offset` channels into channel tile j."""
+        return (self.panel(j), depth, Const(offset * self.together))
+
     def start_place(self, channel: Expr) -> Expr:
         """Where `correction` has what the sums of a channel start from."""
         return channel
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
-        return DotMicroKernel(self, rows, columns, widths)
+        kernel = DotMicroKernel(self, rows, columns, widths)
+        if self.ahead:
+            kernel.ahead = partial(VectorsAhead(self.ahead, self.next_panel, self.w.shape[1]).place, *self.turn)
+        return kernel
 
 
 class DotMicroKernel(MicroKernel):
@@ -289,9 +311,10 @@ class DotMicroKernel(MicroKernel):
         block: list[Stmt] = []
         weights: list[Expr] = []
         offset = 0
-        for width in self.widths:
-            place = (o.panel(j), depth, Const(offset * o.together))
+        for width, channel in zip(self.widths, self.channels, strict=True):
+            place = o.weight_index(j, depth, channel, offset)
             weights.append(let(block, o.names.fresh("w"), self._factor(Load(o.w, place, width * o.together))))
+            block += self._asked(j, depth, channel, offset)
             offset += width
         ones = {width: self._ones(block, depth, width) for width in sorted(self.sums)}
 
