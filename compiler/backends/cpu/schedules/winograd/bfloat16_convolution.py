@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 
 from .....graph.ir import Value
-from .....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Load, Prefetch, Stmt
+from .....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Load
 from .....lowering.group import Group
 from .....lowering.kernel import Packed, Scheduled, packing_step
 from .....ops.windows import winograd as f43
@@ -87,10 +87,6 @@ class _PairsProduct(Product):
     """A register tile of products of pairs of bfloat16."""
 
     elements = PAIR
-
-    def _asked(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> list[Stmt]:
-        assert self.asked is not None
-        return [Prefetch(self.o.w, (*self.asked(depth), Const(offset * PAIR)))]
 
     def _loaded_weights(self, place: tuple[Expr, ...], width: int) -> Expr:
         return Load(self.o.w, place, width * PAIR)

@@ -6,7 +6,7 @@ channels that a sum might not lie within the bits that are left, they are summed
 
 Weights are packed as they are, [panel][pair of channels][9][filter][2], and a part of a panel is brought to its points
 before it multiplies a block of many tiles. Those with a zero point are packed at their points, [panel][part][36][pair
-of channels][filter][2].
+of channels][filter][2], and so are all on a core that outruns its caches: there they are asked for early.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ from ..integers.integer_contraction import literal_bias
 from ..integers.signs import Signs
 from ..integers.word_contraction import PAIR
 from ..linear import square
+from ..prefetch import PointsAhead
 from ..tiling import Tile, Tiling
 from .emitter import WinogradEmitter, inside, winograd_walk
 from .filters import Chunks
-from .products import CHUNK, Product
+from .products import CHUNK, Place, Product
 from .tiles import PRODUCTS, workspace
 
 BLOCK_TILES = 144
@@ -93,8 +94,9 @@ class IntegerWinogradEmitter(WinogradEmitter):
         return False
 
     def _transforms(self) -> bool:
-        # At their points they take eight times their memory; making them for a block takes no longer than reading them.
-        return self.weight is DType.I8 and not self.signs.weight_zero
+        # At their points they take eight times their memory; making them for a block takes no longer than reading them,
+        # unless they are asked for early.
+        return self.weight is DType.I8 and not self.signs.weight_zero and not self.target.outruns_caches
 
     def _decided_tile(self, tiling: Tiling) -> Tile:
         """Where the inputs stay in the L2 cache, filters at their points do, too."""
@@ -167,7 +169,20 @@ class IntegerWinogradEmitter(WinogradEmitter):
     def _product(self, widths: tuple[int, ...], j: Expr, i: Expr) -> Product:
         product = WordProduct(self, 1, self.tile.columns, widths)
         product.part = CHUNK * self.products_of_part
+        if self.target.outruns_caches:
+            product.asked = self._asked(j, i)
         return product
+
+    def _asked(self, j: Expr, i: Expr) -> Place:
+        """What register tile i asks for in a step: weights of the next point."""
+        tiles = self.blocks.size // self.tile.columns
+        ahead = PointsAhead(self.panels * self.parts, PRODUCTS, self.pairs, tiles)
+
+        def place(step: Expr) -> tuple[Expr, ...]:
+            number, point, behind = ahead.place(j * self.parts + CHUNK, self.point, i, step)
+            return number // self.parts, number % self.parts, point, behind
+
+        return place
 
     def _by_parts(self, p: Expr, j: Expr, products: list[Stmt]) -> list[Stmt]:
         filters: list[Stmt] = []

@@ -35,9 +35,10 @@ class Product(MicroKernel):
         return super().emit(image, row, column, j)
 
     def _asked(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> list[Stmt]:
-        if self.asked is None or offset * self.o.w.dtype.itemsize % LINE:
+        first = offset * self.elements
+        if self.asked is None or first * self.o.w.dtype.itemsize % LINE:
             return []
-        return [Prefetch(self.o.w, (*self.asked(depth), Const(offset)))]
+        return [Prefetch(self.o.w, (*self.asked(depth), Const(first)))]
 
     def _start(self, j: Expr) -> None:
         super()._start(j)
