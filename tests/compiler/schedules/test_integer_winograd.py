@@ -185,3 +185,4 @@ def test_cores_that_outrun_caches_ask_for_filters_at_their_points(cpu: str, asks
     text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, threads=1))
     assert ("prefetch %w" in text) == asks
     assert ("%f: i8[" in text) != asks  # filters that are brought there in each run
+    assert ("%t: i32[1,160]" in text) == asks  # all numbers of the filters for their ends

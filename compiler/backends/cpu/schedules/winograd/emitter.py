@@ -27,6 +27,7 @@ from .....types import DType
 from ..epilogue import finished_together
 from ..geometry import Walk, walks
 from ..integers.lane_kernel import QUAD
+from ..integers.rescaling import Rescaling
 from ..owner import Fetched
 from ..tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
 from .filters import Chunks
@@ -80,6 +81,8 @@ class WinogradEmitter(ABC):
     """Of filters in a register tile."""
     held_registers = 0
     """Registers that a register tile needs beside its sums, a vector of each filter and an input."""
+    rescaling: Rescaling | None = None
+    """How integer sums are rescaled from a table, bias included."""
 
     def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
         self.group = group
@@ -193,7 +196,7 @@ class WinogradEmitter(ABC):
         else:
             self._declare_points(outer[operands[1]])
         self.anchor_bias: Buffer | None = None
-        if len(operands) > 2 and operands[2] in outer:
+        if len(operands) > 2 and operands[2] in outer and self.rescaling is None:
             self.anchor_bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
         self.x = workspace(
             self.parameters, "v", self.points, self.shares, self.blocks.size * self.pitch, self.form.products
@@ -202,7 +205,8 @@ class WinogradEmitter(ABC):
         self.y = workspace(self.parameters, "m", self.dtype, self.shares, row, self.form.products)
         result = self.group.result.type
         self.result = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
-        self.extras = self.parameters.add_epilogue(self.group, self.result, lambda v: v.type.buffer_shape)
+        without = self.rescaling.factors if self.rescaling else ()
+        self.extras = self.parameters.add_epilogue(self.group, self.result, lambda v: v.type.buffer_shape, without)
         self.parameters.add(self.result, self.group.operation.result)
 
     @abstractmethod
@@ -355,7 +359,7 @@ class WinogradEmitter(ABC):
             self.group.constants,
             lanes=width,
             lane=lane if isinstance(lane, Var) else None,
-            known={self.group.anchor.result: total},
+            known={self.rescaling.result if self.rescaling else self.group.anchor.result: total},
             loaded=constants,
             prefix=self.names.fresh("e") + "_",
         )

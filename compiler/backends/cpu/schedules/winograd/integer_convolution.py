@@ -3,6 +3,7 @@
 All is as in `winograd`, but that inputs and filters at their points are 16-bit numbers, neighbouring channels of which
 an instruction multiplies two at a time, and that products are brought back to sums modulo 2^32. Where there are so many
 channels that a sum might not lie within the bits that are left, they are summed up in parts.
+On a core that outruns its caches their ends take the numbers of a channel from one table (see `rescaling`).
 
 Weights are packed as they are, [panel][pair of channels][9][filter][2], and a part of a panel is brought to its points
 before it multiplies a block of many tiles. Those with a zero point are packed at their points, [panel][part][36][pair
@@ -40,7 +41,8 @@ from .....types import DType
 from ..epilogue import loaded_once
 from ..geometry import Walk
 from ..integers.integer_contraction import literal_bias
-from ..integers.signs import Signs
+from ..integers.rescaling import FIELDS, START, UnsignedRescaling
+from ..integers.signs import QUAD, Signs
 from ..integers.word_contraction import PAIR
 from ..linear import square
 from ..prefetch import PointsAhead
@@ -83,6 +85,7 @@ class IntegerWinogradEmitter(WinogradEmitter):
         self.signs = replace(Signs.of(target, x, self.weight, group.anchor.attributes), left=x)
         self.held_registers = int(target.dot_product is not DotProduct.VNNI)  # of a product, before it is added
         self.parts = parts_of(walk.channels, x, self.weight, self.signs.weight_zero)
+        self.rescaling = UnsignedRescaling.of(group, target) if target.outruns_caches else None
         super().__init__(group, walk, target, threads)
 
     def _summed_channels(self) -> int:
@@ -118,7 +121,10 @@ class IntegerWinogradEmitter(WinogradEmitter):
     def _declare(self) -> None:
         super()._declare()
         weight = self.group.outer[self.group.anchor.operands[1]]
-        self.correction = self.signs.add_correction(self.parameters, weight, self.filters)
+        if self.rescaling is None:
+            self.correction = self.signs.add_correction(self.parameters, weight, self.filters)
+        else:
+            self.table = self.parameters.add(*self.rescaling.table(weight, self.signs, self.filters, self.filters))
 
     @property
     def pairs(self) -> int:
@@ -199,7 +205,8 @@ class IntegerWinogradEmitter(WinogradEmitter):
         def vectors(first: Expr, width: int, count: int) -> list[Stmt]:
             return self._vectors(p, tile, j, t, first, (count, width))
 
-        return [*block, *self._by_vectors(j, PAIR, vectors)]  # whole vectors of words are narrowed
+        together = PAIR if self.rescaling is None else QUAD  # whole vectors of words are narrowed, or of bytes
+        return [*block, *self._by_vectors(j, together, vectors)]
 
     def _vectors(
         self, p: Expr, tile: tuple[Expr, Expr, Expr], j: Expr, t: Expr, first: Expr, size: tuple[int, int]
@@ -219,28 +226,43 @@ class IntegerWinogradEmitter(WinogradEmitter):
         block += loop(self.names.fresh("k"), count, vector)
         lanes = count * width
         constants = loaded_once(block, self.names, self.extras, self.filters, channel, lanes)
+        fields = range(START + 1, FIELDS) if self.rescaling else ()
+        numbers = [let(block, self.names.fresh("f"), self._number(field, channel, lanes)) for field in fields]
         y, x = let(block, self.names.fresh("y"), ty * TILE), let(block, self.names.fresh("x"), tx * TILE)
 
         def row(r: Expr) -> list[Stmt]:
             line: list[Stmt] = []
             for s in range(TILE):
-                total = Load(sums, (r * TILE + s, Const(0)), lanes)
-                line += inside(self._store((n, y + r, x + s, channel), lanes, total, constants), x, s, self.walk.width)
+                pixel: list[Stmt] = []
+                total: Expr = Load(sums, (r * TILE + s, Const(0)), lanes)
+                if self.rescaling:
+                    total = self.rescaling.element(pixel, self.names, total, *numbers)
+                pixel += self._store((n, y + r, x + s, channel), lanes, total, constants)
+                line += inside(pixel, x, s, self.walk.width)
             if self.walk.height % TILE:
                 return [If(Binary("lt", y + r, Const(self.walk.height)), tuple(line))]
             return line
 
         return [*block, *loop(self.names.fresh("r"), TILE, row)]
 
-    def _sums(self, p: Expr, place: Expr, channel: Expr, width: int, sums: Buffer, to: Expr) -> list[Stmt]:
-        """Bring the sums of a vector of filters, bias included, from their place to another one, on the stack."""
-        block: list[Stmt] = []
+    def _number(self, field: int, channel: Expr, lanes: int) -> Expr:
+        """Numbers of the table of `rescaling` from a channel on."""
+        return Load(self.table, (Const(0), channel + field * self.filters), lanes)
+
+    def _start(self, channel: Expr, width: int) -> Expr:
+        """What the sums of so many filters start from."""
+        if self.rescaling:
+            return self._number(START, channel, width)
         start: Expr = Load(self.correction, (channel,), width)
         if self.anchor_bias is not None:
             start = start + Load(self.anchor_bias, (channel,), width)
-        if bias := literal_bias(self.group):
-            start = start + bias
-        start = let(block, self.names.fresh("start"), start)
+        bias = literal_bias(self.group)
+        return start + bias if bias else start
+
+    def _sums(self, p: Expr, place: Expr, channel: Expr, width: int, sums: Buffer, to: Expr) -> list[Stmt]:
+        """Bring the sums of a vector of filters, bias included, from their place to another one, on the stack."""
+        block: list[Stmt] = []
+        start = let(block, self.names.fresh("start"), self._start(channel, width))
         places = [(Const(r * TILE + s), to) for r in range(TILE) for s in range(TILE)]
 
         def part(number: Expr) -> list[Stmt]:
