@@ -388,10 +388,17 @@ def pack_depthwise(m: Maker, name: str) -> Value:
     return m.emit(name, weight, **order, offset=offset, ones=m.choice((0, 4)))
 
 
+def _parts_of(m: Maker, weight: Value) -> tuple[tuple[int, int], ...]:
+    """Parts of a weight along its first dimension, or none."""
+    size = weight.type.shape[0]
+    return m.choice(((), ((0, size),), ((min(1, size), size), (0, 0))))
+
+
 @recipe("dot4_correction")
 def dot4_correction(m: Maker, name: str) -> Value:
     weight = m.leaf(m.choice(BYTES), m.shape((2, 4), end=(m.choice((3, 1)),)), kinds=KNOWN)
-    return m.emit(name, weight, x_zero=m.choice((0, -7)), x_offset=m.choice((0, 128)), weight_zero=m.choice((0, 3)))
+    zeros = {"x_zero": m.choice((0, -7)), "x_offset": m.choice((0, 128)), "weight_zero": m.choice((0, 3))}
+    return m.emit(name, weight, **zeros, planes=_parts_of(m, weight))
 
 
 @recipe("rescale_table")
@@ -402,7 +409,7 @@ def rescale_table(m: Maker, name: str) -> Value:
     bias = None if others else m.choice((0, 100))
     given = {"multiplier": m.choice((1 << 30, 0, 1500000000)), "shift": m.choice((-1, -9, -21))}
     zeros = {"x_zero": m.choice((0, -7)), "x_offset": m.choice((0, 128)), "weight_zero": m.choice((0, 3))}
-    form = {"unsigned": m.flag(), "halves_up": m.flag()}
+    form = {"unsigned": m.flag(), "halves_up": m.flag(), "planes": _parts_of(m, weight)}
     return m.emit(
         name, weight, *others, bias=bias, width=m.choice((1, 2, 4)), zero=m.choice((0, -128)), **zeros, **given, **form
     )

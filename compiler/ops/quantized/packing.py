@@ -199,6 +199,11 @@ def unsigned_factors(multiplier: Array, shift: Array, zero: int, *, halves_up: b
     return 2 * multiplier, _addend(shift, zero) - multiplier - (not halves_up)
 
 
+PLANES = AttributeSpec(
+    tuple, "parts of the weight along its first dimension, (from, up to), that sums go over; empty: all of it", ()
+)
+
+
 @register
 class RescaleTable(Part):
     """What a channel's sums start from, and how they are rescaled: i32 [F / width, 4 * width], filled up with zeros.
@@ -210,6 +215,8 @@ class RescaleTable(Part):
     For `unsigned` products sums are raised by 2^31, multipliers are doubled, and addends make good what that adds;
     where halves don't go up, addends lack 1, which is for sums that aren't negative. There starts are limited: sums of
     products below `FARTHEST_SUM` then stay beyond all results, and the upper half of their product in its range.
+
+    With `planes`, all panels follow each other for each part of the weight.
     """
 
     name = "rescale_table"
@@ -221,6 +228,7 @@ class RescaleTable(Part):
         "x_zero": AttributeSpec(int, "zero point of x"),
         "x_offset": AttributeSpec(int, "what is added to x"),
         "weight_zero": AttributeSpec(int, "zero point of the weight"),
+        "planes": PLANES,
         **{name: AttributeSpec((int, NoneType), f"the {name} of all channels", None) for name in fields},
         "unsigned": AttributeSpec(bool, "for products of unsigned numbers", False),
         "halves_up": AttributeSpec(bool, "with unsigned: halves need not go away from zero", False),
@@ -233,7 +241,8 @@ class RescaleTable(Part):
         fits = all(o.dtype is DType.I32 and o.shape in ((), (1,), (filters,)) for o in others)
         if min(width, filters) < 1 or len(others) != missing or not fits:
             raise ShapeError(f"rescale_table can't make panels of {width} channels of {', '.join(map(str, operands))}")
-        return (TensorType(DType.I32, (-(-filters // width), 4 * width)),)
+        parts = _parts(self, weight, attributes) or 1
+        return (TensorType(DType.I32, (parts * -(-filters // width), 4 * width)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         weight, *others = operands
@@ -241,7 +250,7 @@ class RescaleTable(Part):
         filters, width = weight.shape[-1], attributes["width"]
         numbers = (next(given) if attributes[name] is None else attributes[name] for name in self.fields)
         multiplier, shift, bias = (np.broadcast_to(np.asarray(n, np.int64), (filters,)) for n in numbers)
-        start = bias + _correction(weight, attributes)
+        start = bias + _corrections(weight, attributes)  # [part, F]
         if np.any((shift < -21) | (shift > -1)):
             raise ShapeError("rescale_table takes shifts from -21 to -1")
         addend = _addend(shift, attributes["zero"])
@@ -251,14 +260,29 @@ class RescaleTable(Part):
             multiplier, addend = unsigned_factors(
                 multiplier, shift, attributes["zero"], halves_up=attributes["halves_up"]
             )
-        table = np.stack([start, multiplier, addend, -shift]).astype(np.int32)
-        padded = np.pad(table, ((0, 0), (0, -filters % width)))
+        table = np.stack(np.broadcast_arrays(start, multiplier, addend, -shift)).astype(np.int32)
+        padded = np.pad(table, ((0, 0), (0, 0), (0, -filters % width)))
         panels: Array = padded.reshape(4, -1, width).transpose(1, 0, 2)
         return (np.ascontiguousarray(panels).reshape(panels.shape[0], 4 * width),)
 
 
+def _parts(operator: Part, weight: TensorType, attributes: Attributes) -> int:
+    """The number of parts of the weight for which there are sums; 0: there is none but the whole."""
+    planes = attributes["planes"]
+    size = weight.shape[0] if weight.rank else 0
+    if any(not 0 <= begin <= end <= size for begin, end in planes):
+        raise ShapeError(f"{operator.name}: {weight} has no such parts: {planes}")
+    return len(planes)
+
+
+def _corrections(weight: Array, attributes: Attributes) -> Array:
+    """What `dot4_correction` gives, as i64 [part, F]."""
+    planes = attributes["planes"] or ((0, len(weight)),)
+    return np.stack([_correction(weight[begin:end], attributes) for begin, end in planes])
+
+
 def _correction(weight: Array, attributes: Attributes) -> Array:
-    """What `dot4_correction` gives, as i64."""
+    """The same for one part."""
     sums: Array = weight.sum(axis=tuple(range(weight.ndim - 1)), dtype=np.int64)
     sums -= attributes["weight_zero"] * (weight.size // weight.shape[-1])
     missing: Array = -(attributes["x_offset"] + attributes["x_zero"]) * sums
@@ -270,7 +294,7 @@ class Dot4Correction(Part):
     """What sums of shifted numbers lack of the sums of (x - x zero) * (weight - weight zero): i32 [F].
 
     The sums are of x + x_offset instead of x; the part that depends on the weight is missing,
-    -(x_offset + x zero) * sum(weight - weight zero).
+    -(x_offset + x zero) * sum(weight - weight zero). With `planes`, i32 [part, F] for each part of the weight.
     """
 
     name = "dot4_correction"
@@ -279,10 +303,14 @@ class Dot4Correction(Part):
         "x_zero": AttributeSpec(int, "zero point of x"),
         "x_offset": AttributeSpec(int, "what is added to x"),
         "weight_zero": AttributeSpec(int, "zero point of the weight"),
+        "planes": PLANES,
     }
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        return (TensorType(DType.I32, operands[0].shape[-1:]),)
+        (weight,) = operands
+        parts = _parts(self, weight, attributes)
+        return (TensorType(DType.I32, (parts, weight.shape[-1]) if parts else weight.shape[-1:]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return (_correction(operands[0], attributes).astype(np.int32),)
+        sums = _corrections(operands[0], attributes).astype(np.int32)
+        return (sums if attributes["planes"] else sums[0],)

@@ -9,10 +9,12 @@ zeros that the stride puts between input pixels. In three dimensions, planes lie
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from ....graph.ir import Attributes
+from ....loops.ir import Const, Expr, maximum, minimum
 from ....lowering.group import Group
 from ....ops.products.dense import Dense
 from ....ops.quantized.contraction import Conv2DSum, ConvolutionSum
@@ -35,6 +37,10 @@ class Line:
 _WHOLE = (Line(), Line())
 
 
+Met = tuple[Expr, Expr]
+"""Planes of a window, from and up to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planes:
     """The third spatial dimension, outermost: planes of results, and the planes of input that they read."""
@@ -50,6 +56,45 @@ class Planes:
     kernel: int = 1
     taps: Line = Line()
     results: Line = Line()
+    tensor: Pair | None = None
+    """The buffer's planes that hold the tensor, from and up to: the others are padding, which need not be multiplied.
+    None: it is."""
+
+    def met(self, z: Expr) -> Met:
+        """What of the window lies on the tensor at plane z of the results."""
+        if len(set(self.by_plane)) == 1:
+            begin, end = self.by_plane[0]
+            return Const(begin), Const(end)
+        first, last = (
+            minimum(maximum(distance - z * self.stride, 0) // self.dilation, self.window)
+            for distance in self._distances
+        )
+        return first, last
+
+    @property
+    def by_plane(self) -> Sequence[Pair]:
+        """The same for each plane of the results."""
+        if self.tensor is None:
+            return [(0, self.window)] * self.count
+        places = ([max(distance - z * self.stride, 0) for distance in self._distances] for z in range(self.count))
+        ends = ([min(place // self.dilation, self.window) for place in pair] for pair in places)
+        return [(begin, end) for begin, end in ends]
+
+    @property
+    def _distances(self) -> Sequence[int]:
+        """From the first plane of the first window to both ends of the tensor, and almost a step of the window more."""
+        assert self.tensor is not None
+        return [end - self.origin + self.dilation - 1 for end in self.tensor]
+
+    @property
+    def kinds(self) -> Sequence[Pair]:
+        """What of the window lies on the tensor, for each kind of planes of results (see `kind`)."""
+        found = {sum(self.by_plane[0]) - sum(pair): pair for pair in self.by_plane}
+        return [found.get(kind, (0, self.window)) for kind in range(max(found) + 1)]
+
+    def kind(self, met: Met) -> Expr:
+        """The number of a plane's kind: from plane to plane, both ends of what is met stay or fall."""
+        return sum(self.by_plane[0]) - (met[0] + met[1])
 
 
 PLANE = Planes(count=1, rows=0)
@@ -111,6 +156,10 @@ class Walk:
         """Elements of the input that one plane of results reads, or an image of two dimensions."""
         rows = self.planes.rows * self.planes.window if self.planes.rows else self.buffer[1]
         return rows * self.buffer[2]
+
+    def over_padding(self) -> Walk:
+        """The walk that multiplies planes of padding, too."""
+        return replace(self, planes=replace(self.planes, tensor=None))
 
     @property
     def merges_columns(self) -> bool:
@@ -231,6 +280,7 @@ def _convolution(group: Group) -> tuple[Walk, ...]:
             dilation=window.dilations[0],
             origin=origin[0],
             kernel=window.kernel[0],
+            tensor=tensor_planes(x),
         )
     return (
         Walk(
@@ -256,6 +306,12 @@ def origin_of(x: TensorType, padding: tuple[Pair, ...]) -> tuple[int, ...] | Non
     if not x.has_margins(((0, 0), *padding, (0, 0))):
         return None
     return tuple(m[0] - p[0] for m, p in zip(x.margins[1:-1], padding, strict=True))
+
+
+def tensor_planes(x: TensorType) -> Pair:
+    """The planes of a buffer [N, D, H, W, C] that hold its tensor, from and up to."""
+    before = x.margins[1][0]
+    return before, before + x.shape[1]
 
 
 def rows_of(x: TensorType) -> tuple[int, int, int]:
@@ -303,6 +359,7 @@ def _transposed(group: Group) -> tuple[Walk, ...]:
                 kernel=kernel[0],
                 taps=_taps(planes),
                 results=Line(planes.first_result, planes.stride),
+                tensor=tensor_planes(x) if x.rank == 5 else None,
             ),
             pitch=x.buffer_shape[-1],
             buffer=rows_of(x),

@@ -32,6 +32,7 @@ from ....lowering.kernel import let
 from ....lowering.loops import LINE, loop
 from ....types import DType
 from .epilogue import Channels, Finish, epilogue, finished_together, loaded_once, side_by_side
+from .geometry import Met
 from .owner import Owner, Step
 from .partial_sums import Cut, cut_of
 from .storage import widened
@@ -66,11 +67,20 @@ class MicroKernel:
 
     def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
         """The statements for the tile whose first pixel is (row, column) of `image`."""
+        self.met = self._meet(image)
         self._start(j)
         self._fetch(image, row, column)
         self._accumulate(image, row, column, j)
         self._finish(image, row, column)
         return self.block
+
+    def _meet(self, image: Expr) -> Met:
+        """The planes of the window that are multiplied."""
+        begin, end = self.o.g.planes.met(self._image(image)[1])
+        if isinstance(begin, Const) and isinstance(end, Const):
+            return begin, end
+        fresh = self.o.names.fresh
+        return let(self.block, fresh("begin"), begin), let(self.block, fresh("end"), end)
 
     def _pixels(self, body: Callable[[Expr, Expr], list[Stmt]]) -> list[Stmt]:
         """`body(r, s)` for all pixels of the tile, expanded."""
@@ -140,12 +150,12 @@ class MicroKernel:
         multiply = self._multiplying(image, row, column, j)
         if self.o.g.is_empty:
             return
-        (planes, rows), (steps, runs) = (self.o.g.planes.window, self.o.g.window[0]), self._extents()
+        rows, (steps, runs) = self.o.g.window[0], self._extents()
         cut = self._cut(steps * self.products, runs)
         add = self._adding() if cut else []
         rest = self._last_step
         step, last = partial(multiply, self._step), partial(multiply, rest) if rest else None
-        self.block += SumLoops(planes, rows, runs, steps, self.products, step, last, cut, add).emit()
+        self.block += SumLoops(self.met, rows, runs, steps, self.products, step, last, cut, add).emit()
 
     def _multiplying(self, image: Expr, row: Expr, column: Expr, j: Expr) -> Callable[[Step, Run, Expr], list[Stmt]]:
         """The multiplications of a step of a run of the sum: where its inputs and weights lie."""

@@ -11,6 +11,7 @@ from functools import partial
 
 from ....loops.ir import Const, Expr, For, LoopKind, Stmt, Var
 from ....lowering.loops import loop
+from .geometry import Met
 from .partial_sums import Cut
 
 UNROLL_LIMIT = 4
@@ -26,7 +27,7 @@ RunStep = Callable[[Run, Expr], list[Stmt]]
 class SumLoops:
     """The loops over one sum."""
 
-    planes: int
+    planes: Met
     rows: int
     runs: int
     """Of a row."""
@@ -43,7 +44,10 @@ class SumLoops:
 
     def emit(self) -> list[Stmt]:
         """All of them."""
-        return loop("kz", self.planes, self._plane)
+        begin, end = self.planes
+        if isinstance(begin, Const) and isinstance(end, Const):
+            return loop("kz", int(end.value) - int(begin.value), lambda kz: self._plane(kz + begin))
+        return [For("kz", begin, end, tuple(self._plane(Var("kz"))))]
 
     def _plane(self, kz: Expr) -> list[Stmt]:
         return self._ended(2, loop("ky", self.rows, partial(self._row, kz), self._window))

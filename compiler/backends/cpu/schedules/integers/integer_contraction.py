@@ -29,7 +29,7 @@ from ..micro_kernel import MicroKernel
 from ..prefetch import VectorsAhead
 from ..tiling import BROADCAST_CYCLES, Tile
 from .rescaling import START, Rescaling, UnsignedRescaling
-from .signs import QUAD, Signs, flip
+from .signs import QUAD, Kinds, Signs, flip
 
 END_REGISTERS = 4
 """Registers without sums where a tile's end is long: with a smaller tile, more of that comes beside the next tile's
@@ -196,10 +196,11 @@ class DotEmitter(ContractionEmitter):
     def _declare_weight(self, weight: Value) -> None:
         self.packed = True
         steps = self._declare_panels(weight)
+        filters, kinds = self.filters, self.kinds
         if self.rescaling is None:
-            self.correction = self.signs.add_correction(self.parameters, weight, self.filters)
+            self.correction = self.signs.add_correction(self.parameters, weight, filters, kinds)
         else:
-            self.table = self.parameters.add(*self.rescaling.table(weight, self.signs, self.filters, self.filters))
+            self.table = self.parameters.add(*self.rescaling.table(weight, self.signs, filters, filters, kinds))
         self.ones: Buffer | None = None
         if self.signs.needs_input_sums and self.run_length % self.together:
             width = self.tile.widths[0]
@@ -224,9 +225,22 @@ class DotEmitter(ContractionEmitter):
         """The packed weights of channel tile j."""
         return j
 
-    def number(self, field: int, channel: Expr, lanes: int) -> Expr:
-        """Numbers of the table from a channel on."""
-        return Load(self.table, (Const(0), channel + field * self.filters), lanes)
+    @property
+    def kinds(self) -> Kinds:
+        """The kinds of planes whose sums start differently, as padding isn't multiplied that isn't zero."""
+        found = self.g.planes.kinds if self.signs.padding else ()
+        return () if found == [(0, self.g.planes.window)] else found
+
+    def number(self, field: int, channel: Expr, lanes: int, kind: Expr | int = 0) -> Expr:
+        """Numbers of the table from a channel on; what sums start from depends on the kind of plane."""
+        return Load(
+            self.table, (kind if isinstance(kind, Expr) else Const(kind), channel + field * self.filters), lanes
+        )
+
+    def start(self, channel: Expr, lanes: int, kind: Expr) -> Expr:
+        """What the sums of channels from this one on start from, beside the bias."""
+        place = self.start_place(channel)
+        return Load(self.correction, (kind, place) if self.kinds else (place,), lanes)
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of step `depth`, `offset` channels into channel tile j."""
@@ -270,9 +284,10 @@ class DotMicroKernel(MicroKernel):
 
     def _initial(self, channel: Expr, width: int) -> Expr:
         fresh = self.dot.names.fresh
+        kind = self.dot.g.planes.kind(self.met) if self.dot.kinds else Const(0)
         if self.dot.rescaling is not None:
-            return let(self.block, fresh("start"), self.dot.number(START, channel, width))
-        start = super()._initial(channel, width) + Load(self.dot.correction, (self.dot.start_place(channel),), width)
+            return let(self.block, fresh("start"), self.dot.number(START, channel, width, kind))
+        start = super()._initial(channel, width) + self.dot.start(channel, width, kind)
         return let(self.block, fresh("start"), start + self.dot.literal_bias if self.dot.literal_bias else start)
 
     def _start(self, j: Expr) -> None:

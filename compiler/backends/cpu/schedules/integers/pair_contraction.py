@@ -55,7 +55,7 @@ def scheduled_by(kind: type[PairEmitter], group: Group, target: Target, threads:
     found = walks(group) if serves(group) else ()
     if any(walk.groups > 1 or walk.planes.count > 1 for walk in found):
         return ()
-    emitters = [kind(group, walk, target, threads) for walk in found]
+    emitters = [kind(group, walk.over_padding(), target, threads) for walk in found]
     if any(e.signs.needs_input_sums or e.patch.bytes > PATCH_BYTES for e in emitters):
         return ()
     return tuple(emitter.schedule() for emitter in emitters)

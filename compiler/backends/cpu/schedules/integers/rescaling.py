@@ -24,7 +24,7 @@ from .....ops.quantized.packing import FARTHEST_SUM, unsigned_factors
 from .....targets.target import DotProduct, Target
 from .....types import DType
 from ..epilogue import Finish
-from .signs import Signs
+from .signs import Kinds, Signs
 
 FARTHEST_PRODUCT = 255 * 128
 """Of two bytes, the first perhaps unsigned."""
@@ -75,8 +75,11 @@ class Rescaling:
         read = {v for op in others for v in op.operands}
         return tuple(v for v in own if v not in read)
 
-    def table(self, weight: Value, signs: Signs, channels: int, width: int) -> tuple[Buffer, Packed]:
-        """The table of panels of `width` channels, and how it is made: [panel, field * width + channel]."""
+    def table(self, weight: Value, signs: Signs, channels: int, width: int, kinds: Kinds = ()) -> tuple[Buffer, Packed]:
+        """The table of panels of `width` channels, and how it is made: [panel, field * width + channel].
+
+        With kinds of planes, all panels follow each other for each of these.
+        """
         bias, (multiplier, shift) = self.group.anchor.operands[2:], self.operation.operands[1:]
         named = {"multiplier": multiplier, "shift": shift, **({"bias": bias[0]} if bias else {})}
         numbers = {name: int(self.group.constants[v]) for name, v in named.items() if v in self.group.constants}
@@ -87,11 +90,11 @@ class Rescaling:
             "rescale_table",
             width=width,
             zero=self.operation.attributes["y"].zero_point,
-            **dict(signs.correction.attributes),
+            **dict(signs.correction(kinds).attributes),
             **numbers,
             **self.options,
         )
-        shape = (ceil_div(channels, width), FIELDS * width)
+        shape = (max(1, len(kinds)) * ceil_div(channels, width), FIELDS * width)
         return Buffer("t", DType.I32, shape), Packed(weight, (step,), beside)
 
     def element(

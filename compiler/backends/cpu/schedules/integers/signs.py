@@ -8,6 +8,7 @@ window's inputs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .....graph.ir import Attributes, Value
@@ -16,6 +17,8 @@ from .....lowering.kernel import Packed, PackingStep, Parameters, packing_step
 from .....targets.target import DotProduct, Target
 from .....types import DType
 
+Kinds = Sequence[tuple[int, int]]
+"""Planes of the weight that are multiplied, from and up to, for each kind of planes of results."""
 QUAD = 4
 """Products that one lane of a dot product adds up."""
 FLIP = 128
@@ -67,14 +70,20 @@ class Signs:
         return self.input_sum_factor != 0
 
     @property
-    def correction(self) -> PackingStep:
-        """Makes of the weight what sums start from, beside the bias."""
-        zero_points = {"x_zero": self.x_zero, "weight_zero": self.weight_zero}
-        return packing_step("dot4_correction", x_offset=self.x_offset, **zero_points)
+    def padding(self) -> int:
+        """What the instruction multiplies where there is padding."""
+        return self.x_zero + self.x_offset
 
-    def add_correction(self, parameters: Parameters, weight: Value, channels: int) -> Buffer:
-        """The parameter of a kernel that holds the `correction` of each channel."""
-        return parameters.add(Buffer("z", DType.I32, (channels,)), Packed(weight, (self.correction,)))
+    def correction(self, kinds: Kinds = ()) -> PackingStep:
+        """Makes of the weight what sums start from, beside the bias; with kinds of planes for each of these."""
+        zero_points = {"x_zero": self.x_zero, "weight_zero": self.weight_zero}
+        planes = {"planes": tuple(kinds)} if kinds else {}
+        return packing_step("dot4_correction", x_offset=self.x_offset, **zero_points, **planes)
+
+    def add_correction(self, parameters: Parameters, weight: Value, channels: int, kinds: Kinds = ()) -> Buffer:
+        """The parameter of a kernel that holds the `correction` of each channel: [kind, channel] if there are kinds."""
+        shape = (len(kinds), channels) if kinds else (channels,)
+        return parameters.add(Buffer("z", DType.I32, shape), Packed(weight, (self.correction(kinds),)))
 
     def as_left(self, x: Expr) -> Expr:
         """Input elements as the instruction wants them, which they may be already."""

@@ -142,7 +142,7 @@ class WideMicroKernel(MicroKernel):
         offset = 0
         for width in self.widths:
             channel = let(block, o.names.fresh("c"), j * o.tile.channels + offset)
-            start = Load(o.correction, (channel,), width) + o.literal_bias
+            start = o.start(channel, width, o.g.planes.kind(self.met) if o.kinds else Const(0)) + o.literal_bias
             if o.bias is not None:
                 start = start + Load(o.bias, (channel,), width)
             self.channels.append(channel)

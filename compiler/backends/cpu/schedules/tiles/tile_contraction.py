@@ -69,7 +69,7 @@ def _emitters(group: Group, target: Target, threads: int, elements: TileElements
     found = walks(group)
     if not all(_fits(group, walk, elements) for walk in found):
         return ()
-    return [TileEmitter(group, walk, target, threads, elements) for walk in found]
+    return [TileEmitter(group, walk.over_padding(), target, threads, elements) for walk in found]
 
 
 def _fits(group: Group, g: Walk, elements: TileElements) -> bool:
