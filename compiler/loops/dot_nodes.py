@@ -26,13 +26,14 @@ class _Products(Expr):
     def result(self) -> VectorType:
         return self.c.type
 
-    def _fault_of_dots(self, count: int, elements: set[DType], sums: DType) -> str:
+    def _fault_of_dots(self, count: int, elements: set[DType], sums: DType, *, in_turn: bool = False) -> str:
         """What is wrong if each sum takes `count` neighbours of `b`, and as many of `a` or those that serve every sum.
 
-        Both have such elements.
+        Both have such elements. Those of `a` may be more than `count` that serve sums `in_turn`.
         """
         a, b, c = self.a.type, self.b.type, self.c.type
-        lanes = a.lanes in (count, b.lanes) and b.lanes == count * c.lanes
+        some = in_turn and a.lanes % count == b.lanes % a.lanes == 0
+        lanes = (some or a.lanes in (count, b.lanes)) and b.lanes == count * c.lanes
         types = {a.dtype, b.dtype} <= elements and c.dtype is sums
         return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
 
@@ -42,6 +43,7 @@ def _sums_of(count: int, lanes: int) -> Callable[..., Number]:
 
     def products(a: Number, b: Number, c: Number) -> Number:
         left, right = (np.asarray(x, np.int64).reshape(-1, count) for x in (a, b))
+        left = np.tile(left, (len(right) // len(left), 1))
         sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
         return sums[0] if lanes == 1 else sums
 
@@ -66,12 +68,12 @@ class DotAll(_Products):
 class Dot4(_Products):
     """Dot products of 8-bit integers, four at a time: lane i is c[i] + the sum over j < 4 of a[4i + j] * b[4i + j].
 
-    `b` has four times as many lanes as the i32 sums in `c`, and so has `a`, or four, which serve every sum; each may
-    be signed or not. Sums wrap around.
+    `b` has four times as many lanes as the i32 sums in `c`, and so has `a`, or a part of them, four at least, which
+    serve all sums in turn; each may be signed or not. Sums wrap around.
     """
 
     def fault(self) -> str:
-        return self._fault_of_dots(4, {DType.I8, DType.U8}, DType.I32)
+        return self._fault_of_dots(4, {DType.I8, DType.U8}, DType.I32, in_turn=True)
 
     def meaning(self) -> Callable[..., Number]:
         return _sums_of(4, self.type.lanes)

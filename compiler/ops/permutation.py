@@ -35,7 +35,7 @@ from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTra
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
 from .quantized.matmul import MatMulSum, QMatMul, RowSums
-from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4, PackWide, RescaleTable
+from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4, PackGroups, PackWide, RescaleTable
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.products import QReduceProd, RowProducts
 from .quantized.rows import L2Share, QL2Normalize
@@ -338,6 +338,7 @@ PERMUTED.none(
     FilterScales,
     PackDepthwise,
     PackDot4,
+    PackGroups,
     PackWide,
     RescaleTable,
     StrassenFilter,

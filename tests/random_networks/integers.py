@@ -380,6 +380,16 @@ def pack_wide(m: Maker, name: str) -> Value:
     )
 
 
+@recipe("pack_groups")
+def pack_groups(m: Maker, name: str) -> Value:
+    channels, rest = m.choice((4, 8)), m.choice((0, 1))
+    widths = m.choice(((channels,), (4 * channels, 2 * channels)))
+    last = (channels,) if rest and sum(widths) > channels else ()
+    filters = sum(widths) * m.choice((1, 2)) + sum(last)
+    weight = m.leaf(m.choice(BYTES), (m.choice((3, 1)), channels, filters), kinds=KNOWN)
+    return m.emit(name, weight, widths=widths, last=last, offset=128 if weight.type.dtype is DType.U8 else 0)
+
+
 @recipe("pack_depthwise")
 def pack_depthwise(m: Maker, name: str) -> Value:
     weight = m.leaf(m.choice(BYTES), (m.choice((3, 1)), m.choice((3, 2)), 1, m.choice((2, 1, 5))), kinds=KNOWN)

@@ -69,6 +69,56 @@ def _signed_runs(weight: Array, attributes: Attributes) -> Array:
     return signed.reshape(attributes["rows"], -1, weight.shape[-1])
 
 
+@register
+class PackGroups(Part):
+    """8-bit weight [..., C, F] of groups with C filters each as i8 panels [panels, taps, panel's filters * C].
+
+    A panel has vectors of filters, `widths` of them side by side; the last one may have others, `last`, and be filled
+    up with zeros. A vector of n filters belongs to n / C groups. It has four filters of each group, then the next four:
+    for each filter all groups, for each group all quads of its channels.
+    """
+
+    name = "pack_groups"
+    operands = ("weight",)
+    attributes = {
+        "widths": AttributeSpec(tuple, "filters of the vectors of a panel"),
+        "last": AttributeSpec(tuple, "those of the last panel, if they are others; else empty", ()),
+        "offset": AttributeSpec(int, "subtracted, so that the result is signed", 0),
+    }
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        widths, last = attributes["widths"], attributes["last"]
+        fits = weight.dtype in BYTES and weight.rank > 1 and weight.size
+        channels, filters = weight.shape[-2:] if fits else (0, 0)
+        vectors = (*widths, *last)
+        if not fits or channels % 4 or not widths or any(width < 1 or width % channels for width in vectors):
+            raise ShapeError(f"pack_groups can't pack {weight} in vectors of {vectors} filters")
+        whole, rest = divmod(filters, sum(widths))
+        if rest != sum(last) or rest >= sum(widths):
+            raise ShapeError(f"pack_groups can't pack {filters} filters in panels of {widths} and {last}")
+        taps = weight.size // channels // filters
+        return (TensorType(DType.I8, (whole + bool(last), taps, sum(widths) * channels)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (weight,) = operands
+        channels, filters = weight.shape[-2:]
+        widths, last = attributes["widths"], attributes["last"]
+        signed = (weight.view(np.uint8) - np.uint8(attributes["offset"] % 256)).view(np.int8)
+        taps = signed.reshape(-1, channels // 4, 4, filters)  # [tap, quad, channel, filter]
+        panels = [widths] * (filters // sum(widths)) + [last] * bool(last)
+        packed = np.zeros((len(panels), len(taps), sum(widths) * channels), np.int8)
+        first = 0
+        for panel, vectors in zip(packed, panels, strict=True):
+            place = 0
+            for width in vectors:
+                some = taps[..., first : first + width].reshape(*taps.shape[:3], width // channels, channels // 4, 4)
+                order = some.transpose(0, 4, 5, 3, 1, 2)  # [tap, four filters, filter, group, quad, channel]
+                panel[:, place : place + width * channels] = order.reshape(len(taps), -1)
+                first, place = first + width, place + width * channels
+        return (packed,)
+
+
 _TOGETHER = {4: DType.I8, 2: DType.I16}
 """Element type by the number of rows that a product takes."""
 

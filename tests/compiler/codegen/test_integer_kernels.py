@@ -107,9 +107,9 @@ def test_halves_can_go_up(lanes: int, cpu: str) -> None:
     np.testing.assert_array_equal(compiled, interpreted)
 
 
-def dot4(left: str, right: str, lanes: int, each: bool) -> str:
+def dot4(left: str, right: str, lanes: int, quads: int) -> str:
     vector, i32 = 4 * lanes, f"i32x{lanes}" if lanes > 1 else "i32"
-    width = vector if each else 4
+    width = 4 * quads
     return f"""\
 kernel @dot(%a: {left}[{width}], %b: {right}[{vector}], %c: out i32[{lanes}]) {{
   %c[0] = dot4(load {left}x{width} %a[0], load {right}x{vector} %b[0], load {i32} %c[0])
@@ -118,19 +118,18 @@ kernel @dot(%a: {left}[{width}], %b: {right}[{vector}], %c: out i32[{lanes}]) {{
 
 
 @pytest.mark.parametrize("cpu", TARGETS)
-@pytest.mark.parametrize("each", [False, True])
-@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize(("lanes", "quads"), [(n, q) for n in (1, 2, 4, 8, 16) for q in (1, 2, 4, 8, 16) if q <= n])
 @pytest.mark.parametrize(("left", "right"), [("u8", "i8"), ("i8", "i8"), ("u8", "u8")])
-def test_dot_products(left: str, right: str, lanes: int, each: bool, cpu: str) -> None:
+def test_dot_products(left: str, right: str, lanes: int, quads: int, cpu: str) -> None:
     rng = np.random.default_rng(lanes)
     range_ = {"i8": (-128, 128, np.int8), "u8": (0, 256, np.uint8)}
     a, b = (
         rng.integers(low, high, 4 * n).astype(kind)
-        for (low, high, kind), n in ((range_[left], lanes if each else 1), (range_[right], lanes))
+        for (low, high, kind), n in ((range_[left], quads), (range_[right], lanes))
     )
     c = rng.integers(*LIMITS, lanes, endpoint=True).astype(np.int32)
-    interpreted, compiled = both(dot4(left, right, lanes, each), [a, b, c], cpu)
-    products = a.astype(np.int32).reshape(-1, 4) * b.astype(np.int32).reshape(-1, 4)
+    interpreted, compiled = both(dot4(left, right, lanes, quads), [a, b, c], cpu)
+    products = np.tile(a.astype(np.int32), lanes // quads).reshape(-1, 4) * b.astype(np.int32).reshape(-1, 4)
     np.testing.assert_array_equal(interpreted, c + products.sum(axis=1, dtype=np.int32))
     np.testing.assert_array_equal(compiled, interpreted)
 
@@ -158,7 +157,7 @@ def test_arm_has_instructions_for_it(cpu: str) -> None:
     code = assembly(kernel_text(parse_kernel(fixed_mul(4, 16)), target), target)
     assert "sqrdmulh" in code
     assert "srshl" in code
-    code = assembly(kernel_text(parse_kernel(dot4("i8", "i8", 4, each=True)), target), target)
+    code = assembly(kernel_text(parse_kernel(dot4("i8", "i8", 4, quads=4)), target), target)
     assert "sdot" in code
 
 

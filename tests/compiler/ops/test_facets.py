@@ -12,7 +12,15 @@ from netc.compiler.ops.facets import EDGETPU, INTEGER, PERMUTED, TFLITE, Facet, 
 
 STRUCTURAL = {"param", "constant", "fused", "if", "while", "scan", "map"}
 """Operators that are no arithmetic: what makes graphs of the others."""
-SETUP = {"pack_dot4", "pack_depthwise", "pack_wide", "winograd_words", "dot4_correction", "rescale_table"}
+SETUP = {
+    "pack_dot4",
+    "pack_groups",
+    "pack_depthwise",
+    "pack_wide",
+    "winograd_words",
+    "dot4_correction",
+    "rescale_table",
+}
 """Operators that are computed in NumPy, when weights are loaded."""
 
 

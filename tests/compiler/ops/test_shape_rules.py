@@ -16,6 +16,7 @@ PICTURE = ("f32[1,4,4,3]", "f32[3,3,3,2]")
 POOL = {"size": (2, 2), "strides": (2, 2), "padding": "valid"}
 BACK = {**WINDOW, "size": (4, 4)}
 HALF = Quantization.of(0.5, -5)
+ZEROS = {"x_zero": 0, "x_offset": 0, "weight_zero": 0}
 SHARE = Quantization.of(1 / 256, -128)
 SCALES = {"x": HALF, "weight": Quantization.of(0.1), "y": Quantization.of(1.0, 3)}
 
@@ -48,6 +49,10 @@ REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("pack_dot4", ("i8[8,4]",), {"rows": 1, "width": 0}, "panels of 0 filters"),
     ("pack_dot4", ("i8[8,0]",), {"rows": 1, "width": 4}, r"can't pack i8\[8,0\]"),
     ("pack_wide", ("i8[8,4]",), {"rows": 3, "width": 4}, "in 3 rows"),
+    ("pack_groups", ("i8[9,6,12]",), {"widths": (6,)}, r"in vectors of \(6,\) filters"),
+    ("pack_groups", ("i8[9,4,0]",), {"widths": (4,)}, r"can't pack i8\[9,4,0\]"),
+    ("pack_groups", ("i8[9,4,20]",), {"widths": (16,)}, "20 filters in panels of"),
+    ("dot4_correction", ("i8[3,4]",), {**ZEROS, "planes": ((0, 4),)}, "has no such parts"),
     ("winograd_filter", ("f32[3,3,8,4]",), {"tile": 3}, "no filters for tiles of 3 x 3"),
     ("winograd_filter", ("f32[3,3,8,4]",), {"tile": 2, "halfway": True}, "no filters for tiles of 2 x 2 come halfway"),
     ("winograd_words", ("i8[3,2,8,4]",), {}, "filters of bytes of size 3 x 3"),

@@ -31,8 +31,10 @@ _ADDED_PAIRS: dict[tuple[DotProduct, int], str] = {
 
 
 def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
-    """c[i] + the sum over j < 4 of a[4 * i + j] * b[4 * i + j]; four lanes of a serve every sum."""
+    """The node `Dot4`."""
     out, sums = emitter.out, c.type
+    if 4 < a.type.lanes < b.type.lanes:
+        a = Value(llvm_type(a.type.dtype, b.type.lanes), _every(emitter, a, sums.lanes))
     key = (emitter.target.dot_product, a.type.is_unsigned, b.type.is_unsigned, sums.lanes)
     if key in _INTRINSICS:
         sides = ((b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
@@ -261,15 +263,20 @@ def _every(emitter: Emission, a: Value, sums: int) -> str:
     if a.type.lanes == 4 * sums:
         return a.name
     whole = llvm_type(a.type.dtype, 4 * sums)
-    if emitter.target.dot_product is DotProduct.NEON:
+    if emitter.target.dot_product is DotProduct.NEON and a.type.lanes == 4:
         return emitter.out.pure(emitter.out.depth, f"bitcast <4 x i32> {_lane(emitter, a)} to {whole.text}")
     pure, depth = emitter.out.pure, emitter.out.depth
     source, flip = emitter.flipped.get(a.name, (a.name, 0))
-    every = _spread(emitter, Value(a.type, source), sums)
-    if flip:  # in every lane: then the four bytes are spread while they are loaded
-        bits = constant(int.from_bytes(bytes([flip] * 4), "little", signed=True), every.type)
+    before = Value(a.type, source)
+    if a.type.lanes > 4:  # as bytes: of words LLVM wouldn't see that a load fills all parts of a register
+        places = mask([place % a.type.lanes for place in range(4 * sums)])
+        every = Value(whole, pure(depth, f"shufflevector {before}, {a.type.text} poison, {places}"))
+    else:
+        every = _spread(emitter, before, sums)
+    if flip:  # in every lane: then the bytes are spread while they are loaded
+        bits = constant(int.from_bytes(bytes([flip] * every.type.dtype.itemsize), "little", signed=True), every.type)
         every = Value(every.type, pure(depth, f"xor {every}, {bits}"))
-    return pure(depth, f"bitcast {every} to {whole.text}")
+    return every.name if every.type is whole else pure(depth, f"bitcast {every} to {whole.text}")
 
 
 def takes_quads(emitter: Emission, spread: Spread, lanes: int) -> bool:

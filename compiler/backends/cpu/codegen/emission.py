@@ -18,7 +18,7 @@ class Emission(Protocol):
     out: FunctionWriter
     reach: Reach
     flipped: dict[str, tuple[str, int]]
-    """Of four bytes with bits that were flipped: the bytes before, and the bits of each."""
+    """Of bytes with bits that were flipped: the bytes before, and the bits of each."""
 
     def arithmetic(self, op: str, kind: LLVMType, a: str, b: str) -> str:
         """Emit an operation of `ARITHMETIC` on two operands of one type."""

@@ -14,6 +14,7 @@ from .grouped import schedule_grouped
 from .integers.integer_contraction import schedule_integer_contraction
 from .integers.integer_depthwise import schedule_integer_depthwise
 from .integers.lane_dot_contraction import schedule_lane_dot_contraction
+from .integers.narrow_groups import schedule_narrow_groups
 from .integers.pair_contraction import schedule_pair_contraction
 from .integers.pair_depthwise import schedule_pair_depthwise
 from .integers.reduced_contraction import schedule_reduced_contraction
@@ -51,6 +52,7 @@ SCHEDULES = Schedules(
         schedule_wide_contraction,
         schedule_word_contraction,
         schedule_lane_dot_contraction,
+        schedule_narrow_groups,
         schedule_integer_contraction,
         schedule_integer_products,
         schedule_row_sums,

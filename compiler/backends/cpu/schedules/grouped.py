@@ -27,7 +27,7 @@ from ....targets.target import Target
 from .contraction import ContractionEmitter
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
-from .row_tiles import RowTiling
+from .row_tiles import RowTiling, uses_of_row
 from .tiling import Tile
 
 WIDEST_INPUT = 2
@@ -192,17 +192,10 @@ class _RowKernel(_WideKernel):
         for channel in range(self._together):
             weights = self._row_of_weights(block, j, depth + channel)
             for r in range(self.rows):
-                for place, uses in groupby(sorted(self._uses()), key=lambda use: use[0]):
+                for place, uses in groupby(uses_of_row(self.o.g, self.columns), key=lambda use: use[0]):
                     at = (image, y + r * self.o.g.strides[0], x + place * self.o.g.pitch)
                     self._multiply(block, at, channel, [(r * self.columns + s, kx) for _, kx, s in uses], weights)
         return block
-
-    def _uses(self) -> list[tuple[int, int, int]]:
-        """Column of the input, that of the window and that of the tile for all sums of a row."""
-        g = self.o.g
-        return [
-            (s * g.strides[1] + kx * g.dilations[1], kx, s) for s in range(self.columns) for kx in range(g.window[1])
-        ]
 
     def _row_of_weights(self, block: list[Stmt], j: Expr, depth: Expr) -> list[list[Expr]]:
         """The weights of all columns of the window, for each vector."""

@@ -26,6 +26,10 @@ class RowTiling:
 
     g: Walk
     target: Target
+    vectors: int = 1
+    """Of sums, for each pixel."""
+    held: int = 1
+    """Vectors of weights that are held for a column of the window."""
 
     def decided(self, group: Group, widths: tuple[int, ...]) -> Tile:
         """The tile with the least estimated time, unless another one was chosen for the group."""
@@ -36,7 +40,7 @@ class RowTiling:
     def candidates(self) -> list[tuple[int, int]]:
         """Rows and columns of what fits the registers."""
         g = self.g
-        most = max(1, self.target.vector_registers - g.window[1] - 1)
+        most = max(1, (self.target.vector_registers - g.window[1] * self.held - 1) // self.vectors)
         sizes = product(range(1, min(g.height, most) + 1), range(1, min(g.width, most) + 1))
         return [(rows, columns) for rows, columns in sizes if rows * columns <= most]
 
@@ -47,6 +51,12 @@ class RowTiling:
 
     def _tile(self, rows: int, columns: int) -> float:
         g = self.g
-        products = max(rows * columns, LATENCY * self.target.float_units) * g.window[1]
-        places = {s * g.strides[1] + kx * g.dilations[1] for s in range(columns) for kx in range(g.window[1])}
-        return products + READ_CYCLES * rows * len(places) + LOOP_OVERHEAD
+        products = max(rows * columns * self.vectors, LATENCY * self.target.float_units) * g.window[1]
+        places = {place for place, _, _ in uses_of_row(g, columns)}
+        return products + READ_CYCLES * rows * len(places) * (self.vectors // self.held) + LOOP_OVERHEAD
+
+
+def uses_of_row(g: Walk, columns: int) -> list[tuple[int, int, int]]:
+    """Column of the input, that of the window and that of the tile for all products of a row, in the input's order."""
+    found = [(s * g.strides[1] + kx * g.dilations[1], kx, s) for s in range(columns) for kx in range(g.window[1])]
+    return sorted(found)

@@ -42,13 +42,16 @@ FETCHING = 4.5
 
 def schedule_integer_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a sum of integer products with a weight known at load time."""
-    if not serves(group):
-        return ()
+    return dot_kernels(DotEmitter, group, target, threads) if serves(group) else ()
+
+
+def dot_kernels(kind: type[DotEmitter], group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """The kernels that emitters of a kind write, and one that flips inputs before, where that is quicker."""
     x, found = group.outer[group.anchor.operands[0]], walks(group)
     if not found or not _flips_ahead(group, target):
-        return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in found)
+        return tuple(kind(group, walk, target, threads).schedule() for walk in found)
     flipped = Value(TensorType(DType.U8, x.type.buffer_shape))
-    emitters = [DotEmitter(group, walk, target, threads, flipped) for walk in found]
+    emitters = [kind(group, walk, target, threads, flipped) for walk in found]
     return (converting_kernel(x, flipped, target, flip), *(emitter.schedule() for emitter in emitters))
 
 
