@@ -186,3 +186,12 @@ def test_cores_that_outrun_caches_ask_for_filters_at_their_points(cpu: str, asks
     assert ("prefetch %w" in text) == asks
     assert ("%f: i8[" in text) != asks  # filters that are brought there in each run
     assert ("%t: i32[1,160]" in text) == asks  # all numbers of the filters for their ends
+
+
+@pytest.mark.parametrize(("threads", "panels"), [(1, 3), (2, 2), (4, 4), (8, 3)])
+def test_threads_share_out_panels_evenly(threads: int, panels: int) -> None:
+    target = find_target("znver5")
+    assert target is not None
+    graph, _ = graph_of((1, 28, 28, 128, 128, threads), DType.I8, DType.I8, 0, "any")
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, threads)
+    assert [b.shape[0] for k in module.kernels for b in k.params if b.name == "w"] == [panels]

@@ -109,7 +109,20 @@ class IntegerWinogradEmitter(WinogradEmitter):
             vector = ceil_div(self.channels, self.parts) * tiling.lanes * points
             most = max(1, int(target.l2_bytes * FILTERS_SHARE / vector))
             tiling = replace(tiling, max_vectors=min(tiling.max_vectors, most))
+        if target.outruns_caches:
+            tiling = self._with_even_shares(tiling)
         return super()._decided_tile(tiling)
+
+    def _with_even_shares(self, tiling: Tiling) -> Tiling:
+        """Where threads share out the panels, each gets as many, if there are register tiles for that."""
+        walk, form = self.walk, self.form
+        tiles = walk.images * form.tiles_of(walk.height) * form.tiles_of(walk.width)
+        if not self.by_panels(tiles):
+            return tiling
+        even = [n for n in range(2, tiling.max_vectors + 1) if self.filters % (n * self.shares * tiling.lanes) == 0]
+        if not even:
+            return tiling
+        return replace(tiling, min_vectors=even[-1], max_vectors=even[-1])
 
     def _largest_block(self, target: Target) -> int:
         return BLOCK_TILES
