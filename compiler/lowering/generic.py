@@ -39,7 +39,7 @@ def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Schedu
     try:
         return (kind(group, lanes, threads, target).schedule(),)
     except NotVectorizableError:
-        return (kind(group, 1, threads, target).schedule(),)
+        return (kind(group, 1, threads, target, lanes).schedule(),)
 
 
 def _flat_depth(group: Group, lanes: int) -> int | None:

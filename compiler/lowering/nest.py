@@ -33,7 +33,7 @@ from .extremum import reduce_in_loops, reduce_window
 from .group import Group
 from .kernel import Names, Scheduled, let
 from .loops import LINE, loop
-from .reduction import Accumulation, is_unrolled, reduce_in_vectors, start_of
+from .reduction import Accumulation, is_sum_of_lanes, is_unrolled, reduce_in_vectors, start_of
 
 
 def _at(index: tuple[Expr, ...], body: Callable[[tuple[Expr, ...]], list[Stmt]]) -> list[Stmt]:
@@ -43,7 +43,9 @@ def _at(index: tuple[Expr, ...], body: Callable[[tuple[Expr, ...]], list[Stmt]])
 class Nest(ABC):
     """A group while it becomes one kernel."""
 
-    def __init__(self, group: Group, lanes: int, threads: int, target: Target) -> None:
+    def __init__(
+        self, group: Group, lanes: int, threads: int, target: Target, reduced_lanes: int | None = None
+    ) -> None:
         self.group = group
         self.min_max = target.min_max
         self.byte_tables = target.byte_tables is not ByteTables.NONE
@@ -51,7 +53,7 @@ class Nest(ABC):
         if any(r.type.shape != self.shape for r in group.results):
             raise InternalError(f"the results of {group.label} differ in shape and can't share one kernel")
         self.lanes = lanes if self.shape else 1
-        self.reduced_lanes = lanes
+        self.reduced_lanes = reduced_lanes or lanes
         """Of vectors along what is reduced, which a single number is made of, too."""
         self.threads = threads
         self.names = Names()
@@ -159,7 +161,7 @@ class Nest(ABC):
 
     def _reduced(self, elements: Elements, rule: Reduction, kind: VectorType) -> Expr:
         is_extremum = rule.op in ("max", "min")
-        in_any_order = is_extremum or not kind.dtype.is_float
+        in_any_order = is_extremum or not kind.dtype.is_float or is_sum_of_lanes(rule, self.reduced_lanes)
         may = rule.takes_vectors and rule.extents and in_any_order
         if may and elements.lanes == 1 < self.reduced_lanes <= rule.extents[-1]:
             with suppress(NotVectorizableError):

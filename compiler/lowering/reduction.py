@@ -1,4 +1,4 @@
-"""Reductions in loops: element by element in accumulators, or a vector at a time where the order doesn't matter.
+"""Reductions in loops: element by element in accumulators, or a vector at a time where any order will do.
 
 Extrema of floats whose instruction loses NaNs have loops of their own (see `extremum`).
 """
@@ -60,6 +60,11 @@ def start_of(op: str, kind: VectorType) -> Const:
 def is_unrolled(rule: Reduction) -> bool:
     """True for a reduction over so few elements that it is expanded."""
     return math.prod(rule.extents) <= UNROLLED_WINDOW
+
+
+def is_sum_of_lanes(rule: Reduction, lanes: int) -> bool:
+    """True for a sum that a vector of accumulators makes: no lane has more than `LONGEST_SUM` terms."""
+    return rule.op == "add" and math.prod(rule.extents) <= LONGEST_SUM * lanes
 
 
 class Accumulation:
@@ -147,7 +152,7 @@ class Accumulation:
 def reduce_in_vectors(
     elements: Elements, rule: Reduction, dtype: DType, lanes: int, names: Names, ranges: dict[str, Interval]
 ) -> Expr:
-    """A reduction in any order (of integers, or an extremum), a vector along the last dimension at a time.
+    """A reduction in any order (of integers, an extremum, a sum), a vector along the last dimension at a time.
 
     Raises `NotVectorizableError` where elements don't lie so.
     """
