@@ -158,6 +158,7 @@ def matmul_integer_to_float(c: Node) -> Value:
 def dynamic_quantize_matmul(c: Node) -> Value:
     """Floats, as bytes on a scale of their own, times a matrix of bytes, plus a bias."""
     whole, zero, scale = dynamic_bytes(c, c.value(0))
-    left = c.emit("sub", c.cast(whole, DType.F64), c.cast(zero, DType.F64))
+    # A byte, so that `sum-bytes` knows what is taken away.
+    left = c.emit("sub", c.cast(whole, DType.F64), c.cast(c.cast(zero, DType.U8), DType.F64))
     sums = product(c, left, centred(c, 1, 3, -1), is_weight=c.known(1) is not None)
     return _scaled(c, sums, c.emit("mul", scale, _of_columns(c, c.value(2))), 4)

@@ -12,6 +12,7 @@ pytest.importorskip("onnxruntime")
 
 from onnx import helper  # noqa: E402
 
+import netc  # noqa: E402
 from netc.compiler.graph.interpreter import evaluate  # noqa: E402
 from netc.frontend.onnx import graph_of  # noqa: E402
 
@@ -416,3 +417,16 @@ def test_triangles_and_points_of_a_grid() -> None:
     check("Trilu", [floats(2, 4, 5)], {1: np.array(1)}, upper=0)
     for mode in ("bilinear", "nearest", "bicubic"):
         check("GridSample", [floats(1, 2, 5, 6), floats(1, 3, 4, 2)], mode=mode, padding_mode="border", align_corners=1)
+
+
+def test_bytes_of_dynamic_scales_are_summed_up_as_integers() -> None:
+    known = {1: small_bytes(np.int8, 64, 16), 2: np.float32(0.02), 3: np.int8(0), 4: floats(16)}
+    for operator, inputs in (("DynamicQuantizeMatMul", [floats(4, 64)]), ("QAttention", None)):
+        if inputs is None:
+            known = {1: small_bytes(np.int8, 64, 24), 2: floats(24), 3: np.float32(0.02), 4: np.float32(0.01)}
+            known |= {6: np.uint8(100), 7: np.int8(0)}
+            inputs = [DRAW.integers(0, 256, (2, 5, 64)).astype(np.uint8)]
+        made, _ = of(operator, inputs, known, **({"num_heads": 4} if operator == "QAttention" else {}))
+        names = [op.name for op in netc.passes.run(graph_of(made, "sums"), "sum-bytes").operations]
+        assert "dense_sum" in names
+        assert "dense" not in names
