@@ -90,8 +90,9 @@ def qlinear_global_average_pool(c: Node) -> Value:
 def qlinear_average_pool(c: Node) -> Value:
     """Mean of each window."""
     is_last, counts = c.flag("channels_last"), c.flag("count_include_pad")
-    x = _real(c) if is_last else c.channels_last(_real(c))
-    y = mean_of_windows(c, x, Windows(c, is_last=is_last), counts=counts)
+    x, windows = _real(c) if is_last else c.channels_last(_real(c)), Windows(c, is_last=is_last)
+    windows.counted = windows.padding  # also what rounding up adds, unlike in AveragePool
+    y = mean_of_windows(c, x, windows, counts=counts)
     return again(c, y if is_last else c.channels_first(y), 3)
 
 

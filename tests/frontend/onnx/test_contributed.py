@@ -397,7 +397,8 @@ def test_bytes_with_channels_last(groups: int) -> None:
     check("NhwcMaxPool", [x], **windows)
     marks = {1: np.float32(0.1), 2: np.uint8(7), 3: np.float32(0.1377), 4: np.uint8(9)}
     for counts in (0, 1):
-        check("QLinearAveragePool", [x], marks, channels_last=1, count_include_pad=counts, **windows)
+        for last in (0, 1):
+            check("QLinearAveragePool", [x], marks, channels_last=last, count_include_pad=counts, **windows)
 
 
 # ---- what PyTorch's older exporter wrote ----------------------------------------------------------------------------
