@@ -14,7 +14,7 @@ _SPINNING = "OPENBLAS_THREAD_TIMEOUT"
 
 def main() -> int:
     """Run the command line; an interrupt while it is being imported is as quiet as any later one."""
-    os.environ.setdefault(_SPINNING, "16")  # else 26: 25 ms of a core, for each start of threads that few commands use
+    os.environ.setdefault(_SPINNING, "20")  # else 26: 25 ms of a core at each start, for threads that few commands use
     try:
         with without_collections(lasting=True):
             cli = importlib.import_module("netc.cli")
