@@ -14,8 +14,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .collector import without_collections
-
 if TYPE_CHECKING:
     from netc import passes, tflite
     from netc.calibration import calibrate
@@ -93,6 +91,8 @@ def __getattr__(name: str) -> object:
         return importlib.import_module(f"netc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'netc' has no attribute {name!r}")
+    from .collector import without_collections
+
     with without_collections(lasting=True):
         return getattr(importlib.import_module(_HOMES[name]), name)
 
