@@ -185,7 +185,7 @@ class ExpressionEmitter(MemoryEmitter):
             return Value(kind, self._logical(op, kind, a, expr.rhs))
         b = self.value(expr.rhs).name
         result = self.arithmetic(op, kind, a, b)
-        if op == "xor" and kind.dtype.itemsize == 1 and (bits := text.literal(b)) is not None:
+        if op == "xor" and kind.dtype in (DType.I8, DType.U8) and (bits := text.literal(b)) is not None:
             self.flipped[result] = (a, int(bits) & 0xFF)
         return Value(kind, result)
 
