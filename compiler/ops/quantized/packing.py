@@ -10,6 +10,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...types import DType, TensorType
+from ..windows.window import check_pairs
 from .base import BYTES, Part
 
 
@@ -320,7 +321,8 @@ def _parts(operator: Part, weight: TensorType, attributes: Attributes) -> int:
     """The number of parts of the weight for which there are sums; 0: there is none but the whole."""
     planes = attributes["planes"]
     size = weight.shape[0] if weight.rank else 0
-    if any(not 0 <= begin <= end <= size for begin, end in planes):
+    check_pairs(operator.name, planes, len(planes))
+    if any(not begin <= end <= size for begin, end in planes):
         raise ShapeError(f"{operator.name}: {weight} has no such parts: {planes}")
     return len(planes)
 
