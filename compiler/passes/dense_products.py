@@ -81,6 +81,8 @@ class _Layer:
             lead = "".join(label for label in axes if label not in inner)
             if any(label in result for label in inner) or len(inner) + len(free) != len(own):
                 continue
+            if any(label not in result for label in lead):  # summed over, though of size 1
+                continue
             order = [own.index(label) for label in inner + free]
             shape = [size for size in weight.shape if size != 1]
             matrix = (

@@ -101,3 +101,11 @@ def test_few_products_stay_as_they_are() -> None:
     y = b.emit("matmul", b.constant(_weight((4, 4))), x)
     graph = _end(b, y, "quantized")
     assert run(graph, [sum_quantized]) is graph
+
+
+def test_sums_over_an_axis_of_one_element_stay() -> None:
+    b = GraphBuilder("net")
+    x = b.emit("dequantize", b.input("x", TensorType(DType.U8, (40, 1, 40), quantization=X)), x=X)
+    y = b.emit("contract", x, b.constant(_weight((1, 40, 48))), a_axes="xky", b_axes="kyz", axes="zx")
+    graph = _end(b, y, "quantized")
+    assert run(graph, [sum_quantized]) is graph
