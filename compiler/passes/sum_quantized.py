@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +27,7 @@ from .base import Pass
 from .dce import dce
 from .dense_products import with_dense_layers
 from .known import known
+from .product_axes import letters_of
 from .two_dimensions import of_height_one
 
 _SUMS = {Dense: "dense_sum", Conv1D: "conv2d_sum", Conv2D: "conv2d_sum", Conv3D: "conv3d_sum"}
@@ -33,6 +36,8 @@ _FLOATS = (DType.F32, DType.F64)
 """They hold all that a byte stands for: casts between them change nothing."""
 _LARGEST_BIAS = 1 << 30
 _LARGEST_SUM = 1 << 31
+_LARGEST_SINGLE = 1 << 24
+"""Up to which singles hold all whole numbers."""
 _ROUNDING = 2.0**-22
 """How far a bias may be from a multiple of the sums' scale, as a share of itself."""
 
@@ -142,25 +147,44 @@ class _Bytes:
             x = b.operation(move.operator, (x,), move.attributes, location=move.location).result
         return x
 
+    @property
+    def farthest(self) -> int:
+        """The largest distance from the zero point."""
+        info = np.iinfo(str(self.x.type.dtype.numpy))
+        return max(info.max - self.given.zero_point, self.given.zero_point - info.min)
+
     def whole(self, b: Rewriter, at: Any) -> Value:
         """The bytes less their zero point as singles."""
-        x = b.emit("cast", b[self.x], dtype="f32", **at)
-        if self.given.zero_point:
-            x = b.emit("sub", x, b.scalar(self.given.zero_point, DType.F32, at["location"]), **at)
-        return self.moved(b, x)
+        return self.moved(b, self._less_zero(b, b[self.x], at))
+
+    def part(self, b: Rewriter, axis: int, places: range, at: Any) -> Value:
+        """The same, of some places along an axis."""
+        x = self.moved(b, b[self.x])
+        begin, size = [0] * x.type.rank, list(x.type.shape)
+        begin[axis], size[axis] = places.start, len(places)
+        return self._less_zero(b, b.emit("slice", x, begin=tuple(begin), size=tuple(size), **at), at)
+
+    def _less_zero(self, b: Rewriter, x: Value, at: Any) -> Value:
+        x = b.emit("cast", x, dtype="f32", **at)
+        if not self.given.zero_point:
+            return x
+        return b.emit("sub", x, b.scalar(self.given.zero_point, DType.F32, at["location"]), **at)
 
 
 @dataclass(frozen=True)
 class _Products:
     """Products of two tensors of bytes, in doubles, whose sums are rounded to bytes again.
 
-    Singles hold the sums of products of whole numbers, exactly up to 2^24, and take half the time.
+    Singles hold the sums of products of whole numbers, exactly up to 2^24, and take half the time. Longer sums are made
+    in parts, which are added up as integers.
     """
 
     op: Operation
     sides: tuple[_Bytes, _Bytes]
     end: _End
     factor: Array
+    cut: tuple[str, int]
+    """The axis that is summed over in parts, and how many places of it a part has."""
 
     @classmethod
     def of(cls, op: Operation, graph: Graph) -> Self | None:
@@ -172,7 +196,8 @@ class _Products:
         if a is None or b is None or end is None or end.op.result.type.dtype not in BYTES:
             return None
         factor = _factors(np.array(a.given.scale * b.given.scale), DType.F32, end)
-        return None if factor is None else cls(op, (a, b), end, np.asarray(factor))
+        cut = _exact_part(op, a.farthest * b.farthest)
+        return None if factor is None or cut is None else cls(op, (a, b), end, np.asarray(factor), cut)
 
     @property
     def last(self) -> Operation:
@@ -182,9 +207,40 @@ class _Products:
     def emit(self, b: Rewriter) -> Value:
         """The sums times the factor, as bytes."""
         at: Any = {"location": self.op.location}
-        sides = [side.whole(b, at) for side in self.sides]
-        sums = b.operation(self.op.operator, sides, self.op.attributes, location=self.op.location).result
+        sums = self._total(b, at)
         return self.end.emit(b, b.emit("mul", sums, b.constant(self.factor, self.op.location), **at), at)
+
+    def _total(self, b: Rewriter, at: Any) -> Value:
+        (axis, most), letters = self.cut, letters_of(self.op)[:2]
+        length = self.op.operands[0].type.shape[letters[0].index(axis)]
+        if length <= most:
+            return self._products(b, [side.whole(b, at) for side in self.sides])
+        size, parts = -(-length // -(-length // most)), list[Value]()
+        for start in range(0, length, size):
+            places = range(start, min(start + size, length))
+            sides = zip(self.sides, letters, strict=True)
+            factors = [side.part(b, own.index(axis), places, at) for side, own in sides]
+            parts.append(b.emit("cast", self._products(b, factors), dtype="i32", **at))
+        total = reduce(lambda first, second: b.emit("add", first, second, **at), parts)
+        return b.emit("cast", total, dtype="f32", **at)
+
+    def _products(self, b: Rewriter, sides: Sequence[Value]) -> Value:
+        return b.operation(self.op.operator, sides, self.op.attributes, location=self.op.location).result
+
+
+def _exact_part(op: Operation, largest: int) -> tuple[str, int] | None:
+    """The longest axis that a product is summed over, and how many places of it give sums that singles hold exactly.
+
+    None where there is no such axis, or no such part of it, or integers don't hold the whole sums.
+    """
+    left, _, result = letters_of(op)
+    sizes = {label: size for label, size in zip(left, op.operands[0].type.shape, strict=True) if label not in result}
+    if not sizes or math.prod(sizes.values()) * largest >= _LARGEST_SUM:
+        return None
+    axis = max(sizes, key=lambda label: sizes[label])
+    others = math.prod(size for label, size in sizes.items() if label != axis)
+    most = _LARGEST_SINGLE // (others * largest) if others else 0
+    return (axis, most) if most else None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,27 @@ def test_bytes_are_the_same(kind: str, end: str) -> None:
         np.testing.assert_array_equal(program(*inputs), found)
 
 
+@pytest.mark.parametrize("kind", ["matmul", "contract"])
+@pytest.mark.parametrize(("length", "parts"), [(257, 1), (259, 2), (1025, 4), (40_000, 0)])
+def test_long_sums_are_exact(kind: str, length: int, parts: int) -> None:
+    """Of the largest numbers: no part of them adds up to more than singles hold."""
+    b, grids = GraphBuilder("net"), (Quantization.of(0.5, 0), Quantization.of(0.5, 127))
+    shapes, kinds = ((1, 3, length), (1, length, 2)), (DType.U8, DType.I8)
+    named = zip("xy", kinds, shapes, grids, strict=True)
+    given = [b.input(name, TensorType(dtype, shape, quantization=g)) for name, dtype, shape, g in named]
+    x, y = (b.emit("cast", b.emit("dequantize", v, x=v.type.quantization), dtype="f64") for v in given)
+    axes = {"a_axes": "nxk", "b_axes": "nkz", "axes": "zxn"} if kind == "contract" else {}
+    z = b.emit(kind, x, y, **axes)
+    graph = b.finish([b.emit("quantize_even", z, dtype="u8", y=Quantization.of(0.25 * length * 255, 255))])
+    inputs = [np.full(shapes[0], 255, np.uint8), np.random.default_rng(0).integers(-128, -126, shapes[1], np.int8)]
+    result = run(graph, [sum_quantized])
+    assert sum(op.name == kind for op in result.operations if op.result.type.dtype is DType.F32) == parts
+    (found,), (expected,) = evaluate(result, inputs), evaluate(graph, inputs)
+    np.testing.assert_array_equal(found, expected)
+    with compile_graph(graph, threads=2) as program:
+        np.testing.assert_array_equal(program(*inputs), expected)
+
+
 def test_results_that_are_not_rounded_stay_doubles() -> None:
     graph = _graph("matmul", "real")
     assert run(graph, [sum_quantized]) is graph
