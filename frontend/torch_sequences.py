@@ -76,20 +76,25 @@ def _extremes(torch: Any, x: Any, dim: int, compare: Form) -> Any:
 
 
 def _inverse(torch: Any, x: Any) -> tuple[Any, Any]:
-    """The inverse by elimination, the largest element of each column being its pivot, and that nothing went wrong."""
+    """The inverse by elimination, the largest element of each column being its pivot, and the first pivot of 0.
+
+    Pivots are counted from 1; 0 says that there is an inverse.
+    """
     size = x.shape[-1]
     if not 0 < size <= MOST_ROWS or x.is_complex():
         raise NetcError(f"inverses of {size} rows are not supported", hint=f"matrices have up to {MOST_ROWS}")
     rows = torch.arange(size)[:, None]
     work = torch.cat((x, torch.eye(size, dtype=x.dtype).expand(x.shape)), -1).to(torch.float64)
+    wrong = torch.zeros(x.shape[:-2], dtype=torch.int32)
     for k in range(size):
         place = torch.where(rows < k, -1.0, work[..., k : k + 1].abs()).argmax(-2, keepdim=True)
         is_pivot = rows == place
         row = torch.where(is_pivot, work, 0.0).sum(-2, keepdim=True)
         work = torch.where(is_pivot, work[..., k : k + 1, :], work)
+        wrong = torch.where((wrong == 0) & (row[..., 0, k] == 0), k + 1, wrong)
         row = row / row[..., k : k + 1]
         work = torch.where(rows == k, row, work - work[..., k : k + 1] * row)
-    return work[..., size:].to(x.dtype), torch.zeros(x.shape[:-2], dtype=torch.int32)
+    return work[..., size:].to(x.dtype), wrong
 
 
 # ---- LSTMs with a projected state -----------------------------------------------------------------------------------

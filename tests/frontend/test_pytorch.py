@@ -191,6 +191,7 @@ def test_losses_of_classes(reduction: str, smoothing: float) -> None:
         lambda x: [x.cumprod(2), (x * 1e-20).cumprod(3), (x * 3).to(torch.int32).cumprod(1), x[0, 0, 0, 0].cumprod(0)],
         lambda x: torch.cummax(x.round(), 2),
         lambda x: [torch.linalg.inv(x[..., :7].roll(1, 2)), x[0, 0, :3, :3].inverse(), torch.linalg.det(x[..., :7])],
+        lambda x: torch.linalg.inv_ex(torch.stack([torch.diag(x[0, 0, 0, :4]), x[0, 0, :4, :4] * 0 + 1]))[1],
         lambda x: torch.cummin(torch.where(x > 1.5, torch.nan, x), 3),
         lambda x: torch.cummin(x.to(torch.int64), 1),
         lambda x: torch.searchsorted(x[0, 0, 0].sort()[0], x.sort()[0].roll(1)),

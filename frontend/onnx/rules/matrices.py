@@ -63,5 +63,7 @@ def _eliminated(c: Node, x: Value) -> tuple[Value, Value]:
         rest = c.emit("sub", x, c.emit("mul", _columns(c, x, k, 1), row))
         x = c.emit("select", c.made(rows == k), row, rest)
         stays = c.emit("equal", c.cast(place, DType.I64), c.made(np.array(k)))
-        found = c.emit("mul", found, c.emit("select", stays, pivot, c.emit("neg", pivot)))
+        signed = c.emit("mul", found, c.emit("select", stays, pivot, c.emit("neg", pivot)))
+        is_singular = c.emit("equal", found, c.scalar(0, found))  # the rows were divided by 0
+        found = c.emit("select", is_singular, found, signed)
     return x, found

@@ -414,6 +414,11 @@ def test_inverses_and_determinants(size: int) -> None:
     check("Det", [swapped], domain="")
 
 
+@pytest.mark.parametrize("matrix", [np.zeros((2, 2)), np.ones((4, 4)), np.diag([1.0, 0.0, 2.0, 3.0])])
+def test_determinants_of_singular_matrices_are_zero(matrix: Array) -> None:
+    check("Det", [matrix.astype(np.float32)], domain="")
+
+
 def test_triangles_and_points_of_a_grid() -> None:
     check("Trilu", [floats(2, 4, 5)], {1: np.array(1)}, upper=0)
     for mode in ("bilinear", "nearest", "bicubic"):
