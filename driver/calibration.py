@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler.errors import NetcError
+from .compiler.errors import NetcError, Note
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.names import value_names
 from .compiler.quantization import (
@@ -116,7 +116,8 @@ def calibrate_for_batch(
         return calibrate(graph, samples, **options)
     prepared = prepared_floats(graph, weights, False, None, None, seed)
     try:
-        single = prepared_floats(loaded(1), weights, False, None, None, seed)
+        with warnings.catch_warnings(action="ignore", category=Note):  # they are those of `graph`, but for the batch
+            single = prepared_floats(loaded(1), weights, False, None, None, seed)
     except NetcError:  # the file is one of a batch
         single = prepared
     if single is prepared or _structure(single) != _structure(prepared):
