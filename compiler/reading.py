@@ -37,10 +37,18 @@ def noting_files() -> Iterator[dict[str, os.stat_result | None]]:
         _NOTED.reset(token)
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The whole path. `os.path.abspath` takes `link/..` for the folder of the link, not of what it leads to."""
+    if os.pardir not in Path(path).parts:
+        return os.path.abspath(path)
+    folder, name = os.path.split(path)
+    return os.path.realpath(path) if name == os.pardir else os.path.join(os.path.realpath(folder), name)
+
+
 def note_file(path: str | os.PathLike[str]) -> None:
     """Note a file that decides about a result; `open_file` and `require_file` do so by themselves."""
     noted = _NOTED.get()
-    if noted is not None and (name := os.path.abspath(path)) not in noted:
+    if noted is not None and (name := absolute(path)) not in noted:
         noted[name] = None
         with suppress(OSError):
             noted[name] = os.stat(path)

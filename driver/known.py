@@ -21,6 +21,7 @@ from typing import Any
 import netc
 
 from .compiler.errors import Diagnostic, NetcError
+from .compiler.reading import absolute
 from .frontend.roots import allowed_folders, models_folder
 from .readings import layout_read, reads_float_weights
 from .runtime.cache import CacheWarning, ObjectCache
@@ -83,10 +84,10 @@ def key_of(model: str, weights: str | None, asked: Mapping[str, Any]) -> str | N
         "netc": _own_files(),
         "processor": description(),
         "model": meant,
-        "weights": os.path.abspath(weights) if weights is not None else None,
-        "folders": [os.path.abspath(folder) for folder in allowed_folders()],
+        "weights": absolute(weights) if weights is not None else None,
+        "folders": [absolute(folder) for folder in allowed_folders()],
         "reading": [reads_float_weights(), layout_read()],
-        "data": os.path.abspath(data),
+        "data": absolute(data),
         **asked,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
@@ -96,7 +97,7 @@ def _meant(model: str) -> list[Any] | None:
     """What tells which file `frontend.index.locate` finds; None where names don't."""
     path = Path(model)
     if os.path.isfile(model):
-        return [os.path.abspath(model)]
+        return [absolute(model)]
     if os.path.exists(model):
         return None
     if len(path.parts) == 1 and not path.suffix:
@@ -109,7 +110,7 @@ def _meant(model: str) -> list[Any] | None:
     except (OSError, ValueError):
         return None
     nets = sorted([name, status.st_size, status.st_mtime_ns] for name, status in found)
-    return [os.path.abspath(model), *nets]
+    return [absolute(model), *nets]
 
 
 def find(key: str) -> SavedFile | None:

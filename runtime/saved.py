@@ -31,7 +31,7 @@ import numpy as np
 from ..compiler.errors import Location, NetcError
 from ..compiler.files import replacing
 from ..compiler.image import PAGE, SAVED_MAGIC, Image, LoadedObject
-from ..compiler.reading import first_bytes, open_file, reading
+from ..compiler.reading import absolute, first_bytes, open_file, reading
 from ..compiler.signature import NamedType, Signature
 from ..compiler.types import TensorType, parse_type
 from .host import available_cores, physical_memory
@@ -328,7 +328,7 @@ class SavedProgram(Program):
         """Copied and pickled as the path of its file."""
         if self.state:
             return super().__reduce__()
-        return _loaded, (os.path.abspath(self._file.path), self.threads)
+        return _loaded, (absolute(self._file.path), self.threads)
 
 
 def _loaded(path: str, threads: int) -> SavedProgram:

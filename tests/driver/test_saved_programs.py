@@ -153,6 +153,22 @@ def test_a_net_of_a_file_with_another_name_is_known(
     assert "two files define the net `tiny`" in refused.err
 
 
+def test_a_folder_behind_a_link_is_another(
+    netc: Call, tiny: Path, picture: Path, empty_cache: Path, compilations: list[str]
+) -> None:
+    other = tiny.parent / "other"
+    (other / "inner").mkdir(parents=True)
+    link = tiny.parent / "link"
+    link.symlink_to(other / "inner", target_is_directory=True)
+    text = tiny.read_text(encoding="utf-8")
+    (other / tiny.name).write_text(text.replace("relu", "tanh"), encoding="utf-8")
+    first = netc("run", tiny, "--image", picture)
+    second = netc("run", f"{link}/../{tiny.name}", "--image", picture)
+    assert (first.code, second.code) == (0, 0)
+    assert second.out != first.out
+    assert len(compilations) == 2
+
+
 @pytest.mark.parametrize("damage", ["truncate", "facts"])
 def test_damaged_entries_are_made_anew(
     netc: Call, tiny: Path, picture: Path, empty_cache: Path, compilations: list[str], damage: str
