@@ -13,7 +13,10 @@ _SPINNING = "OPENBLAS_THREAD_TIMEOUT"
 
 
 def main() -> int:
-    """Run the command line; an interrupt while it is being imported is as quiet as any later one."""
+    """Run the command line; an interrupt while it is being imported is as quiet as any later one.
+
+    Called by a script itself, not by a function of it, this ends the process.
+    """
     os.environ.setdefault(_SPINNING, "20")  # else 26: 25 ms of a core at each start, for threads that few commands use
     try:
         with without_collections(lasting=True):
@@ -28,8 +31,11 @@ def main() -> int:
 
 def _is_alone() -> bool:
     """True if nobody is left who would do something before the process ends, but for what `atexit` knows of."""
-    caller = sys._getframe(2).f_back  # of what calls `main`: nobody, unless a profiler or another program runs it
-    return caller is None and threading.active_count() == 1 and "mpi4py" not in sys.modules
+    script = sys._getframe(1).f_back  # what calls `main`; nobody calls that, unless a profiler or another program does
+    is_typed = sys.flags.interactive or hasattr(sys, "ps1")
+    if script is None or script.f_back is not None or is_typed:
+        return False
+    return threading.active_count() == 1 and "mpi4py" not in sys.modules
 
 
 def _end(code: int) -> None:
