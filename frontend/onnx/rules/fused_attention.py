@@ -88,6 +88,8 @@ def _masks(c: Node, place: int, sizes: _Sizes, *, causal: bool, bias: int) -> li
     fill = float(c.attribute("mask_filter_value", -10000.0))
     mask = _given(c, place, sizes, fill) if c.has(place) else None
     if causal and sizes.rows > 1:
+        if sizes.total > sizes.past + sizes.rows:  # ONNX Runtime hides those in between alone
+            c.unsupported(f"`unidirectional` says nothing of {sizes.total} keys for {sizes.rows} queries")
         ahead = np.arange(sizes.total) > np.arange(sizes.rows)[:, None] + sizes.past
         if mask is None:
             mask = c.made(np.where(ahead, LOWEST, 0).astype(np.float32).reshape(1, 1, sizes.rows, sizes.total))

@@ -230,6 +230,12 @@ def test_attention_across_networks() -> None:
     check("MultiHeadAttention", [floats(2, 3, 8), floats(2, 2, 7, 4), floats(2, 2, 7, 4)], num_heads=2)
 
 
+def test_an_order_of_queries_and_other_keys_is_refused() -> None:
+    made, _ = of("MultiHeadAttention", [floats(2, 3, 8), *[floats(2, 7, 8)] * 2], num_heads=2, unidirectional=1)
+    assert "`unidirectional` says nothing of 7 keys for 3 queries" in problems(made)
+    check("MultiHeadAttention", [floats(2, 7, 8), *[floats(2, 3, 8)] * 2], num_heads=2, unidirectional=1)
+
+
 @pytest.mark.parametrize("causal", [0, 1])
 def test_attention_with_a_cache(causal: int) -> None:
     rows = [floats(2, 3, 8) for _ in range(3)]
