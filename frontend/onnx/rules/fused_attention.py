@@ -23,6 +23,8 @@ from .convolutions import product
 Results = tuple[Value | None, ...]
 LOWEST = float(np.finfo(np.float32).min)
 """Added to the scores of what lies ahead."""
+LOWEST_OF_HALF = -(2.0**15)
+"""The same in f16, with room for a score: rows without any key are no NaNs."""
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
@@ -81,20 +83,23 @@ class _Sizes:
     """Keys of former calls."""
     total: int
     """Keys, those of former calls included."""
+    dtype: DType
+    """Of scores."""
 
 
 def _masks(c: Node, place: int, sizes: _Sizes, *, causal: bool, bias: int) -> list[Value]:
     """What is added to scores [N, heads, rows, total]: by an input that says what counts and by order, and a bias."""
-    fill = float(c.attribute("mask_filter_value", -10000.0))
+    lowest = LOWEST_OF_HALF if sizes.dtype == DType.F16 else LOWEST
+    fill = max(float(c.attribute("mask_filter_value", -10000.0)), lowest)
     mask = _given(c, place, sizes, fill) if c.has(place) else None
     if causal and sizes.rows > 1:
         if sizes.total > sizes.past + sizes.rows:  # ONNX Runtime hides those in between alone
             c.unsupported(f"`unidirectional` says nothing of {sizes.total} keys for {sizes.rows} queries")
         ahead = np.arange(sizes.total) > np.arange(sizes.rows)[:, None] + sizes.past
         if mask is None:
-            mask = c.made(np.where(ahead, LOWEST, 0).astype(np.float32).reshape(1, 1, sizes.rows, sizes.total))
+            mask = c.made(np.where(ahead, lowest, 0).astype(np.float32).reshape(1, 1, sizes.rows, sizes.total))
         else:
-            mask = c.emit("select", c.made(ahead.reshape(1, 1, *ahead.shape)), c.scalar(LOWEST, mask), mask)
+            mask = c.emit("select", c.made(ahead.reshape(1, 1, *ahead.shape)), c.scalar(lowest, mask), mask)
     return [*([] if mask is None else [mask]), *([c.value(bias)] if c.has(bias) else [])]
 
 
@@ -158,7 +163,7 @@ def _with_projection(c: Node, projected: Value, mask: int, past: int, bias: int)
         cache = [c.reshape(_cut(c, kept, 0, i, 1), kept.type.shape[1:]) for i in range(2)]
         k, v = (c.emit("concat", old, part, axis=2) for old, part in zip(cache, (k, v), strict=True))
         new = [c.emit("concat", kept, *new, axis=3)] if new else []
-    sizes = _Sizes(q.type.shape[0], q.type.shape[2], before, k.type.shape[2])
+    sizes = _Sizes(q.type.shape[0], q.type.shape[2], before, k.type.shape[2], q.type.dtype)
     y = _attended(c, q, k, v, _masks(c, mask, sizes, causal=c.flag("unidirectional"), bias=bias))
     return (_joined(c, y), *(new or (None,)))
 
@@ -178,7 +183,7 @@ def multi_head_attention(c: Node) -> Results:
     if c.has(6):
         before = c.shape(6)[2]
         k, v = c.emit("concat", c.value(6), k, axis=2), c.emit("concat", c.value(7), v, axis=2)
-    sizes = _Sizes(q.type.shape[0], q.type.shape[2], before, k.type.shape[2])
+    sizes = _Sizes(q.type.shape[0], q.type.shape[2], before, k.type.shape[2], q.type.dtype)
     y = _attended(c, q, k, v, _masks(c, 4, sizes, causal=c.flag("unidirectional"), bias=5))
     return _joined(c, y), k, v
 

@@ -263,6 +263,15 @@ def test_attention_of_half_the_precision(operator: str) -> None:
     np.testing.assert_allclose(found[1], found[0], 0.02, 0.02)
 
 
+@pytest.mark.parametrize("causal", [0, 1])
+def test_rows_without_any_key_are_numbers_in_half_the_precision(causal: int) -> None:
+    known = {1: floats(6, 24).astype(np.float16)}
+    inputs = [floats(2, 5, 6).astype(np.float16), None, None, np.zeros((2, 5), np.int32)]
+    fill = float(np.finfo(np.float32).min)
+    made, arrays = of("Attention", inputs, known, num_heads=4, unidirectional=causal, mask_filter_value=fill)
+    assert np.isfinite(evaluate(graph_of(made, "half"), arrays)[0]).all()
+
+
 def test_packed_operands_are_those_apart() -> None:
     q, k, v = (floats(2, 5, 4, 3) for _ in range(3))
     rows = [x.reshape(2, 5, 12) for x in (q, k, v)]
