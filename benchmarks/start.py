@@ -76,9 +76,9 @@ print("peak", next(line.split()[1] for line in lines if line.startswith("VmHWM")
 """
 COMMAND = f"""
 import atexit, sys
-from netc.__main__ import main
+from netc.__main__ import command
 atexit.register(exec, {PEAK!r}, globals())
-sys.exit(main())
+command()
 """
 """`netc run`, as the command runs it, in a process that says its peak at the end."""
 HOLD = """

@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import threading
+from typing import NoReturn
 
 from .collector import without_collections
 
@@ -13,10 +14,7 @@ _SPINNING = "OPENBLAS_THREAD_TIMEOUT"
 
 
 def main() -> int:
-    """Run the command line; an interrupt while it is being imported is as quiet as any later one.
-
-    Called by a script itself, not by a function of it, this ends the process.
-    """
+    """Run the command line; an interrupt while it is being imported is as quiet as any later one."""
     os.environ.setdefault(_SPINNING, "20")  # else 26: 25 ms of a core at each start, for threads that few commands use
     try:
         with without_collections(lasting=True):
@@ -24,21 +22,25 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     code: int = cli.main()
+    return code
+
+
+def command() -> NoReturn:
+    """Run the command line as a program of its own, and end the process."""
+    code = main()
     if _is_alone():
         _end(code)
-    return code
+    sys.exit(code)
 
 
 def _is_alone() -> bool:
     """True if nobody is left who would do something before the process ends, but for what `atexit` knows of."""
-    script = sys._getframe(1).f_back  # what calls `main`; nobody calls that, unless a profiler or another program does
-    is_typed = sys.flags.interactive or hasattr(sys, "ps1")
-    if script is None or script.f_back is not None or is_typed:
-        return False
-    return threading.active_count() == 1 and "mpi4py" not in sys.modules
+    script = sys._getframe(1).f_back  # what calls `command`; nobody calls that, unless a profiler does
+    is_alone = script is not None and script.f_back is None
+    return is_alone and threading.active_count() == 1 and "mpi4py" not in sys.modules
 
 
-def _end(code: int) -> None:
+def _end(code: int) -> NoReturn:
     """End the process without taking every module and object apart, which takes a tenth of a short command."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -47,4 +49,4 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -262,7 +262,7 @@ def _request(source: Source, weights: Weights, given: Mapping[str, Any], form: _
         options = {"weights": weights, "threads": given["threads"], "seed": given["seed"]}
         seen = calibrate_for_batch(loaded, batch, seen, **options)
     graph = quantize(
-        loaded(batch),
+        seen.graph if isinstance(seen, Calibrated) else loaded(batch),
         calibration=seen,
         weights=weights,
         method=form.method,
