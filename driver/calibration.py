@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,19 +111,13 @@ def calibrate_for_batch(
     Where samples are single ones, not inputs of a run, it is watched for one at a time: that takes little memory, finds
     the same ranges for any batch, and needs no whole batches.
     """
-    graph = loaded(batch)
-    options: dict[str, Any] = {"weights": weights, "limit": limit, "threads": threads, "seed": seed}
-    if batch == 1 or not _are_single(graph, samples):
-        return calibrate(graph, samples, **options)
-    prepared = prepared_floats(graph, weights, False, None, None, seed)
-    try:
-        with warnings.catch_warnings(action="ignore", category=Note):  # they are those of `graph`, but for the batch
+    prepared = prepared_floats(loaded(batch), weights, False, None, None, seed)
+    watched = prepared
+    if batch > 1 and _are_single(prepared, samples):
+        with suppress(NetcError), warnings.catch_warnings(action="ignore", category=Note):  # as before, but for N
             single = prepared_floats(loaded(1), weights, False, None, None, seed)
-    except NetcError:  # the file is one of a batch
-        single = prepared
-    if single is prepared or _structure(single) != _structure(prepared):
-        return calibrate(graph, samples, **options)
-    given = _SampleInputs(single, _opened(single, samples, limit), limit)
+            watched = single if _structure(single) == _structure(prepared) else prepared
+    given = _SampleInputs(watched, _opened(watched, samples, limit), limit)
     return replace(_watched(given, threads or ALONE.cores, None, None, ALONE), graph=prepared)
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from netc.compiler.backends import find_target, lower, optimize
-from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
-from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.loops.ir import Allocate, Kernel, Prefetch, Space, statements
 from netc.compiler.modules.module import Module
@@ -19,7 +16,8 @@ from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines
 from netc.compiler.targets.target import Target
 from netc.compiler.types import DType, TensorType
-from netc.runtime.program import Program
+
+from .by_threads import check_by_threads
 
 ZEN5 = find_target("znver5")
 
@@ -61,21 +59,11 @@ def test_long_sums_go_block_by_block(shape: tuple[int, ...], filters: int, act: 
     target = replace(host_target(), streams_slowly=False, float_units=2)
     if not target.outruns_caches or target.l2_bytes != ZEN5.l2_bytes:
         pytest.skip("these processors have not been measured")
-    graph = optimize(dense(*shape, filters=filters, act=act), pipelines.INFERENCE, target)
-    rng = np.random.default_rng(1)
-    params = {p.result.name or "": rng.standard_normal(p.result.type.shape, np.float32) for p in graph.parameters}
-    inputs = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
-    (expected,) = evaluate(graph, inputs, params)
-    results = []
-    for threads in (1, 2, 3):
-        module = lower(graph, target, threads)
-        verify_module(module)
-        if threads == 1:
-            assert any(totals_of(kernel) for kernel in module.kernels)
-        with Program(module, object_code(emit_module(module, target), target), target, threads, params) as program:
-            results.append(np.asarray(program(*inputs)))
-    np.testing.assert_allclose(results[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
-    assert len({result.tobytes() for result in results}) == 1
+
+    def look(module: Module, threads: int) -> None:
+        assert threads > 1 or any(totals_of(kernel) for kernel in module.kernels)
+
+    check_by_threads(dense(*shape, filters=filters, act=act), target, look)
 
 
 def test_a_part_asks_for_the_weights_of_the_next_one() -> None:

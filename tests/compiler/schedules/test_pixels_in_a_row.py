@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from netc.compiler.backends import lower, optimize
-from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
-from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.loops.ir import Kernel, Prefetch, statements
 from netc.compiler.loops.printer import print_kernel
 from netc.compiler.modules.module import Module
-from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines
 from netc.compiler.targets.target import Target
 from netc.compiler.types import DType, TensorType
-from netc.runtime.program import Program
+
+from .by_threads import check_by_threads
 
 
 @pytest.fixture(name="target")
@@ -50,22 +47,11 @@ def first_convolution(module: Module) -> Kernel:
 
 @pytest.mark.parametrize("size", [(7, 7, 96, 40), (14, 14, 64, 37), (5, 9, 72, 8), (1, 6, 64, 16)], ids=str)
 def test_tiles_go_on_between_margins(target: Target, size: tuple[int, int, int, int]) -> None:
-    """By any number of threads: the same bits, near the meaning."""
-    graph = optimize(pixelwise(*size), pipelines.INFERENCE, target)
-    rng = np.random.default_rng(1)
-    params = {p.result.name or "": rng.standard_normal(p.result.type.shape, np.float32) for p in graph.parameters}
-    inputs = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
-    (expected,) = evaluate(graph, inputs, params)
-    results = []
-    for threads in (1, 2, 3):
-        module = lower(graph, target, threads)
-        verify_module(module)
-        kernel = first_convolution(module)
-        assert kernel.params[0].shape[:2] == (1, 1), "expected all pixels in a row"
-        with Program(module, object_code(emit_module(module, target), target), target, threads, params) as program:
-            results.append(np.asarray(program(*inputs)))
-    np.testing.assert_allclose(results[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
-    assert len({result.tobytes() for result in results}) == 1
+
+    def look(module: Module, threads: int) -> None:
+        assert first_convolution(module).params[0].shape[:2] == (1, 1), "expected all pixels in a row"
+
+    check_by_threads(pixelwise(*size), target, look)
 
 
 @pytest.mark.parametrize("size", [(48, 48, 64, 16), (7, 7, 32, 16)], ids=["long rows", "short sums"])

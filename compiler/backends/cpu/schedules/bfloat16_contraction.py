@@ -21,7 +21,6 @@ from .contraction import MORE_ASKING_PIXELS, NEXT_SHARE, ContractionEmitter
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
 from .owner import Step
-from .prefetch import VectorsAhead
 from .storage import as_stored
 
 PAIR = 2
@@ -130,7 +129,7 @@ class Bfloat16Emitter(ContractionEmitter):
         """What computes one tile."""
         kernel = Bfloat16MicroKernel(self, rows, columns, widths)
         if self.ahead and self.is_quick:
-            kernel.ahead = partial(VectorsAhead(self.ahead, self.next_panel, self.w.shape[1]).place, *self.turn)
+            kernel.ahead = self._by_turns()
         elif self.ahead:
             kernel.ahead = lambda step: (step, self.ahead)
         return kernel

@@ -11,7 +11,7 @@ the input buffer's margins (see the pass `assign-layouts`), hence no bounds chec
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from ....graph.ir import Value
@@ -312,6 +312,10 @@ class ContractionEmitter:
             kernel.asks_for_lines = self.asks_for_lines
             kernel.ahead = partial(VectorsAhead(self.ahead, self.next_panel, self.g.depth).place, *self.band)
         return kernel
+
+    def _by_turns(self) -> Callable[[Expr], tuple[Expr, int]]:
+        """Where the weights are that the present register tile asks for in a step; all tiles share them out."""
+        return partial(VectorsAhead(self.ahead, self.next_panel, self.w.shape[1]).place, *self.turn)
 
     def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
         """Byte offsets of the input pixels that a tile reads in one step."""

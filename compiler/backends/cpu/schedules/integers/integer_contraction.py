@@ -26,7 +26,6 @@ from ..epilogue import Finish
 from ..geometry import Walk, walks
 from ..grouped import first_of_group, tile_of_group
 from ..micro_kernel import MicroKernel
-from ..prefetch import VectorsAhead
 from ..tiling import BROADCAST_CYCLES, Tile
 from .rescaling import START, Rescaling, UnsignedRescaling
 from .signs import QUAD, Kinds, Signs, flip
@@ -257,7 +256,7 @@ class DotEmitter(ContractionEmitter):
         """What computes one tile."""
         kernel = DotMicroKernel(self, rows, columns, widths)
         if self.ahead:
-            kernel.ahead = partial(VectorsAhead(self.ahead, self.next_panel, self.w.shape[1]).place, *self.turn)
+            kernel.ahead = self._by_turns()
         return kernel
 
 
