@@ -28,8 +28,10 @@ from .products.strassen import ChannelScales, FilterScales, StrassenFilter
 from .quantized.activation import ByteFunction, Lookup
 from .quantized.blocked import BlockedDense
 from .quantized.concatenation import QConcat
-from .quantized.contraction import IntegerSum, QConv2D, QDense
+from .quantized.contraction import IntegerSum
 from .quantized.conversion import Rescale, RescaleReal
+from .quantized.convolution import QConv2D
+from .quantized.dense import QDense
 from .quantized.dynamic import DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes
 from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from .quantized.log_softmax import LogShare, QLogSoftmax

@@ -23,7 +23,7 @@ from ..ops.functions.arithmetic import Abs, Add, Div, Maximum, Minimum, Mul, Neg
 from ..ops.functions.clipping import Clamp, Relu, Relu6
 from ..ops.moves.axes import composed, is_identity
 from ..ops.moves.shape import Concat, Identity, Reshape, Transpose
-from ..ops.quantized.contraction import QConv2D
+from ..ops.quantized.convolution import QConv2D
 from ..ops.windows.convolution import Convolution
 from ..ops.windows.pooling import MaxPool
 from ..types import DType

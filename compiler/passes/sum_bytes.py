@@ -11,9 +11,9 @@ from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.products.dense import Dense
 from ..ops.quantized.base import BYTES
-from ..ops.quantized.contraction import with_whole_quads
 from ..ops.quantized.grids import as_bytes
 from ..ops.quantized.matmul import LARGEST_PRODUCT
+from ..ops.quantized.scaled_sums import with_whole_quads
 from ..ops.windows.convolution import Conv2D, Conv3D, Convolution
 from ..types import DType
 from .base import Pass

@@ -16,11 +16,11 @@ from ..ops.products.contract import Contract
 from ..ops.products.dense import Dense
 from ..ops.products.matmul import MatMul
 from ..ops.quantized.base import BYTES
-from ..ops.quantized.contraction import with_whole_quads
 from ..ops.quantized.conversion import Dequantize, QuantizeEven
 from ..ops.quantized.grids import FARTHEST, as_bytes, scales_of
 from ..ops.quantized.groups import are_whole_quads, together
 from ..ops.quantized.matmul import LARGEST_PRODUCT
+from ..ops.quantized.scaled_sums import with_whole_quads
 from ..ops.windows.convolution import Conv1D, Conv2D, Conv3D
 from ..types import DType, Quantization
 from .base import Pass

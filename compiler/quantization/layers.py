@@ -17,7 +17,8 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..ops.facets import INTEGER
 from ..ops.products.dense import Dense
-from ..ops.quantized.contraction import QConv2D, QDense
+from ..ops.quantized.convolution import QConv2D
+from ..ops.quantized.dense import QDense
 from ..ops.windows.window import Window, window_of
 from ..types import DType, Quantization
 from .calibration import fused_activations

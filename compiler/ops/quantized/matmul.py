@@ -17,7 +17,8 @@ from ..gradients import reshaped
 from ..products.matmul import TRANSPOSED, exchanged, factors, inner_size, matrices, product_shape
 from . import fixed_point as fp
 from .base import Part, QuantizedOperator, check_activations, quantization
-from .contraction import INTEGER_SUM, product, result_attributes
+from .contraction import INTEGER_SUM, product
+from .scaled_sums import result_attributes
 from .wide import LONGEST, multiply_wide, wide_factors
 
 LARGEST_PRODUCT = 255 * 255

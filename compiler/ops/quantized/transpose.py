@@ -18,13 +18,10 @@ from ...types import DType, TensorType
 from ..windows.transpose_convolution import TransposeConv2D
 from ..windows.window import Phase
 from .base import QuantizedOperator
-from .contraction import (
-    INTEGER_SUM,
+from .contraction import INTEGER_SUM, ZERO_POINTS, Conv2DSum, IntegerSum
+from .scaled_sums import (
     QUANTIZED,
     ROUNDED_PRODUCT,
-    ZERO_POINTS,
-    Conv2DSum,
-    IntegerSum,
     check_contraction,
     check_factors,
     evaluate_rescaled,

@@ -12,9 +12,11 @@ from ...ops.facets import TFLITE, TfliteForm
 from ...ops.products.dense import Dense
 from ...ops.products.matmul import MatMul
 from ...ops.quantized.blocked import BITS, BlockedDense
-from ...ops.quantized.contraction import QConv2D, QDense, sums_type
+from ...ops.quantized.convolution import QConv2D
+from ...ops.quantized.dense import QDense
 from ...ops.quantized.hybrid import Hybrid, HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from ...ops.quantized.matmul import QMatMul
+from ...ops.quantized.scaled_sums import sums_type
 from ...ops.quantized.transpose import QTransposeConv2D
 from ...ops.rules import version
 from ...ops.windows.convolution import Conv2D, Conv3D
