@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..compiler.errors import NetcError
+from .elimination import MOST_ROWS, eliminated
 
 Form = Callable[..., Any]
 
 LONGEST = 1024
 """Most steps that are written out."""
-MOST_ROWS = 32
-"""Most rows of a matrix whose inverse is written out."""
 
 
 def is_missing(name: str, given: dict[str, Any]) -> bool:
@@ -76,25 +75,35 @@ def _extremes(torch: Any, x: Any, dim: int, compare: Form) -> Any:
 
 
 def _inverse(torch: Any, x: Any) -> tuple[Any, Any]:
-    """The inverse by elimination, the largest element of each column being its pivot, and the first pivot of 0.
-
-    Pivots are counted from 1; 0 says that there is an inverse.
-    """
+    """The inverse, and the first pivot of 0, counted from 1; 0 says that there is an inverse."""
     size = x.shape[-1]
     if not 0 < size <= MOST_ROWS or x.is_complex():
         raise NetcError(f"inverses of {size} rows are not supported", hint=f"matrices have up to {MOST_ROWS}")
-    rows = torch.arange(size)[:, None]
-    work = torch.cat((x, torch.eye(size, dtype=x.dtype).expand(x.shape)), -1).to(torch.float64)
+    wide = torch.cat((x, torch.eye(size, dtype=x.dtype).expand(x.shape)), -1).to(torch.float64)
+    rows = torch.arange(size, dtype=torch.int32)[:, None]
+    work, pivots = eliminated(_emit(torch), lambda number: number, rows, wide, wide.shape)
     wrong = torch.zeros(x.shape[:-2], dtype=torch.int32)
-    for k in range(size):
-        place = torch.where(rows < k, -1.0, work[..., k : k + 1].abs()).argmax(-2, keepdim=True)
-        is_pivot = rows == place
-        row = torch.where(is_pivot, work, 0.0).sum(-2, keepdim=True)
-        work = torch.where(is_pivot, work[..., k : k + 1, :], work)
-        wrong = torch.where((wrong == 0) & (row[..., 0, k] == 0), k + 1, wrong)
-        row = row / row[..., k : k + 1]
-        work = torch.where(rows == k, row, work - work[..., k : k + 1] * row)
+    for number, (_, pivot) in enumerate(pivots, 1):
+        wrong = torch.where((wrong == 0) & (pivot[..., 0, 0] == 0), number, wrong)
     return work[..., size:].to(x.dtype), wrong
+
+
+def _emit(torch: Any) -> Form:
+    """Operators of the graph, by name, as functions of PyTorch."""
+    operators: dict[str, Form] = {
+        "abs": torch.abs,
+        "argmax": lambda x, axis: x.argmax(axis),
+        "div": torch.div,
+        "equal": torch.eq,
+        "less": torch.lt,
+        "mul": torch.mul,
+        "reduce_sum": lambda x, axes, keepdims: x.sum(axes, keepdims),
+        "reshape": lambda x, shape: x.reshape(shape),
+        "select": torch.where,
+        "slice": lambda x, begin, size: x[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))],
+        "sub": torch.sub,
+    }
+    return lambda name, *operands, **attributes: operators[name](*operands, **attributes)
 
 
 # ---- LSTMs with a projected state -----------------------------------------------------------------------------------
