@@ -100,6 +100,12 @@ class Node:
         """True if output number `place` is read by somebody."""
         return place < len(self.proto.output) and bool(self.proto.output[place])
 
+    def refuse_outputs(self, *places: int) -> None:
+        """Refuse the node if one of these outputs, which netc doesn't compute, is read by somebody."""
+        for place in places:
+            if self.wants(place):
+                self.unsupported(f"output {place}, `{self.outputs[place]}`, is not supported")
+
     def has(self, place: int) -> bool:
         """True if input number `place` is there."""
         return place < self.count and self.inputs[place] is not None

@@ -138,13 +138,6 @@ def bias_add(c: Node) -> Value:
 # ---- normalisation --------------------------------------------------------------------------------------------------
 
 
-def _unused(c: Node, *places: int) -> None:
-    """Refuse outputs that are for training alone."""
-    for place in places:
-        if c.wants(place):
-            c.unsupported(f"output {place}, `{c.outputs[place]}`, is not supported")
-
-
 def _summed(c: Node, places: Sequence[int]) -> Value:
     """The sum of the inputs at these places that are there."""
     first, *others = (c.value(place) for place in places if c.has(place))
@@ -159,7 +152,7 @@ def _summed(c: Node, places: Sequence[int]) -> Value:
 @onnx("SkipLayerNormalization", domain=DOMAIN)
 def skip_layer_normalization(c: Node) -> Results:
     """Layer normalisation of the sum of two tensors and a bias; the sum is a result, too."""
-    _unused(c, 1, 2)
+    c.refuse_outputs(1, 2)
     total = _summed(c, (0, 1, 4))
     return _normalized(c, total, 2, 3, 1e-12), None, None, total
 
@@ -167,7 +160,7 @@ def skip_layer_normalization(c: Node) -> Results:
 @onnx("SkipSimplifiedLayerNormalization", domain=DOMAIN)
 def skip_simplified_layer_normalization(c: Node) -> Results:
     """Normalisation by the root of the mean square of the sum of two tensors and a bias; the sum is a result, too."""
-    _unused(c, 1, 2)
+    c.refuse_outputs(1, 2)
     total = _summed(c, (0, 1, 3))
     return _normalized(c, total, 2, None, 1e-12, center=False), None, None, total
 
@@ -176,7 +169,7 @@ def skip_simplified_layer_normalization(c: Node) -> Results:
 @onnx("SimplifiedLayerNormalization", domain=DOMAIN)
 def simplified_layer_normalization(c: Node) -> Results:
     """Normalisation by the root of the mean square over the last dimensions."""
-    _unused(c, 1)
+    c.refuse_outputs(1)
     c.ignore("stash_type")
     x = c.value(0)
     first = c.axis(int(c.attribute("axis", -1)), x.type.rank)
