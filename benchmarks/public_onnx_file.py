@@ -11,10 +11,9 @@ import argparse
 import contextlib
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,68 +22,22 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from public_files import RIGHT, Record, file_parser, in_copy, run_steps
+from public_onnx_case import Case, case_of, loaded, session_of
 from public_onnx_choices import with_choices
-from public_onnx_inputs import Input, calls_to_try, inputs_of, sizes_of_weights, sizes_to_try
+from public_onnx_variants import halved_model, moved, moved_model
 from public_verdicts import Array, Calls, are_equal, first_difference, judged, listed, reasons_of
 
 import netc
-from netc.compiler.errors import NetcError, Note
-from netc.frontend.onnx.reader import UnknownInputsError
+from netc.compiler.errors import NetcError
 from netc.runtime.measure import profile_rows
 
 SLOW = 1.3
 """How many times as long as ONNX Runtime a file may take before what takes most is named."""
-MOVES = {"f2": 2.0**-11, "f4": 2.0**-20}
-"""By how much of themselves numbers are moved, by type: as much as roundings move sums."""
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "DequantizeLinear")
-"""Operators whose second operand is moved."""
 ROUNDING = 2.0**-22
 """What floats may always differ by: two units in the last place of 1, as far off as ONNX Runtime's sigmoids are."""
 SECONDS, TURN = 1.5, 0.1
 """How long times are taken in all, and how long one runtime runs before it is the other's turn."""
 BLAMED = 4
-
-
-@dataclass(frozen=True)
-class Case:
-    """A file with inputs that ONNX Runtime takes."""
-
-    path: Path
-    inputs: Sequence[Input]
-    sizes: Mapping[str, int]
-    calls: Calls
-    given: Mapping[str, Array]
-    """Inputs that have their values when the file is read."""
-
-    def run(self, *, optimized: bool, calls: Calls | None = None, model: bytes | None = None) -> Calls:
-        """The outputs of ONNX Runtime for all calls, or for others, of the file or another model."""
-        session = _session(model or self.path, optimized=optimized)
-        names = [x.name for x in self.inputs]
-        rows = self.calls if calls is None else calls
-        return [_flat(session.run(None, dict(zip(names, row, strict=True)))) for row in rows]
-
-    def load(self) -> netc.Graph:
-        """The graph that netc reads."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Note)
-            return netc.load(self.path, settings=self.settings)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What netc is told: sizes that it finds open, and inputs that are given."""
-        open_sizes = {s for x in self.inputs if x.name not in self.given for s in x.shape}
-        return {**{name: n for name, n in self.sizes.items() if name in open_sizes}, **self.given}
-
-    def knowing(self, names: Iterable[str]) -> Case:
-        """The same with more inputs that are given, whose value then is that of the first call in all of them."""
-        first = dict(zip((x.name for x in self.inputs), self.calls[0], strict=True))
-        given = {**self.given, **{name: first[name] for name in names}}
-        calls = [[given.get(x.name, a) for x, a in zip(self.inputs, row, strict=True)] for row in self.calls]
-        return replace(self, calls=calls, given=given)
-
-    def rows(self) -> Calls:
-        """The inputs of netc's program for each call."""
-        return [[a for x, a in zip(self.inputs, row, strict=True) if x.name not in self.given] for row in self.calls]
 
 
 def main() -> None:
@@ -102,7 +55,7 @@ def steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
     except DecodeError:
         yield {"verdict": "unjudged", "unjudged": "no ONNX file", "stage": "done"}
         return
-    case = in_copy(lambda: _case(path), "ONNX Runtime")
+    case = in_copy(lambda: case_of(path), "ONNX Runtime")
     if isinstance(case, str):
         yield {"unjudged": case, "stage": "netc"}
         with contextlib.suppress(NetcError):
@@ -112,7 +65,7 @@ def steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
     yield {"stage": "netc", "sizes": dict(case.sizes)}
     try:
         start = time.perf_counter()
-        case, graph = _loaded(case)
+        case, graph = loaded(case)
         yield {"load_s": round(time.perf_counter() - start, 2), "operations": len(graph.operations)}
         yield {"given": sorted(case.given)} if case.given else {}
         start = time.process_time()
@@ -155,64 +108,7 @@ def _kind(model: Any) -> str:
     return "float16" if halves else "recurrent" if names["LSTM"] + names["GRU"] + names["RNN"] else "float"
 
 
-# ---- both runtimes --------------------------------------------------------------------------------------------------
-
-
-def _case(path: Path) -> Case:
-    """The file with the first inputs of which ONNX Runtime makes something. Raises what it says to the likeliest."""
-    inputs = inputs_of(path)
-    session = _session(path, optimized=True)
-    problem: Exception | None = None
-    for sizes in sizes_to_try(inputs, sizes_of_weights(path)):
-        for calls in calls_to_try(inputs, sizes):
-            try:
-                for row in calls[:2]:
-                    outputs = session.run(None, {x.name: a for x, a in zip(inputs, row, strict=True)})
-                    if not any(np.size(a) for a in _flat(outputs)):
-                        raise ValueError("all outputs are empty")
-            except Exception as error:
-                problem = problem or error
-            else:
-                return Case(path, inputs, sizes, calls, {})
-    raise ValueError(str(problem))
-
-
-def _session(model: Path | bytes, *, optimized: bool) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
-    try:
-        return ort.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, ["CPUExecutionProvider"]
-        )
-    except Exception as error:  # its errors have no base of their own
-        raise ValueError(str(error)) from None
-
-
-def _flat(outputs: Iterable[Any]) -> list[Array]:
-    """Outputs as arrays: sequences one by one, but maps from classes to scores as the rows of one."""
-    found: list[Array] = []
-    for output in outputs:
-        if isinstance(output, list) and all(isinstance(item, dict) for item in output):
-            found.append(np.array([list(item.values()) for item in output], np.float32))
-        elif isinstance(output, list):
-            found += _flat(output)
-        else:
-            found.append(np.asarray(output))
-    return found
-
-
-def _loaded(case: Case) -> tuple[Case, netc.Graph]:
-    """The graph that netc reads; inputs without whose values the file can't be read get them."""
-    while True:
-        try:
-            return case, case.load()
-        except UnknownInputsError as error:
-            case = case.knowing(error.inputs)
+# ---- verdicts -------------------------------------------------------------------------------------------------------
 
 
 def _verdict(case: Case, got: Calls) -> Record:
@@ -232,7 +128,7 @@ def _verdict(case: Case, got: Calls) -> Record:
 def _moved_verdict(case: Case, reference: Calls, got: Calls) -> Record | None:
     """The verdict where ONNX Runtime's numbers for inputs and weights that are moved a little may differ as much."""
     draw = np.random.default_rng(2)
-    calls = [[_moved(draw, a) for a in row] for row in case.calls]
+    calls = [[moved(draw, a) for a in row] for row in case.calls]
     moved = in_copy(lambda: case.run(optimized=False, calls=calls, model=moved_model(case.path)), "ONNX Runtime")
     if isinstance(moved, str):
         return None
@@ -264,21 +160,6 @@ def _halved_verdict(case: Case) -> Record | None:
     return {**verdict, "by": "weights of 7 bits"} if verdict["verdict"] in RIGHT else None
 
 
-def halved_model(path: Path) -> bytes | None:
-    """A file whose weights of bytes are half as large, those of the main graph; None if it has none.
-
-    Unsigned ones are taken to be around 128, so that another zero point makes them other weights, for both runtimes.
-    """
-    model = onnx.load(path)
-    arrays = [(t, onnx.numpy_helper.to_array(t)) for t in model.graph.initializer]
-    weights = [(t, a) for t, a in arrays if a.dtype in (np.int8, np.uint8) and a.ndim > 1]
-    for tensor, array in weights:
-        middle = 0 if array.dtype == np.int8 else 128
-        half = ((array.astype(np.int32) - middle) // 2 + middle).astype(array.dtype)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
-    return bytes(model.SerializeToString()) if weights else None
-
-
 def _chosen_verdict(case: Case) -> Record | None:
     """The verdict on a network that chooses, with ONNX Runtime's choices."""
     rows = [dict(zip((x.name for x in case.inputs), row, strict=True)) for row in case.calls[:2]]
@@ -297,7 +178,7 @@ def _named(model: bytes, row: Mapping[str, Array]) -> dict[str, Array] | str:
     """The outputs of ONNX Runtime by name; or why there are none."""
 
     def run() -> dict[str, Array]:
-        session = _session(model, optimized=False)
+        session = session_of(model, optimized=False)
         outputs = session.run(None, dict(row))
         return {o.name: np.asarray(a) for o, a in zip(session.get_outputs(), outputs, strict=True)}
 
@@ -305,29 +186,12 @@ def _named(model: bytes, row: Mapping[str, Array]) -> dict[str, Array] | str:
     return found
 
 
-def moved_model(path: Path) -> bytes:
-    """A file whose weights and scales of floats are moved a little, those of the main graph."""
-    model, draw = onnx.load(path), np.random.default_rng(3)
-    names = {n.input[1] for n in model.graph.node if n.op_type in WEIGHTED and len(n.input) > 1}
-    constants = [n for n in model.graph.node if n.op_type == "Constant" and n.output[0] in names]
-    tensors = [t for t in model.graph.initializer if t.name in names]
-    for tensor in (*tensors, *(a.t for n in constants for a in n.attribute if a.name == "value")):
-        array = onnx.numpy_helper.to_array(tensor)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(_moved(draw, array), tensor.name))
-    return bytes(model.SerializeToString())
-
-
-def _moved(draw: np.random.Generator, x: Array) -> Array:
-    move = MOVES.get(x.dtype.str[1:], 0.0)
-    return (x * (1 + draw.uniform(0, 2 * move, x.shape))).astype(x.dtype) if move else x
-
-
 # ---- times ----------------------------------------------------------------------------------------------------------
 
 
 def _times(case: Case, program: netc.Program) -> Record:
     """The shortest call of each runtime; they take turns."""
-    session = _session(case.path, optimized=True)
+    session = session_of(case.path, optimized=True)
     row = case.rows()[0]
     feeds = {x.name: a for x, a in zip(case.inputs, case.calls[0], strict=True)}
     both: tuple[Callable[[], object], ...] = (lambda: program(*row), lambda: session.run(None, feeds))
@@ -370,16 +234,11 @@ def _first_difference(case: Case, graph: netc.Graph) -> str:
 
 def _tensors(case: Case) -> dict[str, Array]:
     """All tensors of the main graph that ONNX Runtime gives for the first call."""
-    import onnxruntime as ort
-
     model = onnx.load(case.path)
     names = [name for node in model.graph.node for name in node.output if name]
     kept = {output.name for output in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in kept)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    session = session_of(model.SerializeToString(), optimized=False)
     feeds = {x.name: a for x, a in zip(case.inputs, case.calls[0], strict=True)}
     outputs = session.run(None, feeds)
     found = zip((o.name for o in session.get_outputs()), outputs, strict=True)

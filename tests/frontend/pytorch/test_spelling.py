@@ -1,9 +1,7 @@
-"""`netc.from_torch`: modules with their weights, and what is refused."""
+"""Calls that PyTorch's exporter lacks or gets wrong, which are said in others before."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,53 +14,11 @@ pytest.importorskip("onnxscript")
 from torch import nn  # noqa: E402
 
 import netc  # noqa: E402
-from netc.compiler.errors import NetcError, Note  # noqa: E402
 from netc.compiler.graph.interpreter import evaluate  # noqa: E402
 
+from .modules import Does, Pair, X, refusal  # noqa: E402
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
-X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
-class Small(nn.Module):
-    """Convolution, batch normalisation with statistics of its own, a flattened picture, two outputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv2d(3, 8, 3)
-        self.bn = nn.BatchNorm2d(8)
-        self.drop = nn.Dropout(0.5)
-        self.fc = nn.Linear(8 * 6 * 6, 5)
-        nn.init.normal_(self.bn.running_mean)
-        nn.init.uniform_(self.bn.running_var, 0.5, 1.5)
-
-    def forward(self, x: Any, scale: Any = None) -> Any:
-        y = self.bn(self.conv(x)).relu().flatten(1)
-        y = self.fc(self.drop(y))
-        return {"scores": y if scale is None else y * scale, "total": x.sum()}
-
-
-class Pair(nn.Module):
-    """A function of two tensors as a module."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Any, y: Any) -> Any:
-        return self.function(x, y)
-
-
-class Does(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Any) -> Any:
-        return self.function(x)
 
 
 @pytest.mark.parametrize("include_self", [True, False])
@@ -115,6 +71,15 @@ def test_arguments_that_the_exporter_passes_over(function: Any) -> None:
     (result,) = evaluate(netc.from_torch(Does(function).eval(), x), [x.numpy()])
     assert result.shape == function(x).shape
     np.testing.assert_allclose(result, function(x).numpy(), 1e-4, 1e-5)
+
+
+def test_antialiasing_by_scales_that_give_no_whole_sizes_is_refused() -> None:
+    def smoothed(scale: float) -> Any:
+        return lambda x: nn.functional.interpolate(x, scale_factor=scale, mode="bilinear", antialias=True)
+
+    refusal(smoothed(0.8), match="takes antialiasing by such a scale_factor for another one")
+    (result,) = evaluate(netc.from_torch(Does(smoothed(0.5)).eval(), X), [X.numpy()])
+    np.testing.assert_allclose(result, smoothed(0.5)(X).numpy(), 1e-4, 1e-5)
 
 
 MASK = torch.tensor([[False] * 7, [True, False] * 3 + [True], [True] * 7])
@@ -244,19 +209,6 @@ def test_integers_of_less_than_a_type_holds() -> None:
         np.testing.assert_array_equal(result, wanted.numpy())
 
 
-def test_results_of_another_shape_than_pytorch_has_are_refused() -> None:
-    """The exporter forgets `keepdim`."""
-    refusal(lambda x: torch.linalg.norm(x, keepdim=True), match=r"is f32\[\], not of the type that the file declares")
-
-
-def test_results_of_another_type_than_pytorch_has_are_refused() -> None:
-    """PyTorch gives bytes, the exporter truth values."""
-    refusal(
-        lambda x: x.to(torch.int32).to(torch.uint8).any(1),
-        match=r"the exporter makes output 0 i1\[2,8,8\], PyTorch uint8",
-    )
-
-
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 1.5, -2.5, 3.0, 0.3, -0.7, 1e-12, 90.0, -104.0, 1e9, float("inf"), float("-inf")]
 SPECIAL.append(float("nan"))
 
@@ -321,177 +273,6 @@ def test_integers_keep_all_digits(dtype: Any) -> None:
         np.testing.assert_array_equal(result, function(x, y).numpy())
 
 
-def test_example_inputs_may_be_one_tensor() -> None:
-    x, y = np.ones(3, np.float32), np.full(3, 5, np.float32)
-    same = torch.zeros(3)
-    (result,) = evaluate(netc.from_torch(Pair(torch.sub).eval(), [same, same]), [x, y])
-    np.testing.assert_array_equal(result, x - y)
-
-
-def _changed_in_place(x: Any) -> Any:
-    y = x.clone()
-    y.transpose(1, 2).sub_(0.5)
-    return y
-
-
-def test_the_older_exporter_forgets_no_change_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RReLU isn't known to the newer one; where no program is captured, numbers that differ are refused."""
-    with pytest.warns(Note, match="older exporter"):
-        graph = netc.from_torch(Does(lambda x: _changed_in_place(x) + nn.functional.rrelu(x)).eval(), X)
-    (result,) = evaluate(graph, [X.numpy()])
-    np.testing.assert_allclose(result, (_changed_in_place(X) + nn.functional.rrelu(X)).numpy(), 1e-4, 1e-4)
-
-    # It rounds quotients of integers toward zero.
-    refusal(
-        lambda x: (x.argmax(-1, keepdim=True) - 5) // 2 + nn.functional.rrelu(x), match="older exporter: its numbers"
-    )
-
-    def broken(*arguments: Any, **named: Any) -> None:
-        raise RuntimeError("not today")
-
-    monkeypatch.setattr(torch.export, "export", broken)
-    refusal(_changed_in_place, match="its numbers are not those of the module")
-
-
-def test_antialiasing_by_scales_that_give_no_whole_sizes_is_refused() -> None:
-    def smoothed(scale: float) -> Any:
-        return lambda x: nn.functional.interpolate(x, scale_factor=scale, mode="bilinear", antialias=True)
-
-    refusal(smoothed(0.8), match="takes antialiasing by such a scale_factor for another one")
-    (result,) = evaluate(netc.from_torch(Does(smoothed(0.5)).eval(), X), [X.numpy()])
-    np.testing.assert_allclose(result, smoothed(0.5)(X).numpy(), 1e-4, 1e-5)
-
-
-def refusal(function: Any, *, match: str) -> NetcError:
-    with pytest.raises(NetcError, match=match) as caught:
-        netc.from_torch(Does(function).eval(), X)
-    return caught.value
-
-
-def test_a_module_gives_its_numbers() -> None:
-    module = Small().eval()
-    graph = netc.from_torch(module, X)
-    assert graph.name == "small"
-    scores, total = evaluate(graph, [X.numpy()])
-    wanted = module(X)
-    np.testing.assert_allclose(scores, wanted["scores"].detach().numpy(), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(total, wanted["total"].numpy(), rtol=1e-5)
-
-
-def test_a_result_that_is_given_twice_is_two_outputs() -> None:
-    class Twice(nn.Module):
-        def forward(self, x: Any) -> Any:
-            y = torch.relu(x)
-            return y, x, y
-
-    x = torch.arange(-3, 3, dtype=torch.float32)
-    results = evaluate(netc.from_torch(Twice().eval(), x), [x.numpy()])
-    for result, wanted in zip(results, Twice()(x), strict=True):
-        np.testing.assert_array_equal(result, wanted.numpy())
-
-
-def test_inputs_by_name_and_exported_programs() -> None:
-    module, scale = Small().eval(), torch.tensor([2.0])
-    graph = netc.from_torch(module, {"x": X, "scale": scale}, name="scaled")
-    again = netc.from_torch(torch.export.export(module, (X, scale)), ())
-    assert [v.name for v in graph.inputs] == [v.name for v in again.inputs] == ["x", "scale"]
-    assert graph.name == "scaled"
-    wanted = module(X, scale)["scores"].detach().numpy()
-    for made in (graph, again):
-        np.testing.assert_allclose(evaluate(made, [X.numpy(), scale.numpy()])[0], wanted, rtol=1e-5, atol=1e-5)
-
-
-def test_training_mode_is_refused() -> None:
-    with pytest.raises(NetcError, match="training mode"):
-        netc.from_torch(Small().train(), X)
-    module = Small().eval()
-    module.drop.train()
-    with pytest.raises(NetcError, match="draws random numbers"):
-        netc.from_torch(module, X)
-    module = Small().eval()
-    module.bn.train()
-    with pytest.raises(NetcError, match=r"changes bn\.running_mean"):
-        netc.from_torch(module, X)
-
-
-def test_what_is_no_function_of_tensors_is_refused() -> None:
-    error = refusal(lambda x: x.add_(1) * 2, match="it changes x")
-    assert error.diagnostics[0].hint == "change a clone() of it"
-    refusal(lambda x: torch.rand(3) + x[0, 0, 0, 0], match="draws random numbers")
-    refusal(lambda x: (x * 2, 3), match="no tensor, but 3")
-    with pytest.raises(NetcError, match=r"takes a torch\.nn\.Module, not int"):
-        netc.from_torch(3, X)
-
-
-class Counts(nn.Module):
-    """Has a state that is no buffer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = torch.zeros(8)
-
-    def forward(self, x: Any) -> Any:
-        self.count = self.count + 1
-        return x + self.count
-
-
-def test_a_state_outside_of_the_buffers_is_told() -> None:
-    with pytest.warns(Note, match="calling it changes count, outside of its buffers"):
-        netc.from_torch(Counts().eval(), X)
-
-
-def test_modules_that_were_traced_before() -> None:
-    traced = torch.jit.trace(nn.Conv2d(3, 4, 3).eval().requires_grad_(False), X)
-    with pytest.warns(Note, match="older exporter"):
-        graph = netc.from_torch(traced, X)
-    np.testing.assert_allclose(evaluate(graph, [X.numpy()])[0], traced(X).numpy(), 1e-4, 1e-5)
-
-
-def test_a_choice_by_numbers_is_never_frozen(capfd: pytest.CaptureFixture[str]) -> None:
-    error = refusal(lambda x: x + 1 if x.sum() > 0 else x - 1, match="a decision or a size depends on the numbers")
-    assert "may depend on the numbers" in error.diagnostics[1].message
-    assert "torch.where" in (error.diagnostics[0].hint or "")
-    for place in (d.location for d in error.diagnostics):  # of the function above, not of PyTorch
-        assert place is not None
-        assert place.file.endswith("test_pytorch.py")
-    assert capfd.readouterr() == ("", "")  # PyTorch would print its graph
-
-
-def test_what_fails_twice_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
-    error = refusal(lambda x: x.view(7, -1), match=r"test_pytorch\.py:.*shape '\[7, -1\]' is invalid")
-    assert len(error.diagnostics) == 1
-    refusal(lambda x: torch.linalg.svd(x)[1], match="svd")
-    assert capfd.readouterr() == ("", "")
-
-
-def test_the_older_exporter_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: Any, **named: Any) -> None:
-        raise RuntimeError("not today")
-
-    module = Small().eval()
-    wanted = module(X)["scores"].detach().numpy()
-    monkeypatch.setattr(torch.export, "export", broken)
-    with pytest.warns(Note, match="older exporter.*not today"):
-        graph = netc.from_torch(module, X)
-    np.testing.assert_allclose(evaluate(graph, [X.numpy()])[0], wanted, rtol=1e-5, atol=1e-5)
-
-
-def test_the_older_exporter_takes_names_and_numbers() -> None:
-    """Inputs are in the order in which `forward` has them; what is no tensor is no input."""
-
-    class Named(nn.Module):
-        def forward(self, a: Any, b: Any, k: int) -> Any:
-            return (nn.functional.rrelu(a) @ b.T) * k
-
-    generator = torch.Generator().manual_seed(3)
-    a, b = (torch.randn(n, 3, generator=generator) for n in (4, 5))
-    for example in ({"k": 3, "b": b, "a": a}, (a, b, 3)):
-        with pytest.warns(Note, match="older exporter"):
-            graph = netc.from_torch(Named().eval(), example)
-        (result,) = evaluate(graph, [a.numpy(), b.numpy()])
-        np.testing.assert_allclose(result, Named().eval()(a, b, 3).numpy(), 1e-4, 1e-4)
-
-
 def test_rounded_quotients_keep_the_signs_of_zeros() -> None:
     x = torch.tensor([-0.0, -0.0, 0.0, 0.0, 1.0, -1.0])
     y = torch.tensor([2.0, -2.0, 2.0, -2.0, float("inf"), -float("inf")])
@@ -499,21 +280,14 @@ def test_rounded_quotients_keep_the_signs_of_zeros() -> None:
     np.testing.assert_array_equal(np.signbit(result), np.signbit(torch.floor_divide(x, y).numpy()))
 
 
-def test_both_refusals_are_told() -> None:
-    error = refusal(torch.linalg.eigvalsh, match="linalg_eig")
-    assert [d.message.startswith("by PyTorch's older exporter") for d in error.diagnostics] == [False, True]
+def test_results_of_another_shape_than_pytorch_has_are_refused() -> None:
+    """The exporter forgets `keepdim`."""
+    refusal(lambda x: torch.linalg.norm(x, keepdim=True), match=r"is f32\[\], not of the type that the file declares")
 
 
-def test_without_torch_the_cure_is_named() -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None\nimport netc\n"
-        "try: netc.from_torch(None, None)\nexcept netc.NetcError as e: print(e)"
+def test_results_of_another_type_than_pytorch_has_are_refused() -> None:
+    """PyTorch gives bytes, the exporter truth values."""
+    refusal(
+        lambda x: x.to(torch.int32).to(torch.uint8).any(1),
+        match=r"the exporter makes output 0 i1\[2,8,8\], PyTorch uint8",
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install -U 'netc[torch]'" in done.stdout
-
-
-def test_import_netc_leaves_torch_alone() -> None:
-    code = "import sys, netc, netc.torch_backend; netc.from_torch; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
