@@ -79,6 +79,7 @@ def case_of(path: Path) -> Case:
 
 
 def session_of(model: Path | bytes, *, optimized: bool) -> Any:
+    """A session of ONNX Runtime of one thread. Raises `ValueError` for a model that it refuses."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

@@ -69,7 +69,7 @@ def test_a_file_is_judged(tmp_path: Path) -> None:
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph([helper.make_node("Softmax", ["x"], ["y"])], "g", [x], [y])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), tmp_path / "m.onnx")
-    case = file._case(tmp_path / "m.onnx")
+    case = file.case_of(tmp_path / "m.onnx")
     got = [[np.exp(row[0]) / np.exp(row[0]).sum(-1, keepdims=True)] for row in case.calls]
     assert file._verdict(case, got)["verdict"] in ("exact", "close")
     got[1][0] = got[1][0] + np.float32(0.01)
