@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from public_files import RIGHT, Record, file_parser, in_copy, run_steps
 from public_onnx_case import Case, case_of, loaded, session_of
 from public_onnx_choices import with_choices
-from public_onnx_variants import halved_model, moved, moved_model
+from public_onnx_variants import halved_model, moved_model, moved_numbers
 from public_verdicts import Array, Calls, are_equal, first_difference, judged, listed, reasons_of
 
 import netc
@@ -128,7 +128,7 @@ def _verdict(case: Case, got: Calls) -> Record:
 def _moved_verdict(case: Case, reference: Calls, got: Calls) -> Record | None:
     """The verdict where ONNX Runtime's numbers for inputs and weights that are moved a little may differ as much."""
     draw = np.random.default_rng(2)
-    calls = [[moved(draw, a) for a in row] for row in case.calls]
+    calls = [[moved_numbers(draw, a) for a in row] for row in case.calls]
     moved = in_copy(lambda: case.run(optimized=False, calls=calls, model=moved_model(case.path)), "ONNX Runtime")
     if isinstance(moved, str):
         return None

@@ -37,11 +37,11 @@ def moved_model(path: Path) -> bytes:
     tensors = [t for t in model.graph.initializer if t.name in names]
     for tensor in (*tensors, *(a.t for n in constants for a in n.attribute if a.name == "value")):
         array = onnx.numpy_helper.to_array(tensor)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(moved(draw, array), tensor.name))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(moved_numbers(draw, array), tensor.name))
     return bytes(model.SerializeToString())
 
 
-def moved(draw: np.random.Generator, x: Array) -> Array:
+def moved_numbers(draw: np.random.Generator, x: Array) -> Array:
     """Floats that are moved by draws; other numbers as they are."""
     move = MOVES.get(x.dtype.str[1:], 0.0)
     return (x * (1 + draw.uniform(0, 2 * move, x.shape))).astype(x.dtype) if move else x

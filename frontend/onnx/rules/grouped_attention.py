@@ -80,8 +80,7 @@ def _in_cache(c: Node, new: Value, place: int, begins: Value, total: int) -> Val
     source = c.emit("select", is_old, old, source)
     if samples == 1:
         return c.emit("gather", pool, c.reshape(source, (total,)), axis=2)
-    turned = c.transpose(pool, (0, 2, 1, 3))
-    flat = c.reshape(turned, (samples * pool.type.shape[2], heads, features))
+    flat = c.reshape(c.transpose(pool, (0, 2, 1, 3)), (samples * pool.type.shape[2], heads, features))
     starts = np.arange(samples, dtype=np.int32).reshape(samples, 1) * pool.type.shape[2]
     return c.transpose(c.emit("gather", flat, c.emit("add", source, c.made(starts)), axis=0), (0, 2, 1, 3))
 

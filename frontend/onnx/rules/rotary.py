@@ -44,18 +44,18 @@ def turned(c: Node, x: Value, places: Value, cosines: Value, sines: Value, *, in
         c.unsupported(f"{half} angles are too many for {features} features")
     angles = (places.type.shape[0] if places.type.rank == 2 else 1, 1, x.type.shape[2], half)
     cos, sin = (c.reshape(c.emit("gather", table, places, axis=0), angles) for table in (cosines, sines))
-    turned = cut(c, x, 3, 0, 2 * half)
+    part = cut(c, x, 3, 0, 2 * half)
     if interleaved:
-        pairs = c.reshape(turned, (*front, half, 2))
+        pairs = c.reshape(part, (*front, half, 2))
         first, second = (c.reshape(cut(c, pairs, 4, i, 1), (*front, half)) for i in range(2))
     else:
-        first, second = (cut(c, turned, 3, i * half, half) for i in range(2))
+        first, second = (cut(c, part, 3, i * half, half) for i in range(2))
     new = (
         c.emit("sub", c.emit("mul", first, cos), c.emit("mul", second, sin)),
         c.emit("add", c.emit("mul", second, cos), c.emit("mul", first, sin)),
     )
     if interleaved:
-        apart = (c.reshape(part, (*front, half, 1)) for part in new)
+        apart = (c.reshape(x, (*front, half, 1)) for x in new)
         y = c.reshape(c.emit("concat", *apart, axis=4), (*front, 2 * half))
     else:
         y = c.emit("concat", *new, axis=3)
