@@ -17,13 +17,12 @@ from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.graph.printer import print_graph
 from .compiler.passes import Observer
-from .compiler.patterns import matching
 from .compiler.quantization import Ranges
-from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
+from .compiler.training import GraphLoss, Loss
 from .frontend import FORMATS, format_of
 from .loading import Weights, find_weights
 from .losses import find_loss
-from .pipeline import PROGRAM, Request, build, load_program, target_of
+from .pipeline import target_of
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.layout import as_input
@@ -32,18 +31,18 @@ from .runtime.data.source import ArraySource, FileSource, Source
 from .runtime.data.targets import TargetFacts, ignoring
 from .runtime.evaluation.accuracy import Evaluation
 from .runtime.evaluation.measures import Measured
-from .runtime.evaluation.scoring import assist, measure
+from .runtime.evaluation.scoring import measure
 from .runtime.parallel.tree import row_of
 from .runtime.parallel.world import ALONE, World
 from .runtime.program import Program
 from .runtime.trainer import Trainer
 from .runtime.training.augment import NO_AUGMENTATION, parse_augmentation
 from .runtime.training.batches import ArrayMaker, BatchStream, FileMaker, Maker, Plan
-from .runtime.training.loop import Scores
 from .runtime.training.run import Run
 from .runtime.training.samples import Preparation, preparation_for
 from .runtime.training.workers import WorkerMaker
 from .training import TrainingCompilation, TrainingRequest, load_sharded_trainer, load_trainer
+from .training_checks import check_alike, check_ranks, check_shards, check_start
 from .training_setup import COSTS, IDENTITY, Setup
 
 _AHEAD = 3
@@ -84,13 +83,13 @@ class Job:
     @staticmethod
     def prepare(setup: Setup, recipe: TrainingRecipe, data_dir: str | None, workers: int, world: World = ALONE) -> Job:
         """Load the net and open the data, so that everything that doesn't fit is known before the long work."""
-        _check_shards(recipe)
+        check_shards(recipe)
         graph, weights = setup.load(recipe.batch)
         shard = graph if recipe.shards == 1 else setup.load(recipe.batch // recipe.shards)[0]
-        _check_start(setup, recipe, graph, weights)
+        check_start(setup, recipe, graph, weights)
         train, test = (open_source(recipe.data, split, data_dir) for split in ("train", "test"))
         said, recipe = recipe, recipe.in_one_step(len(train))
-        _check_ranks(recipe, world)
+        check_ranks(recipe, world)
         augmentation = parse_augmentation(recipe.augment)
         loss, shard_loss = (
             _fitting_loss(find_loss(recipe.loss, setup.model, part), part, train, test) for part in (graph, shard)
@@ -101,7 +100,7 @@ class Job:
             preparation_for(graph, train, augmentation, recipe.seed, labels=labels, loss=loss),
             preparation_for(graph, test, NO_AUGMENTATION, labels=labels, loss=loss),
         )
-        _check_alike(*preparations)
+        check_alike(*preparations)
         threads = setup.threads or world.cores
         nets = graph, weights, shard
         return Job(
@@ -287,79 +286,6 @@ class Job:
         return outcome
 
 
-class Scorer:
-    """Results on the test split, measured with the net compiled for inference; its program is kept between calls."""
-
-    def __init__(self, job: Job, trainer: Trainer, tests: Maker) -> None:
-        """`tests` makes the batches."""
-        self._job = job
-        self._tests = tests
-        self._trainer = trainer
-        self._compilation = build(Request(trainer.evaluated, threads=job.threads, cpu=job.setup.cpu), PROGRAM)
-        self._program: Program | None = None
-
-    def __call__(self) -> Scores:
-        """How the trainer's present weights do."""
-        result = self._job.score(self._present(), self._tests)
-        few = self._job.graph.outputs[0].type.shape[-1] <= 10
-        results = {name: value for name, value in result.results.items() if name != "top5" or not few}
-        return Scores(results, result.skipped, result.score)
-
-    def assist(self) -> None:
-        """What a rank but the first does when the weights are scored."""
-        job = self._job
-        type_, program = job.graph.inputs[0].type, self._present()
-        assist((lambda x: program(as_input(x, type_)),), job.test, self._tests, job.said.batch, job.world)
-
-    def _present(self) -> Program:
-        """The program with the trainer's present weights."""
-        weights = self._trainer.evaluated_weights(averaged=self._job.recipe.ema is not None)
-        if self._program is None:
-            self._program = load_program(self._compilation, weights)
-        else:
-            self._program.repack(weights)
-        return self._program
-
-    def close(self) -> None:
-        """End the program's threads."""
-        if self._program is not None:
-            self._program.close()
-
-
-def _check_shards(recipe: TrainingRecipe) -> None:
-    """Find out whether a batch can be cut into its shards."""
-    batch, shards = recipe.batch, recipe.shards
-    if batch % shards:
-        raise NetcError(f"a batch of {batch} can't be cut into {shards} equal shards", hint="choose a divisor of it")
-    if shards > 1 and recipe.qat is not None:
-        raise NetcError("quantization-aware training takes a batch as a whole", hint="give --shards 1")
-
-
-def _check_ranks(recipe: TrainingRecipe, world: World) -> None:
-    """Find out whether there is a sample for each rank."""
-    if world.size > 1 and recipe.qat is not None:
-        raise NetcError("quantization-aware training runs on one rank")
-    if world.size > recipe.batch:
-        message = f"{world.size} ranks share updates by {recipe.batch} samples"
-        raise NetcError(message, hint=f"start at most {recipe.batch}")
-
-
-def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph, weights: Weights) -> None:
-    """Find what is wrong with what training starts from, and with settings that are only read when it is compiled."""
-    if recipe.qat is not None and weights is None:
-        hint = "give --weights, for example best.safetensors of an earlier run"
-        raise NetcError("quantization-aware training goes on from trained weights", hint=hint)
-    if recipe.qat is not None and setup.skip:
-        raise NetcError("quantization-aware training takes all weights as they are", hint="leave --skip out")
-    parse_optimizer(recipe.optimizer)
-    parse_schedule(recipe.schedule)
-    frozen = matching(recipe.freeze, [op.result.name or "" for op in graph.parameters])
-    trainable = [op.result.name or "" for op in graph.parameters if op.attributes["trainable"]]
-    rates_of(parse_rates(recipe.lr), [name for name in trainable if name not in frozen], 0.0)
-    if weights is not None or setup.skip:
-        find_weights(weights, graph, skip=setup.skip)
-
-
 def _fitting_loss(loss: Loss, graph: Graph, *sources: Source) -> Loss:
     """The loss, which leaves out the pixels of either split that are no class."""
     if len(graph.outputs) != 1:
@@ -367,10 +293,3 @@ def _fitting_loss(loss: Loss, graph: Graph, *sources: Source) -> Loss:
     for source in sources:
         loss = ignoring(loss, graph.outputs[0].type, TargetFacts.of(source))
     return loss
-
-
-def _check_alike(train: Preparation, test: Preparation) -> None:
-    """Refuse data whose splits mean different things."""
-    if (train.preprocess is None) != (test.preprocess is None):
-        notes = "; ".join((*train.notes, *test.notes))
-        raise NetcError(f"training and test samples don't mean the same: {notes}", hint="make their ranges alike")

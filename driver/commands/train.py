@@ -35,9 +35,10 @@ from ..runtime.training.batches import BatchStream, Maker
 from ..runtime.training.events import Event, Finished, Interrupted, Saved, Started
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
+from ..scorer import Scorer
 from ..stopping import noting_sigterm, passing_on_signals, stopping_after_a_step
 from ..together import agree, facts_of, together
-from ..training_job import Job, Scorer
+from ..training_job import Job
 from ..training_options import (
     EmitOptions,
     PlanOptions,

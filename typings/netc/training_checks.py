@@ -1,0 +1,1 @@
+../../driver/training_checks.py
