@@ -38,7 +38,7 @@ def _saturated(values: NDArray[Any], goal: np.dtype[Any]) -> NDArray[Any]:
     return result
 
 
-def quotient(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+def quotient(a: NDArray[Any], b: NDArray[Any] | int) -> NDArray[Any]:
     """Integers divided, rounded toward zero; 0 where b is 0. The smallest integer divided by -1 is itself: it wraps."""
     with np.errstate(all="ignore"):
         floored = np.floor_divide(a, b)

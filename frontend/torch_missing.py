@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..compiler.ops.windows.pooling_layers import even_parts
 from .torch_functions import is_below
 
 Form = Callable[..., Any]
@@ -171,15 +172,10 @@ def _adaptive_max(torch: Any, x: Any, size: Sequence[int], dims: int) -> Any:
     return torch.ops.aten.max_pool2d_with_indices(x, window, window)
 
 
-def _bounds(old: int, new: int) -> list[tuple[int, int]]:
-    """Where the windows of adaptive pooling begin and end."""
-    return [(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
-
-
 def _piecewise(torch: Any, x: Any, size: Sequence[int], reduce: Form) -> Any:
     """Adaptive pooling, dimension by dimension."""
     for dim, new in zip(range(-len(size), 0), size, strict=True):
-        bounds = _bounds(x.shape[dim], new)
+        bounds = even_parts(x.shape[dim], new)
         pieces = [reduce(x.narrow(dim, a, b - a), dim, keepdim=True) for a, b in bounds]
         x = torch.cat(pieces, dim)
     return x
@@ -195,7 +191,7 @@ def _places(torch: Any, x: Any, size: Sequence[int]) -> Any:
         window, place, rest = x, numbers, cell
         for dim, (n, m) in reversed([*enumerate(zip(old, size, strict=True))]):
             rest, i = divmod(rest, m)
-            a, b = _bounds(n, m)[i]
+            a, b = even_parts(n, m)[i]
             window, place = (t.narrow(dim - dims, a, b - a) for t in (window, place))
         found.append(place.reshape(-1)[window.reshape(*lead, -1).argmax(-1)])
     return torch.stack(found, -1).reshape(*lead, *size)

@@ -298,6 +298,10 @@ class Graph:
                 users[result] = []
         return users
 
+    def has_one_use(self, value: Value) -> bool:
+        """True if one operation reads the value, and nobody else: it is no output."""
+        return len(self.users[value]) == 1 and value not in self.outputs
+
     @property
     def parameters(self) -> tuple[Operation, ...]:
         """The `param` operations, in order."""

@@ -14,3 +14,8 @@ class Function:
     """Bytes by which it lowers the stack pointer, in all."""
     calls: set[str] = field(default_factory=set[str])
     """Functions that it calls or jumps to."""
+
+
+def signed(number: int, bits: int) -> int:
+    """A field of an instruction in two's complement as a number."""
+    return number - (1 << bits) if number >> (bits - 1) else number

@@ -11,7 +11,7 @@ from bisect import bisect_right
 
 from ..errors import InternalError
 from .elf import Elf, Symbol
-from .functions import Function
+from .functions import Function, signed
 
 _JUMPS = {17, 18, 19, 45}
 """Relocations of calls and jumps: R_RISCV_JAL, R_RISCV_CALL, R_RISCV_CALL_PLT, R_RISCV_RVC_JUMP."""
@@ -68,10 +68,10 @@ class _Reader:
         """What an instruction adds to the stack pointer; remembers numbers that it gives to registers."""
         known, self.known = self.known, {}
         target = code >> 7 & 31
-        immediate = _sign(code >> 20, 12) if size == 4 else _sign((code >> 12 & 1) << 5 | code >> 2 & 31, 6)
+        immediate = signed(code >> 20, 12) if size == 4 else signed((code >> 12 & 1) << 5 | code >> 2 & 31, 6)
         long, short = code & 0x707F, (code & 3, code >> 13)
         if size == 4 and code & 0x7F == 0x37:  # lui
-            self.known = {**known, target: _sign(code >> 12, 20) << 12}
+            self.known = {**known, target: signed(code >> 12, 20) << 12}
         elif (long == 0x13 and size == 4) or (short in ((1, 0), (1, 2)) and size == 2):  # addi, c.addi, c.li
             source = code >> 15 & 31 if size == 4 else target if short == (1, 0) else 0
             if target == source == _SP:
@@ -81,7 +81,7 @@ class _Reader:
         elif size == 2 and short == (1, 3):  # c.lui, and c.addi16sp
             if target == _SP:
                 bits = (code >> 12 & 1) << 9 | (code >> 6 & 1) << 4 | (code >> 5 & 1) << 6
-                return _sign(bits | (code >> 3 & 3) << 7 | (code >> 2 & 1) << 5, 10)
+                return signed(bits | (code >> 3 & 3) << 7 | (code >> 2 & 1) << 5, 10)
             self.known = {**known, target: immediate << 12}
         elif size == 4 and code & 0xFE0FFFFF == 0x40010133 and code >> 20 & 31 in known:  # sub sp, sp, r
             return -known[code >> 20 & 31]
@@ -100,13 +100,13 @@ class _Reader:
             return
         base, self.base = self.base, None
         if size == 4 and code & 0x7F == 0x17:  # auipc
-            self.base = (code >> 7 & 31, at + (_sign(code >> 12, 20) << 12))
+            self.base = (code >> 7 & 31, at + (signed(code >> 12, 20) << 12))
             return
         target = _target(code, size)
         if size == 4 and code & 0x7F == 0x67 and code != _RETURN:  # jalr
             if base is None or base[0] != code >> 15 & 31:
                 raise InternalError(f"{function.name} jumps to an address that it computes")
-            target = base[1] + _sign(code >> 20, 12) - at
+            target = base[1] + signed(code >> 20, 12) - at
         if size == 2 and code & 0xE07F == 0x8002 and code not in (_SHORT_RETURN, _SHORT_BREAK):  # c.jr, c.jalr
             raise InternalError(f"{function.name} jumps to an address that it computes")
         if target is None or start < at + target < end:
@@ -121,13 +121,9 @@ def _target(code: int, size: int) -> int | None:
     """Where an instruction jumps, from its own address."""
     if size == 4 and code & 0x7F == 0x6F:  # jal
         bits = (code >> 31) << 20 | (code >> 12 & 0xFF) << 12 | (code >> 20 & 1) << 11 | (code >> 21 & 0x3FF) << 1
-        return _sign(bits, 21)
+        return signed(bits, 21)
     if size == 2 and code & 3 == 1 and code >> 13 in (1, 5):  # c.jal, c.j
         bits = (code >> 12 & 1) << 11 | (code >> 11 & 1) << 4 | (code >> 9 & 3) << 8 | (code >> 8 & 1) << 10
         bits |= (code >> 7 & 1) << 6 | (code >> 6 & 1) << 7 | (code >> 3 & 7) << 1 | (code >> 2 & 1) << 5
-        return _sign(bits, 12)
+        return signed(bits, 12)
     return None
-
-
-def _sign(number: int, bits: int) -> int:
-    return number - (1 << bits) if number >> (bits - 1) else number

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ..errors import InternalError
 from .elf import Elf, Symbol
-from .functions import Function
+from .functions import Function, signed
 
 _CALLS = {10, 30, 51}
 """Relocations of calls and jumps: R_ARM_THM_CALL, R_ARM_THM_JUMP24, R_ARM_THM_JUMP19."""
@@ -142,9 +142,9 @@ def _immediate(bits: int) -> int:
 def _short_jump(code: int) -> int | None:
     """Where an instruction of 16 bits jumps, from the address after the next one."""
     if code >> 11 == 0b11100:
-        return _sign(code & 0x7FF, 11) * 2
+        return signed(code & 0x7FF, 11) * 2
     if code >> 12 == 0b1101 and code >> 8 & 15 < 14:
-        return _sign(code & 0xFF, 8) * 2
+        return signed(code & 0xFF, 8) * 2
     return None
 
 
@@ -155,17 +155,13 @@ def _long_jump(first: int, second: int) -> int | None:
     sign, one, two = first >> 10 & 1, second >> 13 & 1, second >> 11 & 1
     if second & 0x1000:
         bits = sign << 23 | (one ^ sign ^ 1) << 22 | (two ^ sign ^ 1) << 21 | (first & 0x3FF) << 11 | second & 0x7FF
-        return _sign(bits, 24) * 2
+        return signed(bits, 24) * 2
     if second & 0x4000 or first >> 7 & 7 == 7:  # a barrier or the like
         return None
-    return _sign(sign << 19 | two << 18 | one << 17 | (first & 0x3F) << 11 | second & 0x7FF, 20) * 2
+    return signed(sign << 19 | two << 18 | one << 17 | (first & 0x3F) << 11 | second & 0x7FF, 20) * 2
 
 
 def _is_long_indirect(first: int, second: int) -> bool:
     """True for loads into pc, but for those that return from the function."""
     loads = first & 0xFF70 in (0xF850, 0xF870) or first & 0xFFF0 == 0xF8D0
     return loads and second >> 12 == 15 and first & 15 != 13
-
-
-def _sign(number: int, bits: int) -> int:
-    return number - (1 << bits) if number >> (bits - 1) else number

@@ -11,7 +11,7 @@ Printer, reader, verifier and interpreter follow these; only code generation has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
 
@@ -290,6 +290,27 @@ def minimum(a: Expr | int | float, b: Expr | int | float) -> Expr:
 def maximum(a: Expr | int | float, b: Expr | int | float) -> Expr:
     """The larger of two values."""
     return binary("max", a, b)
+
+
+def rebuilt(e: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The same expression of other operands: `change` gives what stands for each of them."""
+
+    def field(value: Any) -> Any:
+        if isinstance(value, Expr):
+            return change(value)
+        if isinstance(value, tuple) and any(isinstance(v, Expr) for v in value):
+            return tuple(map(change, value))
+        return value
+
+    return type(e)(**{f.name: field(getattr(e, f.name)) for f in fields(cast(Any, e))})
+
+
+def row_major(index: Sequence[Expr], shape: Sequence[int]) -> Expr:
+    """The number of the element at `index`, counted row by row."""
+    number: Expr = Const(0)
+    for i, size in zip(index, shape, strict=True):
+        number = number * size + i
+    return number
 
 
 def types_of(*operands: Expr) -> str:

@@ -35,7 +35,20 @@ from .dot_nodes import (
     TileDot4,
     TileProduct,
 )
-from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
+from .expressions import (
+    Binary,
+    Const,
+    Expr,
+    Load,
+    Unary,
+    Var,
+    binary,
+    const,
+    maximum,
+    minimum,
+    rebuilt,
+    row_major,
+)
 from .lane_nodes import Broadcast, Interleave, Join, PairSums, Pick, Reduce, Spread
 from .nodes import (
     Bitcast,
@@ -103,6 +116,8 @@ __all__ = [
     "const",
     "maximum",
     "minimum",
+    "rebuilt",
+    "row_major",
     "statements",
 ]
 

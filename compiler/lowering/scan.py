@@ -7,13 +7,29 @@ memory of the scan's own, the slices of stacked results where they stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
 
 from ..errors import InternalError
 from ..graph.in_place import reads_in_place
 from ..graph.ir import Graph, Operation, Value
-from ..loops.ir import Allocate, Buffer, Const, Expr, For, If, Let, Load, LoopKind, Prefetch, Space, Stmt, Store, Var
+from ..loops.ir import (
+    Allocate,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Let,
+    Load,
+    LoopKind,
+    Prefetch,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    rebuilt,
+    row_major,
+)
 from ..targets.target import Target
 from ..types import TensorType
 from .group import Group, group_of
@@ -132,7 +148,7 @@ class _Loop:
         if root in self.homes or root not in self.outer:
             home = self._home(root)
             before = (self.time,) if root in self.stays else ()
-            return lambda shape, index: (home, (*before, _flat(shape, index)))
+            return lambda shape, index: (home, (*before, row_major(index, shape)))
         return self._slice(root)
 
     def _slice(self, value: Value) -> Place:
@@ -266,14 +282,6 @@ def _whole(buffer: Buffer) -> Place:
     return lambda shape, index: (buffer, index)
 
 
-def _flat(shape: tuple[int, ...], index: tuple[Expr, ...]) -> Expr:
-    """The number of an element in row-major order."""
-    flat: Expr = Const(0)
-    for size, i in zip(shape, index, strict=True):
-        flat = flat * size + i
-    return flat
-
-
 @dataclass
 class _Inlining:
     """A kernel's statements with names of their own, on other memory, for one thread."""
@@ -327,14 +335,4 @@ class _Inlining:
             return Var(self.prefix + e.name, e.of)
         if isinstance(e, Load):
             return Load(*self._access(e.buffer, e.indices), e.lanes, e.rows, e.pitch)
-        if not is_dataclass(e):
-            raise InternalError(f"{type(e).__name__} can't be inlined")
-        changed = {f.name: self._field(getattr(e, f.name)) for f in fields(e)}
-        return cast(Expr, type(e)(**changed))
-
-    def _field(self, value: Any) -> Any:
-        if isinstance(value, Expr):
-            return self.expr(value)
-        if isinstance(value, tuple) and any(isinstance(v, Expr) for v in value):
-            return tuple(self.expr(v) for v in value)
-        return value
+        return rebuilt(e, self.expr)

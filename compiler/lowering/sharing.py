@@ -11,8 +11,7 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from ..loops.ir import (
     Store,
     Var,
     Within,
+    rebuilt,
 )
 from ..types import DType
 
@@ -203,12 +203,4 @@ class _Numbers:
             return e if e.dtype is DType.BOOL or e.dtype is DType.I64 else self.change(e)
         if not e.operands:
             return e
-        changed = {f.name: self._field(getattr(e, f.name)) for f in fields(cast(Any, e))}
-        return type(e)(**changed)
-
-    def _field(self, value: Any) -> Any:
-        if isinstance(value, Expr):
-            return self.expr(value)
-        if isinstance(value, tuple) and any(isinstance(v, Expr) for v in value):
-            return tuple(self.expr(v) for v in value)
-        return value
+        return rebuilt(e, self.expr)

@@ -142,6 +142,12 @@ class Permuted:
     """Emits the result from the transposed operands, where that takes several operations."""
 
 
+def along_axis(operands: tuple[TensorType, ...], attributes: Attributes, permutation: Permutation) -> Permuted:
+    """The rule of an operator of one operand that works along the dimension `axis`."""
+    moved = {**attributes, "axis": permutation.index(attributes["axis"] % len(permutation))}
+    return Permuted(moved, permutation, (permutation,))
+
+
 PermutationRule = Callable[[tuple[TensorType, ...], Attributes, Permutation], Permuted | None]
 """How a use on operands of these types, with these attributes, commutes with a permutation of the axes of those
 operands that have the highest rank; None where it doesn't."""

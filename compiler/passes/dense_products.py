@@ -136,7 +136,7 @@ def _holds_bytes(x: Value, graph: Graph) -> bool:
 def _ends(op: Operation, graph: Graph) -> tuple[Operation, ...]:
     """The limits of a result and what rounds it to bytes, each the only reader; nothing where there is no rounding."""
     ends = list[Operation]()
-    while len(graph.users[op.result]) == 1 and op.result not in graph.outputs:
+    while graph.has_one_use(op.result):
         (op,) = graph.users[op.result]
         ends.append(op)
         if isinstance(op.operator, QuantizeEven):

@@ -143,11 +143,11 @@ def _merged_gather(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
         return None
     before = graph.producers.get(op.operands[0])
     turn: Permutation = tuple(range(op.operands[0].type.rank))
-    if before is not None and isinstance(before.operator, Transpose) and _is_alone(graph, before.result):
+    if before is not None and isinstance(before.operator, Transpose) and graph.has_one_use(before.result):
         turn = before.attributes["permutation"]
         before = graph.producers.get(before.operands[0])
     first = _places(graph, before)
-    if first is None or before is None or not _is_alone(graph, before.result):
+    if first is None or before is None or not graph.has_one_use(before.result):
         return None
     x = before.operands[0]
     one, behind = before.attributes["axis"] % x.type.rank, turn[op.attributes["axis"] % len(turn)]
@@ -165,17 +165,13 @@ def _merged_gather(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
     return found if is_identity(tuple(order)) else b.emit("transpose", found, permutation=tuple(order))
 
 
-def _is_alone(graph: Graph, value: Value) -> bool:
-    return len(graph.users[value]) == 1 and value not in graph.outputs
-
-
 def _turned_places(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
     """A gather in the order of its places that a transpose behind it wants, where these stay neighbours."""
     if not isinstance(op.operator, Transpose):
         return None
     gather = graph.producers.get(op.operands[0])
     places = _places(graph, gather)
-    if gather is None or places is None or places.ndim < 2 or not _is_alone(graph, gather.result):
+    if gather is None or places is None or places.ndim < 2 or not graph.has_one_use(gather.result):
         return None
     permutation: Permutation = op.attributes["permutation"]
     axis = gather.attributes["axis"] % gather.operands[0].type.rank

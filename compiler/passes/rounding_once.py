@@ -90,8 +90,7 @@ def _is_read_once(graph: Graph, value: Value) -> bool:
     op = graph.producers[value]
     if not _moves(op):
         return False
-    alone = len(graph.users[value]) == 1 and value not in graph.outputs
-    return alone and all(
+    return graph.has_one_use(value) and all(
         isinstance(graph.producers[v].operator, Dequantize) or _is_read_once(graph, v) for v in op.operands
     )
 

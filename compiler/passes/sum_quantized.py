@@ -90,7 +90,7 @@ class _End:
     def of(cls, op: Operation, graph: Graph) -> Self | None:
         """The one use of a result, after limits perhaps, if it is such."""
         low, high = -math.inf, math.inf
-        while len(graph.users[op.result]) == 1 and op.result not in graph.outputs:
+        while graph.has_one_use(op.result):
             (op,) = graph.users[op.result]
             if type(op.operator) is QuantizeEven:
                 return cls(op, low, high)

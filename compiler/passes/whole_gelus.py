@@ -60,7 +60,7 @@ def _factors(graph: Graph, op: Operation, deepest: int = _DEEPEST) -> tuple[list
             scale = scale / number if op.name == "div" and place == 1 and number else scale * number
         elif op.name == "div" and place == 1:
             return [], 0.0
-        elif deepest and inner is not None and inner.name in ("mul", "div") and _is_alone(graph, value):
+        elif deepest and inner is not None and inner.name in ("mul", "div") and graph.has_one_use(value):
             found, times = _factors(graph, inner, deepest - 1)
             factors, scale = [*factors, *found], scale * times
         else:
@@ -72,21 +72,17 @@ def _is_share_below(graph: Graph, share: Value, x: Value) -> bool:
     """Whether a value that nothing else reads is 1 + erf(x / sqrt(2))."""
     dtype = x.type.dtype
     plus = graph.producers.get(share)
-    if plus is None or plus.name != "add" or not _is_alone(graph, share):
+    if plus is None or plus.name != "add" or not graph.has_one_use(share):
         return False
     (erfs, ones) = plus.operands if _number(graph, plus.operands[0]) is None else plus.operands[::-1]
     one, erf = _number(graph, ones), graph.producers.get(erfs)
-    if one is None or not _is_close(one, 1.0, dtype) or erf is None or erf.name != "erf" or not _is_alone(graph, erfs):
+    if one is None or not _is_close(one, 1.0, dtype) or erf is None or erf.name != "erf" or not graph.has_one_use(erfs):
         return False
     scaled = graph.producers.get(erf.operands[0])
-    if scaled is None or scaled.name not in ("mul", "div") or not _is_alone(graph, erf.operands[0]):
+    if scaled is None or scaled.name not in ("mul", "div") or not graph.has_one_use(erf.operands[0]):
         return False
     factors, scale = _factors(graph, scaled)
     return factors == [x] and _is_close(scale, math.sqrt(0.5), dtype)
-
-
-def _is_alone(graph: Graph, value: Value) -> bool:
-    return len(graph.users[value]) == 1 and value not in graph.outputs
 
 
 def _number(graph: Graph, value: Value) -> float | None:

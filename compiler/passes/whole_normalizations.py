@@ -85,8 +85,7 @@ def _over_all(b: Rewriter, source: Operation, step: Operation, steps: Sequence[O
 
 def _only_reader(graph: Graph, value: Value) -> Operation | None:
     """What makes a value that is read once."""
-    is_alone = len(graph.users[value]) == 1 and value not in graph.outputs
-    return graph.producers.get(value) if is_alone else None
+    return graph.producers.get(value) if graph.has_one_use(value) else None
 
 
 def _axes(step: Operation) -> tuple[int, ...]:

@@ -59,17 +59,13 @@ def _pairs(graph: Graph) -> Iterator[Pair]:
             continue
         value = op.operands[0]
         source = graph.producers.get(value)
-        while source is not None and source.operator.homogeneous and _alone(graph, value):
+        while source is not None and source.operator.homogeneous and graph.has_one_use(value):
             value = source.operands[0]
             source = graph.producers.get(value)
-        if source is None or not _alone(graph, value) or not _is_constant_contraction(graph, source):
+        if source is None or not graph.has_one_use(value) or not _is_constant_contraction(graph, source):
             continue
         if _reads_channels(op, source):
             yield Pair(source, op)
-
-
-def _alone(graph: Graph, value: Value) -> bool:
-    return len(graph.users[value]) == 1 and value not in graph.outputs
 
 
 def _is_constant_contraction(graph: Graph, op: Operation) -> bool:

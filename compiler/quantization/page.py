@@ -100,7 +100,7 @@ def _cells(layer: Activation) -> tuple[str, ...]:
         layer.noise.operator,
         decibels(layer.decibels),
         f"{layer.noise.bias:.2g}",
-        _range(layer.covered),
+        str(layer.covered),
         "float" if scale is None else f"{scale.scale:.4g}",
         "" if scale is None else str(scale.zero_point),
         _share(layer.clipped),
@@ -118,10 +118,8 @@ def _histograms(layers: Sequence[Activation]) -> str:
 
 
 def _figure(layer: Activation) -> str:
-    seen = _range(Range(layer.seen.low, layer.seen.high))
-    text = (
-        f"{decibels(layer.decibels, ' dB')}; covers {_range(layer.covered)} of {seen}; clipped {_share(layer.clipped)}"
-    )
+    seen = str(Range(layer.seen.low, layer.seen.high))
+    text = f"{decibels(layer.decibels, ' dB')}; covers {layer.covered} of {seen}; clipped {_share(layer.clipped)}"
     return f"<figure>{histogram(layer)}<figcaption><b>{escape(layer.name)}</b><br>{escape(text)}</figcaption></figure>"
 
 
@@ -170,10 +168,6 @@ def _basis(report: Report) -> str:
         "Clipped is the share of the numbers seen that lie outside of the range.",
     ]
     return html.section("Basis", "<ul>" + "".join(f"<li>{escape(s)}</li>" for s in sentences) + "</ul>")
-
-
-def _range(given: Range) -> str:
-    return f"{given.low:.3g} to {given.high:.3g}"
 
 
 def _share(share: float) -> str:

@@ -110,8 +110,7 @@ class _Sharing:
 
     def _may_follow(self, value: Value) -> bool:
         """True if concat may widen the range of an operand: nothing else reads it, and nothing fixes it."""
-        alone = len(self.graph.users[value]) == 1 and value not in self.graph.outputs
-        return alone and self._root(value) not in self.settled
+        return self.graph.has_one_use(value) and self._root(value) not in self.settled
 
     def _root(self, value: Value) -> Value:
         while self.parent[value] is not value:

@@ -172,7 +172,7 @@ class Emitter:
         shape = tuple(type_.shape[axis] for axis in order)
         producer = self.graph.producers.get(value)
         if producer is not None and producer.name == "transpose":
-            if len(self.graph.users[value]) == 1 and value not in self.graph.outputs:
+            if self.graph.has_one_use(value):
                 self.nodes = [node for node in self.nodes if place not in node.outputs]
             order = tuple(producer.attributes["permutation"][axis] for axis in order)
             value = producer.operands[0]
@@ -325,7 +325,7 @@ def _fusions(graph: Graph) -> Iterable[tuple[Operation, Operation]]:
         form = TFLITE.of(source.operator) if source is not None else None
         if source is None or form is None or not form.activated or not _code(op) or not op.result.type.dtype.is_float:
             continue
-        if source.result not in graph.outputs and len(graph.users[source.result]) == 1:
+        if graph.has_one_use(source.result):
             yield source, op
 
 

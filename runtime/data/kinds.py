@@ -106,6 +106,26 @@ class PathKind(SourceKind):
         """The path in `text`; None if `text` means something else."""
 
 
+class FileKind(PathKind):
+    """Pictures in files, called by a path behind the prefix `NAME:`."""
+
+    sample = SampleType(None, (None, None, None))
+
+    def path(self, text: str) -> Path | None:
+        """What stands behind the prefix."""
+        prefix = f"{self.name}:"
+        return Path(os.path.expanduser(text.removeprefix(prefix))) if text.startswith(prefix) else None
+
+    @abstractmethod
+    def open(self, where: Path, split: str) -> FileSource:
+        """One split; no picture is read."""
+
+    def samples(self, where: Path) -> PictureFiles:
+        """The pictures without what is known of them, every n-th: in order, the first may all be of one class."""
+        source = self.open(where, "test")
+        return PictureFiles(source.name, list(source.keys), source.reader, list(source.notes))
+
+
 class NamedSet(SourceKind):
     """A data set with a name, which lies in the data folder; it can be narrowed, as in `mnist(classes = [0, 1])`."""
 

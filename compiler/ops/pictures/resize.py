@@ -17,6 +17,7 @@ from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Op
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Cast, Expr, Select, Unary, binary, const, maximum, minimum
+from ...numerics import quotient
 from ...types import DType, TensorType
 from .interpolate import interpolated
 from .resample import RULES, apply_taps, load_nearest, take_nearest, taps_of
@@ -105,14 +106,9 @@ def _fixed_blend(size: int, target: int, old: int, new: int, attributes: Attribu
     position = np.arange(target, dtype=np.int64) * scale
     if attributes["half_pixel_centers"]:
         position += scale // 2 - _ONE // 2
-    lower = np.maximum(_truncated(position, _ONE), 0)
-    upper = np.minimum(_truncated(position + _ONE - 1, _ONE), size - 1)
+    lower = np.maximum(quotient(position, _ONE), 0)
+    upper = np.minimum(quotient(position + _ONE - 1, _ONE), size - 1)
     return Blend(np.minimum(lower, size - 1), upper, position - _ONE * lower)
-
-
-def _truncated(a: Array, b: int) -> Array:
-    quotient: Array = np.where(a < 0, -(-a // b), a // b)
-    return quotient
 
 
 @register
@@ -152,7 +148,7 @@ class ResizeBilinear(Resize):
         result = np.asarray(total)
         if fixed:
             half = np.where(result > 0, 1 << (2 * _BITS - 1), -(1 << (2 * _BITS - 1)))
-            result = _truncated(result + half, 1 << (2 * _BITS))
+            result = quotient(result + half, 1 << (2 * _BITS))
         elif x.dtype == np.uint8:
             result = result + np.float32(0.5)
         return (result.astype(x.dtype),)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ...errors import NetcError, ShapeError
 from ...graph.ir import Value
+from ..gradients import reshaped
 from ..layer import LayerBuilder, layer
 
 _FORM = 'write it with letters and an arrow, one group for each tensor: "bhqd,bhkd->bhqk"'
@@ -104,7 +105,7 @@ def _product(b: LayerBuilder, x: Labelled, y: Labelled, wanted: set[str], sizes:
             first, second = second, first
         ordered = _ordered(b, operand, batch + first + second).value
         lead = tuple(sizes[label] for label in batch)
-        return _reshaped(b, ordered, (*lead, _count(first, sizes), _count(second, sizes))), turned
+        return reshaped(b, ordered, (*lead, _count(first, sizes), _count(second, sizes))), turned
 
     left, turned_left = matrices(x, rows, inner)
     right, turned_right = matrices(y, inner, columns)
@@ -113,11 +114,7 @@ def _product(b: LayerBuilder, x: Labelled, y: Labelled, wanted: set[str], sizes:
     else:
         total = b.emit("mul", left, right)
     labels = batch + rows + columns
-    return Labelled(_reshaped(b, total, tuple(sizes[label] for label in labels)), labels)
-
-
-def _reshaped(b: LayerBuilder, x: Value, shape: tuple[int, ...]) -> Value:
-    return x if x.type.shape == shape else b.emit("reshape", x, shape=shape)
+    return Labelled(reshaped(b, total, tuple(sizes[label] for label in labels)), labels)
 
 
 def _count(labels: str, sizes: Mapping[str, int]) -> int:

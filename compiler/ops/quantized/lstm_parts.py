@@ -14,6 +14,7 @@ from ...graph.ir import Array, Attributes, AttributeSpec, Operator
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Const, Expr, Select, binary, maximum, minimum
+from ...numerics import quotient
 from ...types import DType, TensorType
 from ..facets import PERMUTED
 from . import fixed_point as fp
@@ -192,13 +193,13 @@ class LstmNorm(Part):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         gate, total, squares, weight, bias = (o.astype(np.int64) for o in operands)
         count = gate.shape[-1]
-        mean = fp.wrap32(_truncated(total << _MEAN_BITS, count))
+        mean = fp.wrap32(quotient(total << _MEAN_BITS, count))
         spread = squares * ((1 << _GUARD_BITS) // count) - mean * mean
-        variance = fp.wrap32(_truncated(spread, 1 << _GUARD_BITS))
+        variance = fp.wrap32(quotient(spread, 1 << _GUARD_BITS))
         mantissa, shift = inverse_square_root(np.where(variance < 1, attributes["guard"], variance))
         scaled = fp.multiply((gate << _MEAN_BITS) - mean, mantissa, shift)
         weighed = fp.wrap32(scaled * weight + bias)
-        raised = _truncated(np.where(weighed > 0, weighed + 512, weighed - 512), 1 << _MEAN_BITS)
+        raised = quotient(np.where(weighed > 0, weighed + 512, weighed - 512), 1 << _MEAN_BITS)
         return (fp.saturate(fp.multiply(raised, *attributes["factor"]), DType.I16),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
@@ -214,12 +215,6 @@ class LstmNorm(Part):
         half = Select(binary("lt", _like(0, weighed), weighed), _like(512, weighed), _like(-512, weighed))
         raised = _truncated_expr(c.let(weighed + half), 1 << _MEAN_BITS)
         return fp.saturate_expr(fp.multiply_expr(c.let, raised, *attributes["factor"]), DType.I16)
-
-
-def _truncated(x: Array, by: int) -> Array:
-    """X / by, rounded toward zero."""
-    quotient: Array = np.where(x < 0, -(-x // by), x // by)
-    return quotient
 
 
 def _truncated_expr(x: Expr, by: int) -> Expr:

@@ -14,8 +14,7 @@ from ...graph.registry import register
 from ...loops.compute import Procedure
 from ...loops.ir import Allocate, Buffer, Const, Expr, Load, Space, Stmt, Store, const
 from ...types import TensorType
-from ..facets import INTEGER, PERMUTED, TFLITE, Permuted, TfliteForm, reads
-from ..moves.axes import Permutation
+from ..facets import INTEGER, PERMUTED, TFLITE, TfliteForm, along_axis, reads
 from ..procedures import each, each_vector
 from .reduction import normalize_axis
 
@@ -125,12 +124,7 @@ def _read(c: Any) -> Value:
     return result
 
 
-def _permuted(operands: tuple[TensorType, ...], attributes: Attributes, permutation: Permutation) -> Permuted:
-    moved = {**attributes, "axis": permutation.index(attributes["axis"] % len(permutation))}
-    return Permuted(moved, permutation, (permutation,))
-
-
 INTEGER.none("TFLite has no kernel for 8 bits", CumulativeSum)
 TFLITE.add(TfliteForm(_write, "CUMSUM"), CumulativeSum)
-PERMUTED.add(_permuted, CumulativeSum)
+PERMUTED.add(along_axis, CumulativeSum)
 reads(_read, "CUMSUM")

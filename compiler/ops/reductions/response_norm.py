@@ -11,7 +11,7 @@ from ...errors import NetcError, ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
 from ...graph.registry import register
 from ...types import Quantization, TensorType
-from ..facets import EDGETPU, INTEGER, PERMUTED, TFLITE, IntegerForm, Permuted, TfliteForm, reads
+from ..facets import EDGETPU, INTEGER, PERMUTED, TFLITE, IntegerForm, Permuted, TfliteForm, along_axis, reads
 from ..gradients import scaled, where
 from ..moves.axes import Permutation
 from ..quantized.rows import QL2Normalize
@@ -103,15 +103,10 @@ def _read_l2(c: Any) -> Value:
     return result
 
 
-def _along_axis(operands: tuple[TensorType, ...], attributes: Attributes, permutation: Permutation) -> Permuted:
-    moved = {**attributes, "axis": permutation.index(attributes["axis"] % len(permutation))}
-    return Permuted(moved, permutation, (permutation,))
-
-
 EDGETPU.add(_predict_l2, L2Normalize)
 INTEGER.add(IntegerForm(_integer, short=False), L2Normalize)
 TFLITE.add(TfliteForm(_write_l2, "L2_NORMALIZATION"), L2Normalize, QL2Normalize)
-PERMUTED.add(_along_axis, L2Normalize)
+PERMUTED.add(along_axis, L2Normalize)
 reads(_read_l2, "L2_NORMALIZATION")
 
 

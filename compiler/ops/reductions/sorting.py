@@ -19,10 +19,9 @@ from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Binary, Cast, Expr, Select, VectorType, const
 from ...types import DType, TensorType
-from ..facets import INTEGER, PERMUTED, TFLITE, IntegerForm, Narrow, Permuted, TfliteForm, reads
+from ..facets import INTEGER, PERMUTED, TFLITE, IntegerForm, Narrow, TfliteForm, along_axis, reads
 from ..gradients import reshaped
 from ..layer import LayerBuilder, layer
-from ..moves.axes import Permutation
 from ..moves.indexing import coordinates
 from .reduction import normalize_axis
 
@@ -257,11 +256,6 @@ def top_k(b: LayerBuilder, x: Value, k: int, axis: int = -1, largest: bool = Tru
     return b.emit("top_k_values", x, **options), b.emit("top_k_indices", x, **options)
 
 
-def _along_axis(operands: tuple[TensorType, ...], attributes: Attributes, permutation: Permutation) -> Permuted:
-    moved = {**attributes, "axis": permutation.index(attributes["axis"] % len(permutation))}
-    return Permuted(moved, permutation, (permutation,))
-
-
 def _integer(q: Any, op: Operation) -> Value:
     """Integers have the order of what they stand for."""
     result: Value = q.emit(op, op.name, q.integer(op.operands[0]), **op.attributes)
@@ -297,6 +291,6 @@ INTEGER.none("part of the code that sorting becomes", SortOrder)
 TFLITE.none("part of the code that sorting becomes", SortOrder)
 TFLITE.none("TFLite has no kernel for it", Sort, ArgSort)
 TFLITE.add(TfliteForm(_write, "TOPK_V2", narrow=Narrow.ALIKE), TopK)
-PERMUTED.add(_along_axis, Ordered)
+PERMUTED.add(along_axis, Ordered)
 PERMUTED.none("the last dimension is put in order", SortOrder)
 reads(_read, "TOPK_V2")

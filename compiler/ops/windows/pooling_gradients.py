@@ -8,7 +8,6 @@ their elements, and `max_pool_gather`, its adjoint, reads the elements of window
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,19 +16,11 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Value
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
-from ...loops.ir import Binary, Cast, Const, Expr, Select, const
+from ...loops.ir import Binary, Cast, Expr, Select, const, row_major
 from ...types import TensorType
 from .pooling import POOL_ATTRIBUTES, Pooling, window_count
 
 _INPUT_SIZE = {"input_size": AttributeSpec(tuple, "spatial size of the pooling's input")}
-
-
-def _flat(element: Sequence[Expr], kernel: Sequence[int]) -> Expr:
-    """The number of a window element, counted row by row."""
-    number: Expr = Const(0)
-    for e, k in zip(element, kernel, strict=True):
-        number = number * k + e
-    return number
 
 
 class FromWindows(Pooling):
@@ -121,7 +112,7 @@ class MaxPoolIndex(Pooling):
 
         def term(r: tuple[Expr, ...]) -> Expr:
             x = c.let(c.load_padded(0, (n, *window.input_index(out, r), ch), -math.inf))
-            number = c.splat(Cast(_flat(r, window.kernel), dtype))
+            number = c.splat(Cast(row_major(r, window.kernel), dtype))
             taken = Binary("or", Binary("eq", x, c.load(1, index)), Binary("ne", x, x))
             return Select(taken, number, const(math.prod(window.kernel), x.type))
 
@@ -150,7 +141,7 @@ class MaxPoolGradient(FromWindows):
 
         def term(r: tuple[Expr, ...]) -> Expr:
             there = window.covering(place, r)
-            number = c.splat(Cast(_flat(there.element, window.kernel), dtype))
+            number = c.splat(Cast(row_major(there.element, window.kernel), dtype))
             dy = c.load(1, (n, *there.out, ch))
             zero = const(0, dy.type)
             taken = Select(Binary("eq", c.load(0, (n, *there.out, ch)), number), dy, zero)
@@ -192,7 +183,7 @@ class MaxPoolGather(Pooling):
 
         def term(r: tuple[Expr, ...]) -> Expr:
             x = c.load_padded(0, (n, *window.input_index(out, r), ch), 0.0)
-            number = c.splat(Cast(_flat(r, window.kernel), dtype))
+            number = c.splat(Cast(row_major(r, window.kernel), dtype))
             return Select(Binary("eq", c.load(1, index), number), x, const(0, x.type))
 
         return Reduction("add", window.kernel, term)

@@ -162,7 +162,7 @@ def _number(b: LayerBuilder, value: float, x: Value) -> Value:
 # ---- results of a given size ----------------------------------------------------------------------------------------
 
 
-def _parts(extent: int, count: int) -> list[tuple[int, int]]:
+def even_parts(extent: int, count: int) -> list[tuple[int, int]]:
     """(First, end) of `count` parts of a dimension that cover it evenly; they may overlap by one element."""
     return [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(count)]
 
@@ -171,7 +171,7 @@ def _adaptive(b: LayerBuilder, name: str, x: Value, size: SpatialSize) -> Value:
     """One pooling operator if all parts are alike, else reductions of slices, one dimension after the other."""
     spatial = _spatial(name, x)
     sizes = per_dimension("size", size, spatial)
-    parts = [_parts(extent, count) for extent, count in zip(x.type.shape[1:-1], sizes, strict=True)]
+    parts = [even_parts(extent, count) for extent, count in zip(x.type.shape[1:-1], sizes, strict=True)]
     windows = [_window(each) for each in parts]
     pool, reduction = ("avg_pool", "reduce_mean") if name == "adaptive_avg_pool" else ("max_pool", "reduce_max")
     if all(window is not None for window in windows):

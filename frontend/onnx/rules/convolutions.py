@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ....compiler.graph.ir import Value
+from ....compiler.ops.windows.window import dilated
 from ..node import Node
 from ..registry import onnx
 
@@ -45,11 +46,6 @@ def padding_of(c: Node, sizes: Sequence[int], extents: Sequence[int], strides: S
     totals = [max(total, 0) for total in missing(sizes, extents, strides)]
     less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
     return tuple(zip(less, more, strict=True) if mode == "SAME_UPPER" else zip(more, less, strict=True))
-
-
-def dilated(kernel: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
-    """Extents of windows whose elements stand apart."""
-    return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
 
 
 def _kernel(c: Node, weight: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,10 +8,11 @@ import numpy as np
 
 from ....compiler.graph.ir import Value
 from ....compiler.ops.windows import pooling_layers as layers
+from ....compiler.ops.windows.window import dilated
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx
-from .convolutions import Pairs, dilated, missing, padding_of, per_dimension
+from .convolutions import Pairs, missing, padding_of, per_dimension
 
 
 class Windows:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ....compiler.graph.ir import Value
+from ....compiler.ops.windows.window import dilated
 from ....compiler.types import DType, Quantization
 from ..library import library
 from ..node import Node
 from ..registry import onnx
 from ..tensors import dtype_of
-from .convolutions import dilated, padding_of, per_dimension, product
+from .convolutions import padding_of, per_dimension, product
 
 
 def _along(c: Node, term: Value, x: Value, axis: int, block: int) -> Value:

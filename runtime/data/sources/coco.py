@@ -13,11 +13,10 @@ import numpy as np
 from ....compiler.errors import NetcError
 from ....compiler.reading import lies_below, parse_json, read_bytes
 from ..images import decode
-from ..kinds import PathKind, SampleType
+from ..kinds import FileKind
 from ..objects import Category, ObjectSource, Thing
 from ..picture_files import first_few
 from ..registry import register
-from ..source import PictureFiles
 
 _PREFIX = "coco:"
 _LAYOUT = "the layout is DIR/annotations/instances_val2017.json with the pictures in DIR/val2017"
@@ -32,7 +31,7 @@ _MAX_SIDE = 1 << 15
 
 
 @register
-class Coco(PathKind):
+class Coco(FileKind):
     """DIR/annotations/instances_NAME.json with pictures in DIR/NAME, DIR/images/NAME or DIR/images.
 
     NAME begins with `train` or with `val`. `coco:FILE.json` names one of several files of annotations.
@@ -41,11 +40,6 @@ class Coco(PathKind):
     name = "coco"
     spelling = "coco:DIR"
     summary = "pictures with boxes of objects, as COCO has them: DIR/annotations/instances_*.json; for eval"
-    sample = SampleType(None, (None, None, None))
-
-    def path(self, text: str) -> Path | None:
-        """The folder, or the file of annotations."""
-        return Path(os.path.expanduser(text.removeprefix(_PREFIX))) if text.startswith(_PREFIX) else None
 
     def open(self, where: Path, split: str) -> ObjectSource:
         """Read the annotations; no picture is read."""
@@ -74,11 +68,6 @@ class Coco(PathKind):
             things=[content.things[i] for i in there],
             sizes=[content.sizes[i] for i in there],
         )
-
-    def samples(self, where: Path) -> PictureFiles:
-        """The pictures alone."""
-        source = self.open(where, "test")
-        return PictureFiles(source.name, list(source.keys), source.reader, list(source.notes))
 
 
 def _annotations(home: Path, split: str) -> Path:

@@ -9,10 +9,10 @@ import numpy as np
 
 from ....compiler.errors import NetcError
 from ..images import decode
-from ..kinds import PathKind, SampleType
+from ..kinds import FileKind
 from ..picture_files import find_pictures, first_few, holds_pictures
 from ..registry import register
-from ..source import FileSource, PictureFiles
+from ..source import FileSource
 
 _PREFIX = "imagefolder:"
 _LAYOUT = "the layout is DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg"
@@ -21,7 +21,7 @@ _FOLDERS = {"train": ("train",), "test": ("val", "validation", "test")}
 
 
 @register
-class ImageFolder(PathKind):
+class ImageFolder(FileKind):
     """DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg; classes are numbered in sorted order.
 
     Classes are the folders of the training split that hold pictures, also in folders below them; where there is no
@@ -31,11 +31,6 @@ class ImageFolder(PathKind):
     name = "imagefolder"
     spelling = "imagefolder:DIR"
     summary = "pictures in folders DIR/train/CLASS and DIR/val/CLASS"
-    sample = SampleType(None, (None, None, None))
-
-    def path(self, text: str) -> Path | None:
-        """The folder."""
-        return Path(os.path.expanduser(text.removeprefix(_PREFIX))) if text.startswith(_PREFIX) else None
 
     def open(self, where: Path, split: str) -> FileSource:
         """List the pictures of each class."""
@@ -54,11 +49,6 @@ class ImageFolder(PathKind):
         notes += [f"{chosen} has no pictures of class {c}" for c, f in zip(classes, found, strict=True) if not f.files]
         skipped = first_few([reason for each in found for reason in each.skipped])
         return FileSource(f"{_PREFIX}{where}", len(classes), labels, keys, decode, tuple(classes), (*notes, *skipped))
-
-    def samples(self, where: Path) -> PictureFiles:
-        """Pictures of all classes: in the order of the folders the first would all be of one."""
-        source = self.open(where, "test")
-        return PictureFiles(source.name, list(source.keys), source.reader, list(source.notes))
 
 
 def _class_folders(split: Path) -> tuple[list[str], list[str]]:

@@ -13,10 +13,10 @@ from ....compiler.errors import NetcError
 from ....compiler.reading import read_text
 from ..classes import Names
 from ..images import decode
-from ..kinds import PathKind, SampleType
+from ..kinds import FileKind
 from ..picture_files import Found, find_pictures, first_few
 from ..registry import register
-from ..source import FileSource, PictureFiles
+from ..source import FileSource
 
 _PREFIX = "maskfolder:"
 _LAYOUT = "the layout is DIR/train/images/*.jpg with DIR/train/masks/*.png, and DIR/val, or that of Pascal VOC"
@@ -33,7 +33,7 @@ _VOC = (
 
 
 @register
-class MaskFolder(PathKind):
+class MaskFolder(FileKind):
     """DIR/train/images/NAME.jpg with DIR/train/masks/NAME.png, and DIR/val; or the folders of Pascal VOC.
 
     Masks are grey or indexed pictures of class numbers, in which 255 marks pixels that don't count. The file
@@ -43,11 +43,6 @@ class MaskFolder(PathKind):
     name = "maskfolder"
     spelling = "maskfolder:DIR"
     summary = "pictures in DIR/train/images and DIR/val/images, with a class for each pixel in masks beside them"
-    sample = SampleType(None, (None, None, None))
-
-    def path(self, text: str) -> Path | None:
-        """The folder."""
-        return Path(os.path.expanduser(text.removeprefix(_PREFIX))) if text.startswith(_PREFIX) else None
 
     def open(self, where: Path, split: str) -> FileSource:
         """List the pictures that have masks; none is read."""
@@ -60,11 +55,6 @@ class MaskFolder(PathKind):
         count = len(names) if names else None
         origin, notes = f"{_PREFIX}{where}", first_few(pairs.notes)
         return FileSource(origin, count, labels, pairs.pictures, decode, names, notes, masks=pairs.masks)
-
-    def samples(self, where: Path) -> PictureFiles:
-        """The pictures alone."""
-        source = self.open(where, "test")
-        return PictureFiles(source.name, list(source.keys), source.reader, list(source.notes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ import numpy as np
 from ....compiler.errors import NetcError
 from ....compiler.reading import reading
 from ..images import Picture, decode
-from ..kinds import PathKind, SampleType
+from ..kinds import FileKind
 from ..picture_files import first_few
 from ..registry import register
-from ..source import FileSource, PictureFiles
+from ..source import FileSource
 
 _PREFIX = "tarshards:"
 _SPLIT = "SPLIT"
@@ -36,7 +36,7 @@ _OPEN = 16
 
 
 @register
-class TarShards(PathKind):
+class TarShards(FileKind):
     """Tar files that match a pattern such as `DIR/train-{000..015}.tar` or `DIR/SPLIT-*.tar`.
 
     A sample is a picture with its class, members with the same name up to the first dot. A pattern without SPLIT gives
@@ -49,11 +49,6 @@ class TarShards(PathKind):
     summary = (
         "pictures in tar files as webdataset has them: a folder, or SPLIT-{000..015}.tar, where SPLIT is train or val"
     )
-    sample = SampleType(None, (None, None, None))
-
-    def path(self, text: str) -> Path | None:
-        """The pattern."""
-        return Path(os.path.expanduser(text.removeprefix(_PREFIX))) if text.startswith(_PREFIX) else None
 
     def open(self, where: Path, split: str) -> FileSource:
         """List the members of all files; no picture is read."""
@@ -73,11 +68,6 @@ class TarShards(PathKind):
         array, notes = np.asarray(labels, np.int32), tuple(first_few(skipped))
         origin = f"{_PREFIX}{where}"
         return FileSource(origin, None, array, keys, reader, notes=notes, groups=np.asarray(groups, np.int32))
-
-    def samples(self, where: Path) -> PictureFiles:
-        """Pictures of all files."""
-        source = self.open(where, "test")
-        return PictureFiles(source.name, list(source.keys), source.reader, list(source.notes))
 
 
 @dataclass

@@ -101,7 +101,7 @@ def expand(op: str, x: Expr, let: Let) -> Expr:
     return _METHODS[op](let(x), let)
 
 
-def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
+def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     """Horner's rule, highest power first."""
     total: Expr = const(coefficients[0], x.type)
     for c in coefficients[1:]:
@@ -201,8 +201,8 @@ def exp_near_zero(r: Expr, let: Let, *, minus_one: bool = False) -> Expr:
     square = let(r * r)
     if r.type.dtype is DType.F32:
         return Fma(_sum_of_pairs(r, square, _EXP32, let), square, r) + 1.0
-    p = let(r * _polynomial(square, _EXP64_P))
-    q = _polynomial(square, _EXP64_Q)
+    p = let(r * polynomial(square, _EXP64_P))
+    q = polynomial(square, _EXP64_Q)
     less_one = 2.0 * (p / (q - p))
     return less_one if minus_one else 1.0 + less_one
 
@@ -233,7 +233,7 @@ def log_near_one(f: Expr, e: Expr, let: Let) -> Expr:
     """log(1 + f) + e * ln 2."""
     square = let(f * f)
     single = f.type.dtype is DType.F32
-    tail = _polynomial(f, _LOG32) if single else _polynomial(f, _LOG64_P) / _polynomial(f, _LOG64_Q)
+    tail = polynomial(f, _LOG32) if single else polynomial(f, _LOG64_P) / polynomial(f, _LOG64_Q)
     y = let(Fma(e, const(_LN2_LOW, f.type), f * (square * tail)))
     y = let(Fma(const(-0.5, f.type), square, y))
     return Fma(e, const(_LN2_HIGH, f.type), f + y)
@@ -243,9 +243,9 @@ def _tanh(x: Expr, let: Let) -> Expr:
     size = let(Unary("abs", x))
     square = let(x * x)
     if x.type.dtype is DType.F32:
-        series = _polynomial(square, _TANH32)
+        series = polynomial(square, _TANH32)
     else:
-        series = _polynomial(square, _TANH64_P) / _polynomial(square, _TANH64_Q)
+        series = polynomial(square, _TANH64_P) / polynomial(square, _TANH64_Q)
     near = Fma(x * square, series, x)
     twice = let(minimum(size + size, _TANH_END))
     far = let(1.0 - 2.0 / (_normal_exp(twice, let) + 1.0))

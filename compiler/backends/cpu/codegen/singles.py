@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ....loops.ir import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, binary, const, maximum, minimum
 from ....types import DType
 from .functions import METHODS, power_of_any
-from .math import Let, expand, mantissa_and_exponent, power, power_of_two
+from .math import Let, expand, mantissa_and_exponent, polynomial, power, power_of_two
 
 _MAGIC = 1.5 * 2.0**52
 """Adding it rounds a double to a whole number, which then stands in the low bits."""
@@ -35,13 +35,6 @@ def expand_function(op: str, operands: Sequence[Expr], let: Let) -> Expr:
     return Cast(methods[op](*(let(Cast(x, DType.F64)) for x in operands), let), dtype)
 
 
-def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
-    total: Expr = const(coefficients[0], x.type)
-    for c in coefficients[1:]:
-        total = Fma(total, x, const(c, x.type))
-    return total
-
-
 # ---- in single precision --------------------------------------------------------------------------------------------
 
 
@@ -61,7 +54,7 @@ def _pow(x: Expr, y: Expr, let: Let) -> Expr:
     size = let(Unary("abs", x))
     exponent = let(minimum(maximum(y * _log2(size, let), -160.0), 130.0))
     shifted = let(exponent + _MAGIC)
-    near = _polynomial(let(exponent - (shifted - _MAGIC)), _EXP2)
+    near = polynomial(let(exponent - (shifted - _MAGIC)), _EXP2)
     n = let(Bitcast(shifted, DType.I64) - Bitcast(const(_MAGIC, x.type), DType.I64))
     return power_of_any(x, y, size, let(near * power_of_two(n, x)), let)
 
@@ -70,7 +63,7 @@ def _log2(size: Expr, let: Let) -> Expr:
     """Logarithm of what is a single and not negative, to 40 bits."""
     f, e = mantissa_and_exponent(size, let)
     s = let(f / (f + 2.0))
-    result: Expr = Fma(s, _polynomial(let(s * s), _LOG2), e)
+    result: Expr = Fma(s, polynomial(let(s * s), _LOG2), e)
     result = Select(binary("lt", size, math.inf), result, size)
     return Select(binary("eq", size, 0.0), const(-math.inf, size.type), result)
 
