@@ -16,6 +16,7 @@ import click
 import pytest
 
 from netc.cli import cli
+from netc.compiler.backends import known_passes
 from netc.compiler.backends.cpu.schedules import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +26,8 @@ PYTHON = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n((?!\$).*?)```\n)?", re.M
 FOLDERS = (".", "docs", "benchmarks", "benchmarks/results", "editors", "models")
 MARKDOWN = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 BLOCK = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+CALL = re.compile(r"(?:^\$ |^    |^```\n|`|&& |-n \d )netc ([a-z]+)\b([^`|\n&>]*)", re.MULTILINE)
+OPTION = re.compile(r"(?<=\s)--[a-z][a-z0-9-]*")
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 README_DATA = """\
 import numpy as np
@@ -75,6 +78,22 @@ def test_architecture_names_the_file_of_each_schedule() -> None:
     chosen = [schedule for several in SCHEDULES.by_algorithm.values() for schedule in several]
     files = {f"{schedule.__module__.rpartition('.')[2]}.py" for schedule in (*SCHEDULES.in_order, *chosen)}
     assert {file for file in files if f"`{file}`" not in text and f"/{file}`" not in text} == set()
+
+
+def test_architecture_names_each_pass() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert {name for name in known_passes() if f"`{name}`" not in text} == set()
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=str)
+def test_commands_that_pages_name_exist(page: Path) -> None:
+    """Each `netc COMMAND --option`, in blocks and between words, is a command with this option."""
+    context = click.Context(cli)
+    for line in CALL.findall((ROOT / page).read_text(encoding="utf-8")):
+        command = cli.get_command(context, line[0])
+        assert command is not None, line
+        options = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
+        assert set(OPTION.findall(line[1])) <= options, line
 
 
 def test_glossary_is_in_order_and_defines_each_word_once() -> None:
