@@ -135,13 +135,13 @@ class Program(Closing):
         self._names = tuple(name for name, _ in module.outputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
         self._is_single = len(self._results) == 1
-        types = list(self.inputs.values()), list(self.outputs.values())
+        types = ([type_ for _, type_ in tensors] for tensors in (module.inputs, module.outputs))
         self._direct = direct_call(self._callers, self._session, *types)
         weakref.finalize(self, Callers.stop, self._callers)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
-        outputs = ", ".join(map(str, self.outputs.values()))
+        outputs = ", ".join(str(type_) for _, type_ in self.module.outputs)
         return f"<Program {self.module.name}({inputs}) -> {outputs}, threads={self.threads}>"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -171,6 +171,18 @@ def test_no_inputs() -> None:
         assert directly(p, draw()) is NotImplemented
 
 
+def test_one_value_that_is_returned_twice() -> None:
+    """It has one name, and two outputs all the same: the function for a single one would leave the other out."""
+    text = "graph @g(%x: f32[3]) -> (f32[3], f32[3]) { %y = relu(%x) : f32[3] return %y, %y }"
+    x, wanted = np.float32([-1, 0, 2]), [[0, 0, 2], [0, 0, 2]]
+    with netc.compile(netc.parse_graph(text), threads=1) as program:
+        assert str(program) == "<Program g(x: f32[3]) -> f32[3], f32[3], threads=1>"
+        for _ in range(3):
+            results = program(x)
+            assert isinstance(results, tuple)
+            np.testing.assert_array_equal(results, wanted)
+
+
 def test_profiles_are_taken_another_way() -> None:
     with started() as p:
         times = p.profile(draw())
