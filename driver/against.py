@@ -19,6 +19,7 @@ from .compiler.quantization import states_scales
 from .frontend.onnx.watched import Watched, watched
 from .loading import load
 from .pipeline import compile_graph
+from .runtime.program import all_outputs
 
 ENGINES = ("reference", "onnxruntime")
 _NAMES = {"reference": "the ONNX reference evaluator", "onnxruntime": "ONNX Runtime"}
@@ -65,8 +66,7 @@ def compare_with(path: str, engine: str, settings: Mapping[str, Any] | None = No
 
 
 def _outputs(program: Callable[..., Any], inputs: Sequence[Array]) -> Sequence[Array]:
-    result = program(*inputs)
-    return result if isinstance(result, tuple) else (result,)
+    return all_outputs(program(*inputs))
 
 
 def _compared(

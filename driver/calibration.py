@@ -35,6 +35,7 @@ from .runtime.data.layout import as_input, sample_shape
 from .runtime.data.registry import open_samples
 from .runtime.data.source import ArraySource, FileSource, PictureFiles
 from .runtime.parallel.world import ALONE, World
+from .runtime.program import all_outputs
 from .runtime.training.batches import ArrayMaker, evaluation_plans
 from .runtime.training.samples import Preparation
 
@@ -146,7 +147,7 @@ def _watched(
         for number, inputs in enumerate(given):
             turn = number % world.size
             if turn == world.rank:
-                observation = calibration.observe(inputs, _all(program(*inputs)), pool.map)
+                observation = calibration.observe(inputs, all_outputs(program(*inputs)), pool.map)
                 if turn:
                     world.send_message(observation, 0)
             elif world.rank == 0:
@@ -253,10 +254,6 @@ def layer_noise(
         with compile_graph(floats, threads=threads) as wanted, compile_graph(integers, threads=threads) as got:
             for inputs in _inputs(graph, samples, limit):
                 edges = [as_input(x, v.type) for x, v in zip(inputs, integers.inputs, strict=True)]
-                yield _all(wanted(*inputs)), _all(got(*edges))
+                yield all_outputs(wanted(*inputs)), all_outputs(got(*edges))
 
     return measure(floats, integers, runs())
-
-
-def _all(outputs: Array | tuple[Array, ...]) -> tuple[Array, ...]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)

@@ -45,6 +45,7 @@ from .runtime.cache import compile_object
 from .runtime.data.images import Preprocess
 from .runtime.data.layout import as_input, channels_first
 from .runtime.library import read_facts, read_state
+from .runtime.program import all_outputs
 from .runtime.weights import write_weights
 from .training import TrainingRequest
 
@@ -273,8 +274,7 @@ def _answers(c: Compilation, interface: Interface, params: Mapping[str, Array]) 
     )
     with load_program(build(request, PROGRAM), params) as program:
         results = program(*(sample(tensor.type) for tensor in interface.inputs))
-    outputs = results if isinstance(results, tuple) else (results,)
-    return answers([tensor.type for tensor in interface.outputs], outputs)
+    return answers([tensor.type for tensor in interface.outputs], all_outputs(results))
 
 
 def _picture(graph: Graph) -> tuple[Picture | None, str | None]:

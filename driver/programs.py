@@ -162,15 +162,9 @@ def compile(  # noqa: A001 (the public name)
     Returns a callable from NHWC arrays to arrays, with a method `save` that writes the TFLite file. Raises `NetcError`
     for whatever the caller can cure.
     """
-    if quantize is None and calibration is not None:
-        raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
-    if quantize is not None and precision != F32:
-        raise NetcError("precision is for networks of floats", hint="leave out `precision` or `quantize`")
-    if quantize is not None and quantize not in QUANTIZED:
-        raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
+    form = _form(quantize, calibration, method, precision)
     given: dict[str, Any] = {"net": net, "batch": batch, "settings": dict(settings or {}), "seed": seed}
     given |= {"threads": threads, "cpu": cpu, "precision": precision}
-    form = None if quantize is None else _Form(quantize, calibration, method)
 
     def make() -> Compilation:
         from .pipeline import PROGRAM, build
@@ -230,6 +224,19 @@ class _Form:
         samples = np.ascontiguousarray(self.calibration)
         digest = hashlib.sha256(samples.reshape(-1).view(np.uint8).data).hexdigest()
         return [self.name, self.method, str(samples.dtype), str(samples.shape), digest]
+
+
+def _form(quantize: str | None, calibration: Samples | Calibrated | None, method: str, precision: str) -> _Form | None:
+    """How a network is quantized, if it is; raises `NetcError` for settings that don't fit each other."""
+    if quantize is None and calibration is not None:
+        raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
+    if quantize is None:
+        return None
+    if precision != F32:
+        raise NetcError("precision is for networks of floats", hint="leave out `precision` or `quantize`")
+    if quantize not in QUANTIZED:
+        raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
+    return _Form(quantize, calibration, method)
 
 
 def _key(source: Source, weights: Weights, given: Mapping[str, Any], form: _Form | None) -> str | None:

@@ -21,6 +21,7 @@ from .compiler.quantization.bias_correction import corrected_bias
 from .compiler.quantization.layers import Floats, IntegerLayer, Rows, layers, replaced, with_biases, with_constants
 from .pipeline import PROGRAM, Compilation, Request, build, compile_graph, load_program
 from .runtime.data.layout import as_input
+from .runtime.program import all_outputs
 
 ROWS = 2048
 """Places of each layer's output that are looked at, over all samples."""
@@ -140,13 +141,9 @@ def _targets(
     with compile_graph(replace(graph, outputs=outputs), threads=threads) as program:
         for i, sample in enumerate(samples):
             results = program(*sample)
-            for into, chosen, result in zip(rows, places, _all(results), strict=True):
+            for into, chosen, result in zip(rows, places, all_outputs(results), strict=True):
                 into.append(result.reshape(-1, result.shape[-1])[chosen[i]])
     return {layer.name: np.concatenate(parts) for layer, parts in zip(found, rows, strict=True)}
-
-
-def _all(outputs: Array | tuple[Array, ...]) -> tuple[Array, ...]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 # ---- the integer network --------------------------------------------------------------------------------------------
@@ -192,7 +189,7 @@ class _Prefix:
         taken = [v for v in used if v not in produced and v not in self.constants]
         given = [v for op in self.pending for v in op.results if self.last.get(v, -1) >= self.position]
         with compile_graph(self._stretch(used, taken, given), threads=self.threads) as program:
-            results = [_all(program(*(self.values[v][i] for v in taken))) for i in range(self.samples)]
+            results = [all_outputs(program(*(self.values[v][i] for v in taken))) for i in range(self.samples)]
         self.values.update((v, [each[k] for each in results]) for k, v in enumerate(given))
         self.values = {v: a for v, a in self.values.items() if self.last.get(v, -1) >= self.position}
         self.pending = []

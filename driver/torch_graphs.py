@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 
@@ -46,54 +47,59 @@ def _is_fused(node: Any, spelt_out: Mapping[Any, Any]) -> bool:
 
 def _spelt_out(torch: Any) -> Mapping[Any, Callable[..., Any]]:
     """Functions that do what PyTorch's fused ones do, in single steps."""
-    functional = torch.nn.functional
+    return {torch._transformer_encoder_layer_fwd: partial(_encoder_layer, torch.nn.functional)}
 
-    def encoder_layer(
-        x: Any,
-        features: int,
-        heads: int,
-        qkv_weight: Any,
-        qkv_bias: Any,
-        out_weight: Any,
-        out_bias: Any,
-        use_gelu: bool,
-        norm_first: bool,
-        eps: float,
-        *weights: Any,
-        mask: Any = None,
-        mask_type: int | None = None,
-    ) -> Any:
-        """A `torch.nn.TransformerEncoderLayer` in inference on x [N,L,D].
 
-        What a mask of booleans, or of minus infinity and 0, marks isn't attended to. By its type it is one of pairs of
-        places [L,L] (0), of places of each sample [N,L] (1), or all of it [N,H,L,L] (2).
-        """
-        first, second, (up, up_bias, down, down_bias) = weights[:2], weights[2:4], weights[4:8]
-        mask, mask_type = (*weights[8:], mask, mask_type)[:2] if len(weights) > 8 else (mask, mask_type)
+def _encoder_layer(
+    functional: Any,
+    x: Any,
+    features: int,
+    heads: int,
+    qkv_weight: Any,
+    qkv_bias: Any,
+    out_weight: Any,
+    out_bias: Any,
+    use_gelu: bool,
+    norm_first: bool,
+    eps: float,
+    *weights: Any,
+    mask: Any = None,
+    mask_type: int | None = None,
+) -> Any:
+    """A `torch.nn.TransformerEncoderLayer` in inference on x [N,L,D].
 
-        def norm(y: Any, parameters: Any) -> Any:
-            return functional.layer_norm(y, (features,), *parameters, eps)
+    What a mask of booleans, or of minus infinity and 0, marks isn't attended to. By its type it is one of pairs of
+    places [L,L] (0), of places of each sample [N,L] (1), or all of it [N,H,L,L] (2).
+    """
+    first, second, (up, up_bias, down, down_bias) = weights[:2], weights[2:4], weights[4:8]
+    mask, mask_type = (*weights[8:], mask, mask_type)[:2] if len(weights) > 8 else (mask, mask_type)
+    marked = None
+    if mask is not None:
+        marked = mask.bool()[:, None, None, :] if mask_type == 1 else mask.bool()
 
-        def attend(y: Any) -> Any:
-            q, k, v = (
-                t.reshape(*y.shape[:2], heads, features // heads).transpose(1, 2)
-                for t in functional.linear(y, qkv_weight, qkv_bias).chunk(3, -1)
-            )
-            scores = q @ k.transpose(-2, -1) / math.sqrt(features // heads)
-            if mask is not None:
-                marked = mask.bool()[:, None, None, :] if mask_type == 1 else mask.bool()
-                scores = scores.masked_fill(marked, -math.inf)
-            joined = (scores.softmax(-1) @ v).transpose(1, 2).reshape(y.shape)
-            return functional.linear(joined, out_weight, out_bias)
+    def norm(y: Any, parameters: Any) -> Any:
+        return functional.layer_norm(y, (features,), *parameters, eps)
 
-        def feed_forward(y: Any) -> Any:
-            activation = functional.gelu if use_gelu else functional.relu
-            return functional.linear(activation(functional.linear(y, up, up_bias)), down, down_bias)
+    def attend(y: Any) -> Any:
+        joined = _attention(functional.linear(y, qkv_weight, qkv_bias), heads, features // heads, marked)
+        return functional.linear(joined, out_weight, out_bias)
 
-        if norm_first:
-            x = x + attend(norm(x, first))
-            return x + feed_forward(norm(x, second))
-        x = norm(x + attend(x), first)
-        return norm(x + feed_forward(x), second)
+    def feed_forward(y: Any) -> Any:
+        activation = functional.gelu if use_gelu else functional.relu
+        return functional.linear(activation(functional.linear(y, up, up_bias)), down, down_bias)
 
-    return {torch._transformer_encoder_layer_fwd: encoder_layer}
+    if norm_first:
+        x = x + attend(norm(x, first))
+        return x + feed_forward(norm(x, second))
+    x = norm(x + attend(x), first)
+    return norm(x + feed_forward(x), second)
+
+
+def _attention(qkv: Any, heads: int, size: int, marked: Any) -> Any:
+    """Attention of heads apart, [N,L,D], of queries, keys and values in one tensor [N,L,3D]."""
+    samples, length, _ = qkv.shape
+    q, k, v = (t.reshape(samples, length, heads, size).transpose(1, 2) for t in qkv.chunk(3, -1))
+    scores = q @ k.transpose(-2, -1) / math.sqrt(size)
+    if marked is not None:
+        scores = scores.masked_fill(marked, -math.inf)
+    return (scores.softmax(-1) @ v).transpose(1, 2).reshape(samples, length, heads * size)

@@ -330,6 +330,11 @@ class Writer:
         self._run([*addresses, *self._addresses], None)
 
 
+def all_outputs(result: Array | tuple[Array, ...]) -> tuple[Array, ...]:
+    """What a call of a program gives as a tuple, also where there is one output alone."""
+    return result if isinstance(result, tuple) else (result,)
+
+
 def _views(region: Array, module: Plan) -> dict[str, Array]:
     """The tensors of the state region by name."""
     views: dict[str, Array] = {}

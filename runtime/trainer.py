@@ -20,7 +20,7 @@ from ..compiler.quantization import FakeQuantized, Ranges
 from .closing import Closing
 from .data.layout import as_input
 from .finite import not_finite
-from .program import Program
+from .program import Program, all_outputs
 from .weights import write_weights
 
 Array = NDArray[Any]
@@ -88,8 +88,7 @@ class Trainer(Closing):
         *x, labels = batch
         x = [as_input(array, value.type) for array, value in zip(x, self.net.inputs, strict=False)]
         results = self.program(*x, self._checked(labels))
-        values = results if isinstance(results, tuple) else (results,)
-        self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
+        self.metrics = {name: float(value) for name, value in zip(self._names, all_outputs(results), strict=True)}
         return self.metrics["loss"]
 
     def _checked(self, labels: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 from ..graph.ir import Operation, Operator, Value
 from ..ops.facets import Permuted
@@ -110,6 +111,18 @@ def chosen(roots: Roots, plan: Plan) -> Plan:
     return cut.solved()
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The orders in which a value is read."""
+
+    always: set[Order] = field(default_factory=set)
+    """Whatever becomes of the readers."""
+    if_standing: dict[Order, list[Operation]] = field(default_factory=lambda: defaultdict(list))
+    """By readers that stay as they are."""
+    if_moved: dict[Order, list[Operation]] = field(default_factory=lambda: defaultdict(list))
+    """By readers that are moved."""
+
+
 class _Cut:
     """A flow network whose minimum cut parts moved operations, at the source's side, from the others.
 
@@ -147,38 +160,41 @@ class _Cut:
         moved = None if producer is None else self.plan.get(producer)
         stands = order_of(root.type, tuple(range(root.type.rank)))
         other = order_of(root.type, moved.result) if moved else stands
-        always: set[Order] = set()
-        if_moved: dict[Order, list[Operation]] = defaultdict(list)
-        if_standing: dict[Order, list[Operation]] = defaultdict(list)
-        for read in self.roots.reads[root]:
-            if is_absorbed(self.roots, read, stands) and is_absorbed(self.roots, read, other):
-                continue
-            before, after = wanted_order(self.roots, read, {}), wanted_order(self.roots, read, self.plan)
-            if before == after:
-                always.add(before)
-            elif read.reader is not None:
-                if_standing[before].append(read.reader)
-                if_moved[after].append(read.reader)
+        wanted = self._wanted(root, stands, other)
         price = _bytes(root) * SCALE
-        for order in dict.fromkeys((*sorted(always), *if_standing, *if_moved)):
+        for order in dict.fromkeys((*sorted(wanted.always), *wanted.if_standing, *wanted.if_moved)):
             # Where the root lies in this order already, in one of its forms, it is paid in the other one only.
             if stands == other == order:
                 continue
             paid_by_moved = producer if order == stands else self.SOURCE
             paid_by_standing = producer if order == other != stands else self.SINK
-            if order in always:
+            if order in wanted.always:
                 self._pay(paid_by_moved, paid_by_standing, price)
                 continue
-            if order in if_standing:
+            if order in wanted.if_standing:
                 node = (root, order, "as it stands")
                 self._pay(paid_by_moved, node, price)
-                for op in if_standing[order]:
+                for op in wanted.if_standing[order]:
                     self._pay(node, op, None)
-            if order in if_moved:
+            if order in wanted.if_moved:
                 node = (root, order, "moved")
                 self._pay(node, paid_by_standing, price)
-                for op in if_moved[order]:
+                for op in wanted.if_moved[order]:
                     self._pay(op, node, None)
+
+    def _wanted(self, root: Value, stands: Order, other: Order) -> _Wanted:
+        """The orders in which a root is read, which lies in one of two; reads that take both as they are left out."""
+        found = _Wanted()
+        for read in self.roots.reads[root]:
+            if is_absorbed(self.roots, read, stands) and is_absorbed(self.roots, read, other):
+                continue
+            before, after = wanted_order(self.roots, read, {}), wanted_order(self.roots, read, self.plan)
+            if before == after:
+                found.always.add(before)
+            elif read.reader is not None:
+                found.if_standing[before].append(read.reader)
+                found.if_moved[after].append(read.reader)
+        return found
 
     def solved(self) -> Plan:
         """The operations that are moved in the cheapest way."""

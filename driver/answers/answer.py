@@ -14,6 +14,7 @@ from ..compiler.errors import NetcError
 from ..compiler.signature import Array, Network, output_names, real
 from ..runtime.data.images import Pixels, Preprocess, as_rgb
 from ..runtime.data.labels import NO_LABELS, Labels
+from ..runtime.program import all_outputs
 
 if TYPE_CHECKING:
     from .drawing import Canvas
@@ -50,7 +51,7 @@ class Outputs:
     @staticmethod
     def of(graph: Network, given: Array | tuple[Array, ...], sample: int = 0) -> Outputs:
         """Those of one sample; raises `NetcError` if they hold infinities or NaNs."""
-        arrays = given if isinstance(given, tuple) else (given,)
+        arrays = all_outputs(given)
         if any(v.type.rank == 0 for v in graph.results):
             raise NetcError(f"{gives(graph)}, which is no answer for each picture", hint="call it from Python instead")
         numbers = tuple(real(np.asarray(a)[sample], v) for a, v in zip(arrays, graph.results, strict=True))

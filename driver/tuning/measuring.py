@@ -16,7 +16,7 @@ from ..compiler.errors import InternalError
 from ..compiler.graph.ir import Array
 from ..compiler.lowering.choices import Choice, Kernel, NetworkChoices, Survey
 from ..pipeline import PROGRAM, Compilation, build, load_program
-from ..runtime.program import Program
+from ..runtime.program import Program, all_outputs
 from .search import ALGORITHM
 from .statistics import Comparison
 
@@ -158,8 +158,7 @@ class ProgramMeasurer:
     def _outputs(self, program: Program) -> Sequence[Array]:
         if program.state:
             program.reset()
-        found = program(*self.inputs)
-        return found if isinstance(found, tuple) else (found,)
+        return all_outputs(program(*self.inputs))
 
     def _end(self, built: _Built) -> None:
         if self._first is None or built is not self._first[1]:

@@ -127,30 +127,14 @@ def graph_of(
     builder = GraphBuilder(name, {"format": "onnx"})
     converter = Converter(builder, folder, _functions(model), to_train=to_train, producer=model.producer_name)
     scope = Scope(opsets=opsets)
-    given = {tensor.name for tensor in model.graph.initializer}
-    for info in model.graph.input:
-        if info.name in scope.names:
-            converter.report(f"the input `{info.name}` stands twice")
-        elif info.name not in given:
-            _input(converter, scope, sizes, info)
-    converter.problems.extend(sizes.problems())
-    _raise(converter)
+    _inputs(converter, scope, sizes, model.graph)
     outputs = converter.convert(model.graph, scope, places)
     if not converter.problems:
         _check_outputs(model.graph, converter, outputs, notes if notes is not None else [])
         if checked:
             _check_results(model.graph, converter, scope)
     _raise(converter)
-    found: dict[str, Tensor] = {}
-    declared = {info.name for info in (*model.graph.input, *model.graph.output)}
-    for info, tensor in zip(model.graph.output, outputs, strict=True):
-        if tensor is not None and tensor.items is not None:  # a program gives its tensors one by one
-            found.update({_free(f"{info.name}.{i}", found, declared): item for i, item in enumerate(tensor.items)})
-        elif tensor is not None:
-            found[_free(info.name, found, declared - {info.name})] = tensor
-    if watch:
-        found = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
-        found = {n: t for n, t in found.items() if t.value not in builder.inputs}
+    found = _results(builder, scope) if watch else _named_outputs(model.graph, outputs)
     said = preprocess_of(model, notes if notes is not None else [])
     if said:
         builder.attributes["preprocess"] = said
@@ -197,6 +181,18 @@ def _functions(model: Any) -> dict[tuple[str, str, str], Any]:
     return {("" if f.domain == "ai.onnx" else f.domain, f.name, f.overload): f for f in model.functions}
 
 
+def _inputs(converter: Converter, scope: Scope, sizes: Sizes, graph: Any) -> None:
+    """Declare the inputs of the main graph. Raises `NetcError` with all that is wrong with them."""
+    given = {tensor.name for tensor in graph.initializer}
+    for info in graph.input:
+        if info.name in scope.names:
+            converter.report(f"the input `{info.name}` stands twice")
+        elif info.name not in given:
+            _input(converter, scope, sizes, info)
+    converter.problems.extend(sizes.problems())
+    _raise(converter)
+
+
 def _input(converter: Converter, scope: Scope, sizes: Sizes, info: Any) -> None:
     """Declare an input of the graph, or a constant where its value is given."""
     try:
@@ -218,6 +214,24 @@ def _input(converter: Converter, scope: Scope, sizes: Sizes, info: Any) -> None:
     value = converter.builder.input(info.name, type_)
     converter.constants.names.add(info.name)
     scope.names[info.name] = Tensor(info.name, value=value, sources=frozenset({info.name}))
+
+
+def _named_outputs(graph: Any, outputs: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """Outputs by name; of a sequence the tensors one by one, as a program gives them."""
+    found: dict[str, Tensor] = {}
+    declared = {info.name for info in (*graph.input, *graph.output)}
+    for info, tensor in zip(graph.output, outputs, strict=True):
+        if tensor is not None and tensor.items is not None:
+            found.update({_free(f"{info.name}.{i}", found, declared): item for i, item in enumerate(tensor.items)})
+        elif tensor is not None:
+            found[_free(info.name, found, declared - {info.name})] = tensor
+    return found
+
+
+def _results(builder: GraphBuilder, scope: Scope) -> dict[str, Tensor]:
+    """The results of all nodes that are values of the graph."""
+    values = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
+    return {n: t for n, t in values.items() if t.value not in builder.inputs}
 
 
 def _check_outputs(graph: Any, converter: Converter, outputs: Sequence[Tensor | None], notes: list[str]) -> None:

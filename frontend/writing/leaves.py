@@ -94,25 +94,37 @@ def _derived(column: Column, settings: Sequence[Setting], tensors: Sequence[tupl
     if not all(type(v) is int for v in column.values):
         return None
     if column.word == "pad":
-        for setting in settings:
-            if setting.word == "kernel" and all(
-                type(k) is int and k // 2 == p for k, p in zip(setting.values, column.values, strict=True)
-            ):
-                return f"{setting.name} // 2"
+        return _half_of_kernel(column, settings)
     if column.word in WIDTHS:
-        for setting in settings:
-            if setting.word in WIDTHS and (text := _multiple(setting.name, setting.values, column.values)):
-                return text
-        for name, vars_ in tensors:
-            if all(v.type.rank > 1 for v in vars_):
-                widths = [v.type.shape[-1] for v in vars_]
-                if widths == list(column.values):
-                    return f"channels({name})"
-                if text := _multiple(f"channels({name})", widths, column.values):
-                    return text
+        return _from_widths(column, settings, tensors)
     if column.word == "#":
-        for setting in settings:
-            if setting.word == "#" and (text := _shifted(setting, column.values)):
+        shifts = (_shifted(setting, column.values) for setting in settings if setting.word == "#")
+        return next(filter(None, shifts), None)
+    return None
+
+
+def _half_of_kernel(column: Column, settings: Sequence[Setting]) -> str | None:
+    """Padding that keeps the size, by the kernel."""
+    for setting in settings:
+        pairs = zip(setting.values, column.values, strict=True)
+        if setting.word == "kernel" and all(type(k) is int and k // 2 == p for k, p in pairs):
+            return f"{setting.name} // 2"
+    return None
+
+
+def _from_widths(
+    column: Column, settings: Sequence[Setting], tensors: Sequence[tuple[str, Sequence[Var]]]
+) -> str | None:
+    """A number of channels, by another one or by those of a tensor."""
+    for setting in settings:
+        if setting.word in WIDTHS and (text := _multiple(setting.name, setting.values, column.values)):
+            return text
+    for name, vars_ in tensors:
+        if all(v.type.rank > 1 for v in vars_):
+            widths = [v.type.shape[-1] for v in vars_]
+            if widths == list(column.values):
+                return f"channels({name})"
+            if text := _multiple(f"channels({name})", widths, column.values):
                 return text
     return None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,7 @@ from ...compiler.modules.module import Module, final_outputs
 from ...compiler.training.step import SHARD
 from ...compiler.types import TensorType
 from ..data.layout import as_input
-from ..program import Program, Writer
+from ..program import Program, Writer, all_outputs
 from ..session import address_of
 from ..trainer import Trainer
 from .tree import Tree, layout
@@ -140,6 +141,26 @@ class ShardedTrainer(Trainer):
         inputs = sum(type_.bytes for _, type_ in module.inputs)
         return super().peak_bytes + module.arena_bytes + module.weights_bytes + inputs
 
+    @contextmanager
+    def _announcing(self, announce: Callable[[int], None] | None) -> Iterator[None]:
+        """Meanwhile tell of each bucket when all of its gradients are final, if somebody listens."""
+        if announce is None:
+            yield
+            return
+        begun = 0
+
+        def heard(announcement: int) -> None:
+            nonlocal begun
+            for bucket in range(begun, self._whole[announcement]):
+                announce(bucket)
+            begun = max(begun, self._whole[announcement])
+
+        self._shard.listen(heard)
+        try:
+            yield
+        finally:
+            self._shard.listen(None)
+
     def step(self, *batch: Array) -> float:
         """Train on a batch, of which `rows` are given here; metrics are those of the whole. See `Trainer.step`.
 
@@ -154,22 +175,8 @@ class ShardedTrainer(Trainer):
         def compute(number: int, out: Array, announce: Callable[[int], None] | None) -> None:
             assert run is not None, "who has a shard is given it"
             write = self._writer(out, number)
-            if announce is None:
+            with self._announcing(announce):
                 run(write, number)
-                return
-            begun = 0
-
-            def heard(announcement: int) -> None:
-                nonlocal begun
-                for bucket in range(begun, self._whole[announcement]):
-                    announce(bucket)
-                begun = max(begun, self._whole[announcement])
-
-            self._shard.listen(heard)
-            try:
-                run(write, number)
-            finally:
-                self._shard.listen(None)
 
         step, self.amid = self.total_step + 1, True
         self.note(step, "compute")
@@ -179,8 +186,7 @@ class ShardedTrainer(Trainer):
         self.note(step, "")
         self.amid = False
         results = self.program(*self._views(total))
-        values = results if isinstance(results, tuple) else (results,)
-        self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
+        self.metrics = {name: float(value) for name, value in zip(self._names, all_outputs(results), strict=True)}
         self.metrics.setdefault("counted", float(self.labels.size * self._shards))
         self._steps += 1
         self.total_step = step

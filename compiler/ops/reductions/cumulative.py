@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,57 +56,72 @@ class CumulativeSum(Operator):
 
     def procedure(self, p: Procedure, attributes: Attributes) -> list[Stmt]:
         shape = p.result.shape
-        axis = normalize_axis(self.name, attributes["axis"], len(shape))
-        count, inner = shape[axis], shape[axis + 1 :]
         if not math.prod(shape):
             return []
-
-        def place(step: Expr) -> Expr:
-            return Const(count - 1) - step if attributes["reverse"] else step
-
-        def along(outer: tuple[Expr, ...]) -> list[Stmt]:
-            def row(step: Expr, value: Callable[[tuple[Expr, ...], int], Expr]) -> list[Stmt]:
-                def store(at: tuple[Expr, ...], lanes: int) -> list[Stmt]:
-                    return [p.store((*outer, place(step), *at), value(at, lanes))]
-
-                return each_vector(p, inner, store)
-
-            def x(step: Expr, at: tuple[Expr, ...], lanes: int) -> Expr:
-                return p.load(0, (*outer, place(step), *at), lanes)
-
-            def first(at: tuple[Expr, ...], lanes: int) -> Expr:
-                element = x(Const(0), at, lanes)
-                return const(0, element.type) if attributes["exclusive"] else element
-
-            def later(i: Expr) -> list[Stmt]:
-                def total(at: tuple[Expr, ...], lanes: int) -> Expr:
-                    before = p.read((*outer, place(i), *at), lanes)
-                    return before + x(i if attributes["exclusive"] else i + 1, at, lanes)
-
-                return row(i + 1, total)
-
-            return [*row(Const(0), first), *p.loop("step", count - 1, later)]
-
-        def of_row(outer: tuple[Expr, ...]) -> list[Stmt]:
-            """Along the last dimension the sum stays in a register."""
-            total = Buffer(p.fresh("total"), p.result.dtype, (1,), Space.REGISTER)
-            here = (Const(0),)
-
-            def add(i: Expr) -> list[Stmt]:
-                at = (*outer, place(i))
-                grow = Store(total, here, Load(total, here) + p.load(0, at))
-                store = p.store(at, Load(total, here))
-                return [store, grow] if attributes["exclusive"] else [grow, store]
-
-            minus_zero = -0.0 if p.result.dtype.is_float and not attributes["exclusive"] else 0
-            start = Const(minus_zero, p.result.dtype)
-            return [Allocate(total), Store(total, here, start), *p.loop("step", count, add)]
-
-        return each(p, shape[:axis], along if inner else of_row, shared=math.prod(shape))
+        axis = normalize_axis(self.name, attributes["axis"], len(shape))
+        sums = _Sums(p, shape[axis], shape[axis + 1 :], attributes["exclusive"], attributes["reverse"])
+        return each(p, shape[:axis], sums.of_slices if sums.inner else sums.of_elements, shared=math.prod(shape))
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         given = {**op.attributes, "reverse": not op.attributes["reverse"]}
         return (b.emit(self.name, cotangents[0], **given),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """The loops for the sums along a dimension of `count`, with the dimensions `inner` behind it."""
+
+    p: Procedure
+    count: int
+    inner: tuple[int, ...]
+    exclusive: bool
+    reverse: bool
+
+    def of_slices(self, outer: tuple[Expr, ...]) -> list[Stmt]:
+        """Sums of slices, vector by vector: each is the one before plus a slice."""
+
+        def first(at: tuple[Expr, ...], lanes: int) -> Expr:
+            element = self._load(outer, Const(0), at, lanes)
+            return const(0, element.type) if self.exclusive else element
+
+        def later(i: Expr) -> list[Stmt]:
+            def total(at: tuple[Expr, ...], lanes: int) -> Expr:
+                before = self.p.read((*outer, self._place(i), *at), lanes)
+                return before + self._load(outer, i if self.exclusive else i + 1, at, lanes)
+
+            return self._slice(outer, i + 1, total)
+
+        return [*self._slice(outer, Const(0), first), *self.p.loop("step", self.count - 1, later)]
+
+    def of_elements(self, outer: tuple[Expr, ...]) -> list[Stmt]:
+        """Along the last dimension the sum stays in a register."""
+        p = self.p
+        total = Buffer(p.fresh("total"), p.result.dtype, (1,), Space.REGISTER)
+        here = (Const(0),)
+
+        def add(i: Expr) -> list[Stmt]:
+            at = (*outer, self._place(i))
+            grow = Store(total, here, Load(total, here) + p.load(0, at))
+            store = p.store(at, Load(total, here))
+            return [store, grow] if self.exclusive else [grow, store]
+
+        minus_zero = -0.0 if p.result.dtype.is_float and not self.exclusive else 0
+        start = Const(minus_zero, p.result.dtype)
+        return [Allocate(total), Store(total, here, start), *p.loop("step", self.count, add)]
+
+    def _place(self, step: Expr) -> Expr:
+        return Const(self.count - 1) - step if self.reverse else step
+
+    def _load(self, outer: tuple[Expr, ...], step: Expr, at: tuple[Expr, ...], lanes: int) -> Expr:
+        return self.p.load(0, (*outer, self._place(step), *at), lanes)
+
+    def _slice(self, outer: tuple[Expr, ...], step: Expr, value: Callable[[tuple[Expr, ...], int], Expr]) -> list[Stmt]:
+        """Write a slice of the result, vector by vector."""
+
+        def store(at: tuple[Expr, ...], lanes: int) -> list[Stmt]:
+            return [self.p.store((*outer, self._place(step), *at), value(at, lanes))]
+
+        return each_vector(self.p, self.inner, store)
 
 
 def _write(c: Any, op: Operation) -> None:

@@ -229,6 +229,25 @@ class TransposeConv3D(TransposeConvolution):
     attributes = _attributes(3)
 
 
+def _placed(
+    pad: Padding, size: Sequence[int], extent: tuple[int, ...], strides: Sequence[int], more: Sequence[int]
+) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
+    """What `pad` cuts off in front and behind, and the size of the result."""
+    padding = normalize_padding(pad, extent)
+    if padding == "same":
+        if any(more):
+            raise ShapeError('conv_transpose: with pad = "same", size * stride is the size: output_pad must be 0')
+        totals = [max(e - s, 0) for e, s in zip(extent, strides, strict=True)]
+        goal = tuple(n * s for n, s in zip(size, strides, strict=True))
+        return tuple((t // 2, t - t // 2) for t in totals), goal
+    pairs = ((0, 0),) * len(size) if isinstance(padding, str) else padding
+    goal = tuple(
+        (n - 1) * s + e - before - after + extra
+        for n, s, e, (before, after), extra in zip(size, strides, extent, pairs, more, strict=True)
+    )
+    return pairs, goal
+
+
 @layer("conv_transpose")
 def conv_transpose(
     b: LayerBuilder,
@@ -260,21 +279,8 @@ def conv_transpose(
         per_dimension(what, value, spatial)
         for what, value in (("kernel", kernel), ("stride", stride), ("dilation", dilation))
     )
-    extent = dilated(window, dilations)
     more = _output_padding(output_pad, strides, dilations)
-    padding = normalize_padding(pad, extent)
-    if padding == "same":
-        if any(more):
-            raise ShapeError('conv_transpose: with pad = "same", size * stride is the size: output_pad must be 0')
-        totals = [max(e - s, 0) for e, s in zip(extent, strides, strict=True)]
-        padding = tuple((t // 2, t - t // 2) for t in totals)
-        goal = tuple(n * s for n, s in zip(size, strides, strict=True))
-    else:
-        padding = ((0, 0),) * spatial if isinstance(padding, str) else padding
-        goal = tuple(
-            (n - 1) * s + e - before - after + extra
-            for n, s, e, (before, after), extra in zip(size, strides, extent, padding, more, strict=True)
-        )
+    padding, goal = _placed(pad, size, dilated(window, dilations), strides, more)
     if min(goal) < 1:
         raise ShapeError(f"conv_transpose: padding {pad} leaves nothing of {x.type}")
     shape = (*window, channels, filters // groups)
