@@ -18,7 +18,10 @@ from lark.grammar import NonTerminal, Rule
 from netc.frontend.modules import library_names
 from netc.frontend.parser import grammar
 
-ROOT = Path(__file__).parents[1]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tests.damage import copy_parts, flip_bits, truncate
+
+ROOT = Path(__file__).resolve().parents[1]
 _WORDS = (
     *"(){}[];,=@\"'.%\\:",
     *("\n", "\r", "\t", "\0", "é", "\u2028", "\ud800", "\x1b[2J"),
@@ -31,15 +34,6 @@ _WORDS = (
 # ---- bytes ----------------------------------------------------------------------------------------------------------
 
 
-def _truncate(data: bytearray, rng: random.Random) -> None:
-    del data[rng.randrange(len(data)) :]
-
-
-def _flip(data: bytearray, rng: random.Random) -> None:
-    for _ in range(rng.choice((1, 1, 4, 16))):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-
-
 def _words(data: bytearray, rng: random.Random) -> None:
     words = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, rng.randrange(1 << 32), rng.randrange(len(data)))
     for _ in range(rng.choice((1, 2, 8))):
@@ -47,17 +41,12 @@ def _words(data: bytearray, rng: random.Random) -> None:
         data[place : place + 4] = rng.choice(words).to_bytes(4, rng.choice(("little", "big")))
 
 
-def _copy(data: bytearray, rng: random.Random) -> None:
-    source, target, length = rng.randrange(len(data)), rng.randrange(len(data)), rng.randrange(200)
-    data[target : target + length] = data[source : source + length]
-
-
 def _insert(data: bytearray, rng: random.Random) -> None:
     place = rng.randrange(len(data))
     data[place:place] = rng.randbytes(rng.randrange(1, 40))
 
 
-_MUTATIONS: Sequence[Callable[[bytearray, random.Random], None]] = (_truncate, _flip, _words, _copy, _insert)
+_MUTATIONS: Sequence[Callable[[bytearray, random.Random], None]] = (truncate, flip_bits, _words, copy_parts, _insert)
 
 
 def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
@@ -222,7 +211,6 @@ def program(rng: random.Random) -> str:
 
 @cache
 def _models() -> Sequence[bytes]:
-    sys.path.insert(0, str(ROOT))
     from tests.frontend.tflite import operators, small_models
 
     made = [small_models.classifier(), small_models.mixture(), small_models.unusual()]

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from onnx_integers import differing, floats_left
 from onnx_judge import count_wrong, wanted_of
-from onnx_quantized_models import Model, drawn
+from onnx_quantized_models import drawn
+from onnx_quantized_parts import Model
 
 from netc.compiler.backends import find_target, optimize
 from netc.compiler.errors import NetcError

@@ -21,6 +21,9 @@ from pathlib import Path
 import numpy as np
 from common import parser, setting, table
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tests.surroundings import descendants
+
 NET = """\
 net tiny(image: f32[N, 8, 8, 1]) {
   return image |> conv@conv(4, 3, bias = false) |> batch_norm@bn |> relu |> flatten |> dropout(0.3) |> dense@fc(3)
@@ -107,13 +110,6 @@ def process_of(launcher: int, rank: int) -> int:
         if f"PMI_RANK={rank}".encode() in variables and b"netc\0train" in command:
             return process
     raise SystemExit(f"rank {rank} has no process")
-
-
-def descendants(process: int) -> list[int]:
-    found = list[int]()
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        found += [int(child), *descendants(int(child))]
-    return found
 
 
 def netc(*arguments: str, ranks: int = 1) -> list[str]:

@@ -261,7 +261,10 @@ _ELEMENTS = re.compile(rf"([a-z]+[0-9]+)({QUANTIZATION_PATTERN})?")
 
 @lru_cache(maxsize=256)
 def parse_elements(text: str) -> tuple[DType, Quantization | None]:
-    """Read an element type with what its integers stand for, `i8` or `i8<0.5:-3>`."""
+    """Read an element type with what its integers stand for, `i8` or `i8<0.5:-3>`.
+
+    Raises `NetcError` for any other text.
+    """
     match = _ELEMENTS.fullmatch(text)
     if match is None or match[1] not in _NAMES:
         raise NetcError(
@@ -271,7 +274,10 @@ def parse_elements(text: str) -> tuple[DType, Quantization | None]:
 
 
 def parse_quantization(text: str) -> Quantization:
-    """Read the text form of a quantization, `<0.5:-3>` or `<axis=3 0.1,0.2:4>`."""
+    """Read the text form of a quantization, `<0.5:-3>` or `<axis=3 0.1,0.2:4>`.
+
+    Raises `NetcError` for any other text.
+    """
     inner = text.strip("<>")
     axis, _, pairs = inner.rpartition(" ")
     scales: list[float] = []

@@ -179,7 +179,10 @@ def _warn(notes: Sequence[str]) -> None:
 def prepared_floats(
     source: Source, weights: Weights, equalized: bool, net: str | None, settings: Mapping[str, Any] | None, seed: int
 ) -> Graph:
-    """The float graph that is quantized."""
+    """The float graph that is quantized.
+
+    Raises `NetcError` for a network that is quantized already.
+    """
     graph = read_floats(source, weights, net, settings)
     if states_scales(graph):
         raise NetcError("this network is quantized, and says the scales of its activations", hint="give no samples")

@@ -51,15 +51,6 @@ def usable_labels(graph: Network, model: str, weights: Weights = None, *, backgr
         return Labels(note=f"{error.diagnostics[0].message}: not used", background=background)
 
 
-def real_scores(graph: Network, output: Array) -> Array:
-    """The numbers that the elements of the first output stand for."""
-    given = graph.results[0].type.quantization
-    if given is None:
-        return output
-    real: Array = (output.astype(np.float64) - given.zero_point) * given.scale
-    return real
-
-
 def gives_probabilities(network: Network) -> bool:
     """True if the first output is made by softmax."""
     if isinstance(network, Signature):

@@ -64,7 +64,10 @@ def show_what_is_guessed(graph: Network, source: Source, labels: Labels = NO_LAB
 def float_network(
     name: str, weights: str, batch: int, net: str | None = None, settings: Mapping[str, Any] | None = None
 ) -> Graph:
-    """The float network with its weights, in the form that is quantized, so that names of activations are the same."""
+    """The float network with its weights, in the form that is quantized, so that names of activations are the same.
+
+    Raises `NetcError` for files that hold their weights.
+    """
     if (kind := format_of(name)).has_weights:
         raise NetcError(f"{name} is a {kind.name}, not a net to put weights into")
     graph = load(name, net=net, batch=batch, settings=settings)

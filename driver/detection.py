@@ -88,7 +88,8 @@ def evaluate_detector(
 ) -> Detections:
     """Run a net over all pictures; `progress` is told how many are done. Pictures that can't be used are skipped.
 
-    The ranks of a world take batches in turn: the others call `assist_detector`.
+    The ranks of a world take batches in turn: the others call `assist_detector`. Raises `NetcError` if none can be
+    used.
     """
     size = graph.inputs[0].type.shape[0]
     found, skipped = dict[int, list[Detected]](), list[str]()

@@ -149,7 +149,10 @@ def save_trained(
 
 
 def write_library(request: Request, home: str | os.PathLike[str], target: str, choices: Choices) -> Library:
-    """`build_library` of a request."""
+    """`build_library` of a request.
+
+    Raises `NetcError` for what the caller can cure.
+    """
     folder = _folder(home)
     is_page = find_target(target).environment is Environment.WASM
     if is_page and isinstance(request, TrainingRequest):

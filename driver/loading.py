@@ -71,7 +71,8 @@ def load_to_train(
     """Read a network to train it: its weights are parameters, whose values are returned with it.
 
     None for a network that has parameters, such as that of a `.net` file: their values come from elsewhere. What an
-    ONNX file has in the form for training is read as what knows of training. The arguments are those of `load`.
+    ONNX file has in the form for training is read as what knows of training. The arguments are those of `load`. Raises
+    `NetcError` for what can't be read, and for networks without weights of floats.
     """
     if isinstance(source, Graph):
         graph = source
@@ -120,7 +121,8 @@ def find_weights(
 ) -> Mapping[str, Array]:
     """The values of a graph's parameters from a file, from a mapping, or drawn by `seed`.
 
-    What matches a pattern in `skip` is left out, of the parameters as of what is given.
+    What matches a pattern in `skip` is left out, of the parameters as of what is given. Raises `NetcError` where the
+    others don't fit.
     """
     if weights is None:
         if skip:

@@ -44,7 +44,10 @@ def progress_to(length: int, label: str) -> Iterator[Callable[[int], None]]:
 
 
 def write_result(data: str | bytes, path: str | None) -> None:
-    """Write text or bytes to `path`, or to stdout if it is None or "-"; bytes are not sent to a terminal."""
+    """Write text or bytes to `path`, or to stdout if it is None or "-"; bytes are not sent to a terminal.
+
+    Raises `NetcError` for bytes to a terminal.
+    """
     if path is None or path == "-":
         if isinstance(data, bytes) and sys.stdout.isatty():
             raise NetcError("this would write machine code to the terminal", hint="give -o FILE or redirect stdout")

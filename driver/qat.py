@@ -44,7 +44,10 @@ def calibrated_ranges(
 
 
 def saved_ranges(path: Path) -> Ranges:
-    """The ranges that lie beside the weights of a quantization-aware run."""
+    """The ranges that lie beside the weights of a quantization-aware run.
+
+    Raises `NetcError` where there are none.
+    """
     metadata = read_metadata(path)
     if RANGES not in metadata:
         raise NetcError(f"{path} holds no ranges of activations: quantization-aware training didn't write it")

@@ -81,7 +81,7 @@ def quantize(
     change least; with `bias_correction` the mean of a layer's error goes into its bias. The last two need samples.
 
     Warns (`QuantizationWarning`) of operands and filters that few levels are left to, and of activations that never
-    differed in calibration.
+    differed in calibration. Raises `NetcError` for what the caller can cure.
     """
     if form not in INTEGER_FORMS:
         given = {"calibration": calibration, "ranges": ranges, "equalized": equalized, "adaround": adaround}
@@ -195,7 +195,10 @@ def quantized(graph: Graph, ranges: Ranges, scheme: Scheme) -> Graph:
 
 
 def edge_type(name: str) -> DType:
-    """The element type at an edge of a quantized network by its name: i8, u8, i16 or f32."""
+    """The element type at an edge of a quantized network by its name: i8, u8, i16 or f32.
+
+    Raises `NetcError` for others.
+    """
     names = {str(d): d for d in (DType.I8, DType.U8, DType.I16, DType.F32)}
     if name not in names:
         raise NetcError(f"a quantized network takes and gives {', '.join(names)}, not {name}")

@@ -33,7 +33,10 @@ _LAYOUT: ContextVar[str] = ContextVar("layout", default="file")
 
 @contextmanager
 def reading_layout(layout: str) -> Iterator[None]:
-    """While the context is open, networks are read with inputs and outputs in this order of dimensions."""
+    """While the context is open, networks are read with inputs and outputs in this order of dimensions.
+
+    Raises `NetcError` for an unknown one.
+    """
     if layout not in LAYOUTS:
         raise NetcError(f"there is no layout `{layout}`", hint="known: " + ", ".join(LAYOUTS))
     token = _LAYOUT.set(layout)

@@ -184,7 +184,7 @@ def _shards(recipe: TrainingRecipe, graph: Graph | None) -> int:
 def check_same(kept: TrainingRecipe, flags: Mapping[str, Any]) -> TrainingRecipe:
     """The recipe with which a run goes on: the one it was started with, from which flags must not differ.
 
-    Only the epochs may, if the schedule doesn't depend on them.
+    Only the epochs may, if the schedule doesn't depend on them. Raises `NetcError` for all others that differ.
     """
     for name, value in flags.items():
         old = getattr(kept, name)

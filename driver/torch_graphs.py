@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 
@@ -47,7 +46,11 @@ def _is_fused(node: Any, spelt_out: Mapping[Any, Any]) -> bool:
 
 def _spelt_out(torch: Any) -> Mapping[Any, Callable[..., Any]]:
     """Functions that do what PyTorch's fused ones do, in single steps."""
-    return {torch._transformer_encoder_layer_fwd: partial(_encoder_layer, torch.nn.functional)}
+
+    def encoder_layer(*given: Any, **named: Any) -> Any:  # nodes hold functions, no partial ones
+        return _encoder_layer(torch.nn.functional, *given, **named)
+
+    return {torch._transformer_encoder_layer_fwd: encoder_layer}
 
 
 def _encoder_layer(

@@ -22,7 +22,10 @@ from .values import Applying, Builtin, Definition, Placed, Poisoned, Shared, con
 
 
 def unfold(net: Definition) -> tuple[Definition, list[ast.Specialisation]]:
-    """The net that a chain of specialisations is made from, and the chain, outermost first."""
+    """The net that a chain of specialisations is made from, and the chain, outermost first.
+
+    Raises `NetcError` for chains that have no end, or no net there.
+    """
     chain: list[ast.Specialisation] = []
     seen = {net: None}
     while isinstance(net.node, ast.Specialisation):

@@ -40,7 +40,10 @@ def shipped_nets() -> tuple[str, ...]:
 
 
 def file_of(name: str, folder: Path) -> Path | None:
-    """The file of a folder that defines the net `name`: the one called so, or the only one; None if there is none."""
+    """The file of a folder that defines the net `name`: the one called so, or the only one; None if there is none.
+
+    Raises `NetcError` if there are two.
+    """
     found = nets_in(folder).get(name, ())
     if len(found) > 1:
         if (own := folder / f"{name}.net") in found:

@@ -279,7 +279,10 @@ def _digest(key: str, code: bytes) -> bytes:
 
 
 def default_folder() -> Path:
-    """Where objects are kept unless a caller says otherwise."""
+    """Where objects are kept unless a caller says otherwise.
+
+    Raises `NetcError` where there is no home.
+    """
     if chosen := os.environ.get("NETC_CACHE_DIR"):
         return Path(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):

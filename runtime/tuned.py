@@ -152,7 +152,10 @@ def _checksum(place: Place, text: bytes) -> str:
 
 
 def forget(place: Place) -> bool:
-    """Delete the results of a place; False where there were none."""
+    """Delete the results of a place; False where there were none.
+
+    Raises `NetcError` if they can't be deleted.
+    """
     folder = cache().folder
     there = [path for suffix in (CHOICES, MEASURED) if (path := folder / f"{place.stem}{suffix}").exists()]
     try:

@@ -1,12 +1,14 @@
-"""Fixtures for all tests: golden files."""
+"""Fixtures for all tests: golden files, and LiteRT."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from .frontend.tflite.litert import LiteRT
 
 Golden = Callable[[str], None]
 
@@ -38,3 +40,11 @@ def compare_golden(text: str, path: Path, update: bool) -> None:
     if not path.exists():
         pytest.fail(f"there is no golden file {path}; `pytest --update-golden` writes it, then review it:\n{text}")
     assert text == path.read_text(encoding="utf-8"), f"{path} differs; `pytest --update-golden` rewrites it"
+
+
+@pytest.fixture(scope="module")
+def litert() -> Iterator[LiteRT]:
+    """LiteRT's answers; what asks for them is skipped where it isn't installed."""
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    with LiteRT() as process:
+        yield process

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import Location
@@ -68,21 +68,6 @@ def operations_between(graph: Graph, first: Operation, last: Operation) -> list[
                 found[user] = None
                 waiting.append(user)
     return list(found)
-
-
-def is_convex(graph: Graph, group: Collection[Operation]) -> bool:
-    """True if no path leaves the group and comes back, so that it can run as one operation."""
-    members = set(group)
-    seen: set[Operation] = set()
-    waiting = [u for op in members for r in op.results for u in graph.users[r] if u not in members]
-    while waiting:
-        op = waiting.pop()
-        if op in members:
-            return False
-        if op not in seen:
-            seen.add(op)
-            waiting.extend(u for r in op.results for u in graph.users[r])
-    return True
 
 
 def macs_of(op: Operation) -> int:

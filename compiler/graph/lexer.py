@@ -65,7 +65,10 @@ class Source:
 
 
 def tokenize(source: Source) -> tuple[list[Token], Mapping[int, Location]]:
-    """The tokens of a text, ending in one of kind "end", and the location that the comment of each line gives."""
+    """The tokens of a text, ending in one of kind "end", and the location that the comment of each line gives.
+
+    Raises `NetcError`, with its place, for what is no token.
+    """
     text = source.text
     tokens: list[Token] = []
     locations: dict[int, Location] = {}

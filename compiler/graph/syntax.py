@@ -103,7 +103,10 @@ def _array(elements: Sequence[Scalar], dtype: DType) -> NDArray[Any]:
 
 
 def array_from_base64(text: str, type_: TensorType) -> NDArray[Any]:
-    """The array of a type from base64 of its little-endian bytes."""
+    """The array of a type from base64 of its little-endian bytes.
+
+    Raises `NetcError` for other text, and for more or fewer bytes.
+    """
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError:

@@ -192,7 +192,10 @@ def interface_of(
     outputs: Sequence[str] = (),
     task: Task = Task.RUN,
 ) -> Interface:
-    """The interface of a module's library; `outputs` are the names of its outputs, where the network has any."""
+    """The interface of a module's library; `outputs` are the names of its outputs, where the network has any.
+
+    Raises `NetcError` for settings that exclude each other.
+    """
     names = tuple(outputs) or tuple(name for name, _ in module.outputs)
     given = zip(names, (t for _, t in module.outputs), strict=True)
     if section is not None and storage is not Storage.SECTION:

@@ -19,7 +19,10 @@ from .reductions.reduction import check_some, normalize_axis
 
 
 def element_type(name: str, text: str) -> DType:
-    """The element type that an attribute names."""
+    """The element type that an attribute names.
+
+    Raises `ShapeError` if there is none of this name.
+    """
     try:
         return DType(text)
     except ValueError:

@@ -81,7 +81,10 @@ def add_gradients(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | V
 
 
 def output_of(graph: Graph, of: int | str | Value) -> Value:
-    """The value that is to be differentiated."""
+    """The value that is to be differentiated.
+
+    Raises `NetcError` if there is none, or if it is no float.
+    """
     metrics = tuple(graph.attributes.get("metrics", ()))
     if isinstance(of, str) and of.isdecimal():
         of = int(of)
@@ -99,7 +102,10 @@ def output_of(graph: Graph, of: int | str | Value) -> Value:
 
 
 def sources_of(graph: Graph, wrt: Sequence[str | Value] | None) -> list[Value]:
-    """The values with respect to which derivatives are taken."""
+    """The values with respect to which derivatives are taken.
+
+    Raises `NetcError` for names of no value, and for integers.
+    """
     if wrt is None:
         return [op.result for op in graph.parameters if op.attributes["trainable"]]
     sources = [_value_of(graph, each, "parameter or input") for each in wrt]

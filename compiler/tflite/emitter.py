@@ -6,7 +6,7 @@ the result of a convolution or the like is fused into it, as TFLite's operators 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -26,8 +26,6 @@ from .narrow import misread
 
 NO_TYPE = TensorType(DType.I32, ())
 """Stands for the type of what refers to a variable."""
-
-Mapping_ = Callable[["Emitter", Operation], None]
 
 NONE, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
 """Codes of the schema's ActivationFunctionType."""

@@ -163,7 +163,10 @@ def network_of(
     seed: int,
     precision: str,
 ) -> Compilation:
-    """The network as it goes into compilation."""
+    """The network as it goes into compilation.
+
+    Raises `NetcError` for a saved program.
+    """
     if isinstance(source, str | os.PathLike) and is_saved(source):
         hint = "tune its network, and compile that again"
         raise NetcError(f"{os.fspath(source)} is a saved program, whose code is made", hint=hint)

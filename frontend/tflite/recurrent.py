@@ -18,7 +18,6 @@ from .hybrid import asymmetric, hybrid_weight, is_hybrid
 
 FUSED = ("", "relu", "relu_n1_to_1", "relu6", "tanh")
 """What codes of the schema's ActivationFunctionType stand for in recurrent layers."""
-TANH = 4
 BASIC = 1
 """Code of the schema's LSTMKernelType."""
 

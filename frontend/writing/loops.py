@@ -11,7 +11,6 @@ from .naming import taken_names
 
 MAX_PERIOD = 8
 """Most items of a turn, those of inner loops counted: longer ones should be blocks first."""
-MAX_COLUMNS = 8
 
 Source = tuple[str, object]
 """Where an operand comes from: ("inner", place), ("carried", place) or ("outer", tensor)."""

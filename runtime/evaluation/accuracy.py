@@ -74,7 +74,10 @@ def on_floats(program: Callable[[Array], Array | tuple[Array, ...]], graph: Netw
 
 
 def rank_of_label(scores: Array, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many classes stand before the label's in each row of [N, classes]; of equal scores the lower index leads."""
+    """How many classes stand before the label's in each row of [N, classes]; of equal scores the lower index leads.
+
+    Raises `NetcError` for infinities and NaNs.
+    """
     if not np.isfinite(scores).all():
         raise NetcError("the program's output holds infinities or NaNs", hint="are these the net's weights?")
     own = np.take_along_axis(scores, labels[:, np.newaxis], axis=1)

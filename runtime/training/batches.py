@@ -212,7 +212,10 @@ def keys_of(source: FileSource, samples: Integers) -> list[Key]:
 
 
 def finished(source: FileSource, decoder: Decoder, plan: Plan, rows: Rows, failures: Sequence[Failure]) -> Batch:
-    """A batch of what was read: samples that failed are replaced by the next readable ones among the plan's spares."""
+    """A batch of what was read: samples that failed are replaced by the next readable ones among the plan's spares.
+
+    Raises `NetcError` if these don't suffice.
+    """
     samples = plan.samples.copy()
     messages = [message for _, message in failures]
     for row, _ in failures if plan.spares is not None else ():

@@ -104,7 +104,10 @@ def range_of(dtype: DType, attributes: Attributes) -> tuple[int, int]:
 
 
 def named_integer(operator: Operator, attributes: Attributes, types: tuple[DType, ...] = INTEGERS) -> DType:
-    """The element type that the attribute `dtype` names."""
+    """The element type that the attribute `dtype` names.
+
+    Raises `ShapeError` for one that the operator doesn't give.
+    """
     names = {str(d): d for d in types}
     if attributes["dtype"] not in names:
         raise ShapeError(f"{operator.name} gives {', '.join(names)}, not {attributes['dtype']}")

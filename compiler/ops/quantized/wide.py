@@ -123,6 +123,7 @@ def wide_sum(
     """The sums (i32 or i64) of a contraction of 16-bit numbers x with the zero point 0.
 
     `product` emits the contraction of bytes, `terms` is how many products a sum has. Sums of 32 bits wrap around.
+    Raises `ShapeError` for more than `LONGEST`.
     """
     if terms > LONGEST:
         raise ShapeError(f"sums of {terms} products of 16-bit numbers are not supported")

@@ -21,7 +21,10 @@ from ..gradients import reshaped, scaled, where
 
 
 def normalize_axis(name: str, axis: int, rank: int) -> int:
-    """Bring an axis that may count from the end into 0 <= axis < rank."""
+    """Bring an axis that may count from the end into 0 <= axis < rank.
+
+    Raises `ShapeError` if there is no such axis.
+    """
     if not -rank <= axis < rank:
         raise ShapeError(f"{name}: there is no axis {axis} in a tensor of rank {rank}")
     return axis % rank

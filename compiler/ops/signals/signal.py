@@ -34,7 +34,10 @@ def operand_types(call: CustomCall, *wanted: DType, results: int = 1) -> None:
 
 
 def integer_option(call: CustomCall, name: str, low: int, high: int) -> int:
-    """An option that is an integer of a range."""
+    """An option that is an integer of a range.
+
+    Raises `NetcError` for other numbers.
+    """
     number = call.number(name)
     if not low <= number <= high or number != int(number):
         raise NetcError(f"its option `{name}` can't be {number}")

@@ -36,7 +36,10 @@ def dilated(kernel: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
 
 
 def normalize_padding(pad: Padding, extent: tuple[int, ...]) -> str | tuple[tuple[int, int], ...]:
-    """Bring the language's forms of padding to "same", "valid" or pairs."""
+    """Bring the language's forms of padding to "same", "valid" or pairs.
+
+    Raises `ShapeError` for any others.
+    """
     if isinstance(pad, str):
         if pad not in ("same", "valid"):
             raise ShapeError(f'padding can\'t be "{pad}"', hint="use same, valid or a number such as 1")
@@ -158,7 +161,8 @@ class Covering:
 def window_of(name: str, size: tuple[int, ...], kernel: tuple[int, ...], attributes: Attributes) -> Window:
     """The window that an operator's `strides`, `padding` and `dilations` describe.
 
-    "same" follows TensorFlow: ceil(size / stride) results, the odd pixel of padding after.
+    "same" follows TensorFlow: ceil(size / stride) results, the odd pixel of padding after. Raises `ShapeError` where
+    these don't fit the size.
     """
     strides: Any = attributes["strides"]
     dilations: Any = attributes.get("dilations", (1,) * len(size))

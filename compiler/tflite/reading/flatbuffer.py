@@ -82,7 +82,10 @@ class Record:
 
 
 def decode(data: bytes, root: Table, *, identifier: bytes, what: str) -> Record:
-    """Decode a flatbuffer; `what` names its kind in errors, such as "TFLite model"."""
+    """Decode a flatbuffer; `what` names its kind in errors, such as "TFLite model".
+
+    Raises `NetcError` for damaged ones.
+    """
     if len(data) < 8 or data[4:8] != identifier:
         raise NetcError(f"this is not a {what}: bytes 4 to 8 should be {identifier.decode()!r}")
     decoder = _Decoder(data)

@@ -6,8 +6,8 @@ import networkx as nx
 import pytest
 
 from netc.compiler import passes
-from netc.compiler.graph import Graph, Operation, layer_table, parse_graph, static_values, totals
-from netc.compiler.graph.analysis import is_convex, post_dominators
+from netc.compiler.graph import layer_table, parse_graph, static_values, totals
+from netc.compiler.graph.analysis import post_dominators
 from netc.compiler.graph.digraph import to_networkx
 from tests.random_networks import random_case
 
@@ -58,10 +58,6 @@ def test_totals_survive_the_pipeline() -> None:
     assert running == ["relayout", "fused", "reduce_mean", "dense"]
 
 
-def _operations(graph: Graph, *names: str) -> list[Operation]:
-    return [op for op in graph.operations if op.name in names]
-
-
 SWISH = parse_graph("""\
 graph @swish(%x: f32[2]) -> (f32[2]) {
   %0 = exp(%x) : f32[2]
@@ -76,14 +72,6 @@ graph @swish(%x: f32[2]) -> (f32[2]) {
 def test_post_dominators() -> None:
     exp, sigmoid, tanh, mul = SWISH.operations
     assert post_dominators(SWISH) == {exp: mul, sigmoid: tanh, tanh: mul, mul: None}
-
-
-@pytest.mark.parametrize(
-    ("names", "convex"),
-    [(("exp", "sigmoid"), True), (("exp", "mul"), False), (("exp", "sigmoid", "tanh", "mul"), True), ((), True)],
-)
-def test_is_convex(names: tuple[str, ...], convex: bool) -> None:
-    assert is_convex(SWISH, _operations(SWISH, *names)) is convex
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,13 +21,6 @@ FUNCTIONS = [name for name, o in operators().items() if isinstance(o, ByteFuncti
 DEMANDED = (Quantization.of(1 / 256, -128), Quantization.of(1 / 128, 0))
 """Scales of results that kernels take alone."""
 DRAWS = 12
-
-
-@pytest.fixture(scope="module")
-def litert() -> Iterator[LiteRT]:
-    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-    with LiteRT() as process:
-        yield process
 
 
 def one(name: str, x: Quantization, y: Quantization, flag: bool) -> Graph:

@@ -26,13 +26,6 @@ USES = 2
 """Cases of each operator that are tried in each element type."""
 
 
-@pytest.fixture(scope="module")
-def litert() -> Iterator[LiteRT]:
-    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-    with LiteRT() as process:
-        yield process
-
-
 def in_type(case: OpCase, dtype: DType) -> Iterator[OpCase]:
     """The case with floats in another element type, and with whole numbers and truth values in it."""
     given = {i: case.dtype(i) for i in range(len(case.shapes))}

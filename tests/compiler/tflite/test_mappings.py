@@ -4,7 +4,7 @@ predicted to map can be written, as floats and as integers."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -215,13 +215,6 @@ def test_cases_are_written_and_read_back_and_litert_agrees(case: OpCase, litert:
     for got in (evaluate(again, given)[0], answers[0]):
         assert got.dtype == wanted.dtype
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=2e-5 * max(1.0, float(np.abs(wanted).max(initial=0))))
-
-
-@pytest.fixture(scope="module")
-def litert() -> Iterator[LiteRT]:
-    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-    with LiteRT() as process:
-        yield process
 
 
 INTEGERS = (DType.I8, DType.U8, DType.I16, DType.I32, DType.I64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,13 +70,6 @@ def drawn(type_: TensorType) -> Any:
         return random.standard_normal(type_.shape).astype(type_.dtype.numpy)
     info = np.iinfo(str(type_.dtype.numpy))
     return random.integers(info.min, info.max, type_.shape, type_.dtype.numpy, endpoint=True)
-
-
-@pytest.fixture(scope="module")
-def litert() -> Iterator[LiteRT]:
-    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-    with LiteRT() as process:
-        yield process
 
 
 def check(graph: Graph, kind: str, litert: LiteRT) -> bool:

@@ -13,6 +13,7 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph import verify
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
+from tests.damage import copy_parts, flip_bits, truncate
 
 from .small_models import Model, classifier, mixture, unusual
 
@@ -23,25 +24,11 @@ SECONDS = 2.0
 Mutation = Callable[[bytearray, random.Random], None]
 
 
-def truncate(data: bytearray, rng: random.Random) -> None:
-    del data[rng.randrange(len(data)) :]
-
-
-def flip_bits(data: bytearray, rng: random.Random) -> None:
-    for _ in range(rng.choice((1, 1, 4, 16))):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-
-
 def change_words(data: bytearray, rng: random.Random) -> None:
     words = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, rng.randrange(1 << 32), rng.randrange(len(data)))
     for _ in range(rng.choice((1, 2, 8))):
         place = rng.randrange(len(data) - 4) // 4 * 4
         data[place : place + 4] = rng.choice(words).to_bytes(4, "little")
-
-
-def copy_parts(data: bytearray, rng: random.Random) -> None:
-    source, target, length = rng.randrange(len(data)), rng.randrange(len(data)), rng.randrange(200)
-    data[target : target + length] = data[source : source + length]
 
 
 MUTATORS: tuple[Mutation, ...] = (truncate, flip_bits, change_words, copy_parts)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import netc
-from netc.classes import best_classes, class_labels, gives_probabilities, real_scores
+from netc.classes import best_classes, class_labels, gives_probabilities
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import evaluate, parse_graph, verify
+from netc.compiler.signature import real
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
@@ -69,7 +70,7 @@ def test_panda() -> None:
         pytest.skip(f"there is no {photo}")
     tensor = as_batch(graph, [load_picture(graph, str(photo)).tensor])
     assert tensor.dtype == np.uint8
-    scores = real_scores(graph, evaluate(graph, [tensor])[0])[0]
+    scores = real(evaluate(graph, [tensor])[0][0], graph.results[0])
     assert gives_probabilities(graph)
     (best,) = best_classes(scores, class_labels(graph, str(path)), 1, probable=True)
     assert best.name.startswith("giant panda")

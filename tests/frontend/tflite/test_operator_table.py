@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,6 @@ def table() -> Mapping[str, list[str]]:
     """The cells behind the name of each operator."""
     rows = [line.strip("|").split("|") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
     return {name.strip().strip("*"): [cell.strip() for cell in cells] for name, *cells in rows[2:]}
-
-
-@pytest.fixture(scope="module")
-def litert() -> Iterator[LiteRT]:
-    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
-    with LiteRT() as process:
-        yield process
 
 
 def test_the_table_has_all_operators(table: Mapping[str, list[str]]) -> None:

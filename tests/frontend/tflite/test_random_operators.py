@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -26,13 +25,6 @@ from .small_models import Model
 
 DRAWS = 3
 BOUNDED = 80
-
-
-@pytest.fixture(scope="module")
-def litert() -> Iterator[LiteRT]:
-    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
-    with LiteRT() as process:
-        yield process
 
 
 @pytest.mark.parametrize("name", sorted(MAKERS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -29,13 +29,6 @@ FORMS = [(name, "f32", turn) for name in GENERATORS for turn in range(3)]
 FORMS += [(name, "i8", turn) for name in ("UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "SVDF") for turn in range(5)]
 TYPES = {"f32": np.float32, "i8": np.int8}
 CALLS = 3
-
-
-@pytest.fixture(scope="module")
-def litert() -> Iterator[LiteRT]:
-    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
-    with LiteRT() as process:
-        yield process
 
 
 def drawn(name: str, column: str, turn: int) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 
 from netc import load
 from netc.runtime.weights import initial_weights, write_weights
+from tests.surroundings import descendants
 
 NET = """\
 net tiny(image: f32[N, 8, 8, 1]) {
@@ -246,10 +247,3 @@ def process_of(launcher: int, rank: int) -> int:
         if f"PMI_RANK={rank}".encode() in variables:
             return process
     raise AssertionError(f"rank {rank} has no process")
-
-
-def descendants(process: int) -> list[int]:
-    found = list[int]()
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        found += [int(child), *descendants(int(child))]
-    return found

@@ -63,7 +63,10 @@ def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
 
 
 def new_target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
-    """The same for a thread of its own; code for processes is position-independent."""
+    """The same for a thread of its own; code for processes is position-independent.
+
+    Raises `NetcError` if this LLVM lacks the target.
+    """
     _initialize()
     try:
         description = llvm.Target.from_triple(target.triple)

@@ -36,7 +36,10 @@ _MONOTONIC_CLOCK = {"linux": 1, "apple": 6, "darwin": 6, "freebsd": 4}
 
 
 def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
-    """LLVM text of a whole network; its C functions are `PREFIX_start`, `PREFIX_run` and `PREFIX_stop`."""
+    """LLVM text of a whole network; its C functions are `PREFIX_start`, `PREFIX_run` and `PREFIX_stop`.
+
+    Raises `NetcError` for systems without POSIX threads.
+    """
     shared = overlapping(module)
     kernels = [emit_kernel(kernel, target, overlapping=shared) for kernel in module.kernels]
     sizes = [
