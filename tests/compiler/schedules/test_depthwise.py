@@ -97,18 +97,22 @@ def test_gelu_is_a_loop_over_the_sums_where_it_is_long(width: int, channels: int
 
 
 @pytest.mark.parametrize(
-    ("window", "options", "strips"),
+    ("window", "options", "strips", "copies"),
     [
-        ((3, 3), {"channels": 96}, 3),
-        ((3, 3), {"channels": 96, "width": 1}, 1),
-        ((3, 3), {"channels": 96, "stride": 2}, 3),
-        ((5, 5), {"channels": 96, "dilation": 2}, 6),
-        ((3, 3), {"channels": 90}, 1),
-        ((3, 3), {"channels": 256}, 1),  # pixels displace each other from the L1 cache, and don't stay in the L2 cache
+        ((3, 3), {"channels": 96}, 3, False),
+        ((3, 3), {"channels": 96, "width": 1}, 1, False),
+        ((3, 3), {"channels": 96, "stride": 2}, 3, False),
+        ((3, 3), {"channels": 90}, 1, False),
+        # Pixels displace each other from the L1 cache.
+        ((3, 3), {"channels": 256}, 8, True),
+        ((3, 3), {"channels": 256, "stride": 2}, 8, True),
+        ((3, 3), {"channels": 512, "stride": 2, "width": 14}, 16, True),
+        ((5, 5), {"channels": 96, "dilation": 2}, 6, True),
+        ((7, 3), {"channels": 1024, "width": 1}, 4, True),
     ],
     ids=str,
 )
-def test_channels_by_strips(window: tuple[int, int], options: dict[str, Any], strips: int) -> None:
+def test_channels_by_strips(window: tuple[int, int], options: dict[str, Any], strips: int, copies: bool) -> None:
     """Where a core outruns its caches, lines under a row of windows stay in the first one."""
     graph = depthwise(window, **options)
     rng = np.random.default_rng(0)
@@ -120,12 +124,33 @@ def test_channels_by_strips(window: tuple[int, int], options: dict[str, Any], st
         module = lower(optimize(graph, pipelines.INFERENCE, target), target, threads)
         verify_module(module)
         assert re.findall(r"for %strip = 0 to (\d+)", str(module)) == ([str(strips)] if strips > 1 else [])
-        (found,) = run_module(module, inputs)
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        assert ("stack %lines:" in str(module)) == copies
+        if threads == 2:
+            (found,) = run_module(module, inputs)
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
         if runs_here(target):
             with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
                 results.add(np.asarray(program(*inputs)).tobytes())
     assert len(results) <= 1
+    for found in results:
+        np.testing.assert_allclose(np.frombuffer(found, np.float32), np.ravel(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("window", "options", "strips"),
+    [
+        ((1, 3), {"channels": 512}, []),
+        ((3, 3), {"channels": 256, "stride": 3, "width": 17}, ["8"]),
+        ((3, 3), {"channels": 1024, "width": 60}, []),
+        ((9, 9), {"channels": 256, "width": 200}, []),
+    ],
+    ids=["nothing is read twice", "nor here", "lines come from memory", "no room on the stack"],
+)
+def test_lines_that_are_not_copied(window: tuple[int, int], options: dict[str, Any], strips: list[str]) -> None:
+    target = replace(find_target("znver5"), l1_bytes=16 * 1024, l2_bytes=240 * 1024)
+    text = str(lower(optimize(depthwise(window, **options), pipelines.INFERENCE, target), target, 2))
+    assert "stack %lines:" not in text
+    assert re.findall(r"for %strip = 0 to (\d+)", text) == strips
 
 
 def test_wide_windows_leave_registers_for_sums() -> None:

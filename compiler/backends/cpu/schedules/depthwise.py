@@ -4,19 +4,19 @@ For each result row and vector of channels, a run of neighbouring results is kep
 window row is loaded once and used by all results that see it. Where a wide window leaves registers for only a few sums,
 which wait for one another, only sums are kept: each multiplication takes its input from memory. So it is where lines of
 the input don't stay in the L1 cache, of which all vectors are then computed at a time. A core that multiplies faster
-than it reads its L2 cache computes all rows for a strip of channels, whose lines stay in the L1 cache until then. The
-padding must lie in the input buffer's margins. The gradient of a strided convolution is one kernel for each phase of
-the result (see `geometry`).
+than it reads its L2 cache computes all rows for a strip of channels (see `depthwise_strips`). The padding must lie in
+the input buffer's margins. The gradient of a strided convolution is one kernel for each phase of the result (see
+`geometry`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from ....graph.ir import Value
 from ....loops.ir import (
     Allocate,
+    Binary,
     Buffer,
     Const,
     Expr,
@@ -39,6 +39,7 @@ from ....ops.windows.convolution import Conv2D
 from ....ops.windows.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
 from ....types import DType
+from .depthwise_strips import CopiedLines, Strip, choose_strip
 from .epilogue import Finish, epilogue
 from .geometry import Line, Walk, depthwise_walks
 from .storage import as_stored, widened
@@ -48,10 +49,6 @@ MOST_RESULTS = 12
 """Neighbouring results that are kept in registers with their inputs."""
 EXPANDED = 1 << 20
 """Expressions of an epilogue, at most, that is expanded for all results of a run: as many as there are."""
-STRIP_SHARE = 0.5
-"""Part of the L1 cache that the lines under a row of windows fill, of a strip of channels."""
-WAY_BYTES = 4096
-"""Lines so far apart displace each other from the L1 cache (x86)."""
 _SPARE = 2
 """Registers beside the sums where multiplications take inputs from memory."""
 
@@ -72,6 +69,10 @@ class DepthwiseEmitter:
 
     sum_registers = 1
     """Vector registers of a result's sums."""
+    copied: CopiedLines | None = None
+    """Copies of the present strip, from which inputs and weights are read ..."""
+    vector: Expr = Const(0)
+    """... and the vector of the strip that is computed."""
 
     def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
         self.group, self.walk, self.target, self.threads = group, walk, target, threads
@@ -146,8 +147,8 @@ class DepthwiseEmitter:
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""
         rows, channels, kind = self.walk.images * self.walk.height, self.walk.channels, kind_for(self.group.macs)
-        strip = self._strip()
-        if strip < channels:
+        strip = choose_strip(self.walk, self.x, self.lanes, self.target)
+        if strip.copies or strip.channels < channels:
             return self.parameters.scheduled(self._by_strips(strip, rows, kind))
 
         def row(p: Expr) -> list[Stmt]:
@@ -157,42 +158,45 @@ class DepthwiseEmitter:
 
         return self.parameters.scheduled(loop("p", rows, row, kind))
 
-    def _strip(self) -> int:
-        """So many channels are computed in all rows before the next ones; all where it doesn't matter."""
-        walk, target, vectors = self.walk, self.target, self.walk.channels // self.lanes
-        if not target.outruns_caches or self.x.dtype is not DType.F32 or walk.channels % self.lanes or 0 in walk.window:
-            return walk.channels
-        pixels = ((walk.window[0] - 1) * walk.dilations[0] + 1) * (walk.buffer[2] // walk.pitch)
-        vector, pixel = (size * self.x.dtype.itemsize for size in (self.lanes, walk.pitch))
-        displaced = pixels * max(vector, math.gcd(pixel, WAY_BYTES)) > target.l1_bytes
-        if displaced and self.x.bytes // walk.images > target.l2_bytes:
-            return walk.channels
-        most = max(1, int(target.l1_bytes * STRIP_SHARE) // (pixels * vector))
-        return self.lanes * next(n for n in range(min(most, vectors), 0, -1) if vectors % n == 0)
-
-    def _by_strips(self, strip: int, rows: int, kind: LoopKind) -> list[Stmt]:
-        """A strip of so many channels after the other, in the rows of each thread."""
+    def _by_strips(self, strip: Strip, rows: int, kind: LoopKind) -> list[Stmt]:
+        """One strip of channels after the other, in the rows of each thread."""
         shares = min(self.threads, rows) if kind is LoopKind.PARALLEL else 1
+        size, vectors, p = strip.channels, strip.channels // self.lanes, Var("p")
+        if strip.copies:
+            self.copied = CopiedLines.of(self.walk, self.x, self.w, vectors, self.lanes, self.names)
 
-        def channels(p: Expr, number: Expr) -> list[Stmt]:
+        def row(first: Expr, is_first: Expr) -> list[Stmt]:
             def vector(v: Expr) -> list[Stmt]:
-                block: list[Stmt] = []
-                c = let(block, self.names.fresh("c"), number * strip + v * self.lanes)
+                self.vector, block = v, list[Stmt]()
+                c = let(block, self.names.fresh("c"), first + v * self.lanes)
                 return [*block, *self._row(p, c, self.lanes)]
 
-            return loop(self.names.fresh("v"), strip // self.lanes, vector)
+            copies = self.copied.copy_lines(*self._place(p), first, is_first) if self.copied else []
+            return [*copies, *loop(self.names.fresh("v"), vectors, vector)]
 
         def share(t: Expr) -> list[Stmt]:
-            mine = t * rows // shares, (t + 1) * rows // shares
-            count = self.walk.channels // strip
-            return loop("strip", count, lambda number: [For("p", *mine, tuple(channels(Var("p"), number)))])
+            begin, end = t * rows // shares, (t + 1) * rows // shares
+            is_first: Expr = Binary("eq", p, begin)
+            if self.walk.images > 1:
+                is_first = Binary("or", is_first, Binary("eq", p % self.walk.height, Const(0)))
+
+            def each(number: Expr) -> list[Stmt]:
+                weight = self.copied.copy_weight(number * size) if self.copied else []
+                return [*weight, For("p", begin, end, tuple(row(number * size, is_first)))]
+
+            room = [Allocate(self.copied.lines), Allocate(self.copied.taps)] if self.copied else []
+            return [*room, *loop("strip", self.walk.channels // size, each)]
 
         return loop("share", shares, share, kind)
 
+    def _place(self, p: Expr) -> tuple[Expr, Expr]:
+        """Image, and row in it, of row p of all images."""
+        height = self.walk.height
+        return (p // height, p % height) if self.walk.images > 1 else (Const(0), p)
+
     def _row(self, p: Expr, c: Var, lanes: int) -> list[Stmt]:
         """Row p of all images, for `lanes` channels from c on."""
-        height = self.walk.height
-        n, oy = (p // height, p % height) if self.walk.images > 1 else (Const(0), p)
+        n, oy = self._place(p)
         whole, rest = divmod(self.walk.width, self.run)
         statements = loop(
             self.names.fresh("i"), whole, lambda i: self._results(n, oy, i * self.run, self.run, c, lanes)
@@ -211,11 +215,15 @@ class DepthwiseEmitter:
 
     def _input(self, place: tuple[Expr, ...], lanes: int) -> Expr:
         """A vector of the input as it is multiplied."""
-        return widened(Load(self.x, place, lanes), self.dtype)
+        copied = self.copied
+        lies = copied.pixel(self.vector, place[1], place[2], lanes) if copied else Load(self.x, place, lanes)
+        return widened(lies, self.dtype)
 
     def _weight(self, place: tuple[Expr, ...], lanes: int) -> Expr:
         """A vector of the weight as it is multiplied."""
-        return widened(Load(self.w, place, lanes), self.dtype)
+        copied = self.copied
+        lies = copied.tap(self.vector, place[0], place[1], lanes) if copied else Load(self.w, place, lanes)
+        return widened(lies, self.dtype)
 
     def _add_product(self, value: Expr, weight: Expr, total: Expr) -> Expr:
         return Fma(value, weight, total)
