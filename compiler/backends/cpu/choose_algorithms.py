@@ -42,6 +42,10 @@ DIRECT = "direct"
 MORE_TILES = 16
 """For so many, bringing filters to their points from half the way takes less time than waiting for twice the memory,
 if they don't stay in a cache (Zen 5, 14 x 14 x 256: 0.35 ms, not 0.46)."""
+MEMORY_BYTES = 16 * 1024 * 1024
+"""Filters at their points that are larger come from memory, even half the way, and very few tiles wait for them less if
+they come as they are (Zen 5, 7 x 7 x 512: 0.46 ms, not 0.52, and 0.24, not 0.38, on two cores, which share the memory;
+from a cache they take 1.13 times the time)."""
 SUMMED = Algorithm(PACKED, (TILE, TILE))
 """Of a gradient of weights."""
 
@@ -59,8 +63,8 @@ class ChooseAlgorithms(Pass):
       that is known when weights are loaded gets no margins, so it must do without.
     - Where weights come slowly from memory, filters come to their points in each run if the whole batch has few tiles:
       part by part, or, for very few, in registers. Where they come quickly, very few get filters that are packed half
-      the way there, and where a core outruns large ones, few do; filters that change with each run come there part by
-      part if there are few tiles.
+      the way there, and where a core outruns large ones, few do, and very large ones for very few come there in
+      registers; filters that change with each run come there part by part if there are few tiles.
     - Where it was measured that convolutions of bfloat16 gain by smaller tiles, whose products are of bfloat16, too,
       those of two dimensions go by these, of an even number of channels and with filters known when they are loaded.
     - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
@@ -99,7 +103,8 @@ class ChooseAlgorithms(Pass):
     """They come quickly: filters for very few tiles are packed half the way to their points."""
 
     kept_bytes: float = math.inf
-    """So do more tiles' filters that are larger at their points: a core waits for their memory."""
+    """So are more tiles' filters that are larger at their points: a core waits for their memory. Those for very few
+    tiles may come as they are."""
 
     halves: bool = False
     """1x1 convolutions and dense layers may be computed by Strassen's multiplication."""
@@ -171,7 +176,10 @@ class ChooseAlgorithms(Pass):
             return OF_PAIRS
         if self.streams_slowly:
             return IN_REGISTERS if tiles <= FEW_TILES else IN_PARTS if tiles <= STREAMED_TILES else PACKED
-        is_large = bytes_at_points(anchor.operands[1].type) > self.kept_bytes
+        at_points = bytes_at_points(anchor.operands[1].type)
+        is_large = at_points > self.kept_bytes
+        if tiles <= TILES and is_large and at_points > MEMORY_BYTES:
+            return IN_REGISTERS
         return HALFWAY if self.streams_quickly and tiles <= (MORE_TILES if is_large else TILES) else PACKED
 
     def _gains_by_pairs(self, anchor: Operation) -> bool:

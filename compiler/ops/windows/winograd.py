@@ -128,7 +128,10 @@ F23 = Filtering(
 )
 """F(2x2, 3x3), at the points 0, 1, -1 and infinity: 16 products instead of 36."""
 _FORMS = {form.tile: form for form in (F43, F23)}
-_HALFWAY: Matrix = ((1.0, 0.0, 0.0), (0.0, MIDDLE, 0.0), (0.0, 0.0, 1.0))
+_SCALED: Matrix = ((1.0, 0.0, 0.0), (0.0, MIDDLE, 0.0), (0.0, 0.0, 1.0))
+AT_POINTS, HALFWAY, SCALED = STAGES = ("points", "halfway", "scaled")
+"""How far packed filters are on the way to their points: there, with columns there, or with no more than the middle row
+and column scaled, so that a machine has little to do."""
 _PART = 8192
 """Filters that are brought to their points at a time, of several small groups, so that they stay in the cache."""
 
@@ -152,8 +155,8 @@ def is_served(dtype: DType, kernel: Sequence[int], strides: Sequence[int], dilat
 class WinogradFilter(Operator):
     """Filters [..., 3, 3, C, F] of a convolution at the points of F(4x4, 3x3), [..., 36, C, F]: packed weights.
 
-    Or of F(2x2, 3x3), [..., 16, C, F]; or columns of the former alone, [..., 6 * 3, C, F], with the middle element of
-    each row times 2/3.
+    Or of F(2x2, 3x3), [..., 16, C, F]. Or less: columns of the former alone, [..., 6 * 3, C, F], with the middle
+    element of each row times 2/3; or filters with the middle row and the middle column times 2/3, [..., 9, C, F].
     """
 
     name = "winograd_filter"
@@ -162,7 +165,9 @@ class WinogradFilter(Operator):
     attributes = {
         "tile": AttributeSpec(int, "results along each side of a tile", TILE),
         "flip": AttributeSpec(bool, "turn the filters by 180 degrees before", False),
-        "halfway": AttributeSpec(bool, "bring columns to their points, but not rows", False),
+        "stage": AttributeSpec(
+            str, '"points", "halfway": columns at their points, but not rows; or "scaled": neither', AT_POINTS
+        ),
     }
     non_differentiable = "schedules pack weights by it, long after differentiation"
 
@@ -170,14 +175,14 @@ class WinogradFilter(Operator):
         (weight,) = operands
         if weight.rank < 4 or weight.shape[-4:-2] != (TAPS, TAPS):
             raise ShapeError(f"winograd_filter takes filters of size {TAPS} x {TAPS}, not {weight}")
-        tile, halfway = attributes["tile"], attributes["halfway"]
-        if tile not in _FORMS or (halfway and tile != TILE):
-            raise ShapeError(
-                f"winograd_filter: no filters for tiles of {tile} x {tile}{' come halfway' if halfway else ''}"
-            )
-        points = _FORMS[tile].points
-        points *= TAPS if halfway else points
-        return (TensorType(weight.dtype, (*weight.shape[:-4], points, *weight.shape[-2:])),)
+        tile, stage = attributes["tile"], attributes["stage"]
+        if stage not in STAGES:
+            raise ShapeError(f"winograd_filter: stage can't be {stage!r}", hint=f"use {', '.join(STAGES)}")
+        if tile not in _FORMS or (stage != AT_POINTS and tile != TILE):
+            are = "" if stage == AT_POINTS else f" are {stage}"
+            raise ShapeError(f"winograd_filter: no filters for tiles of {tile} x {tile}{are}")
+        columns, rows = _matrices(attributes)
+        return (TensorType(weight.dtype, (*weight.shape[:-4], len(columns) * len(rows), *weight.shape[-2:])),)
 
     def works_by_rows(self, operands: tuple[TensorType, ...]) -> bool:
         return operands[0].rank > 4
@@ -188,30 +193,34 @@ class WinogradFilter(Operator):
         taps = weight.reshape(-1, TAPS, TAPS, channels * filters)
         if attributes["flip"]:
             taps = taps[:, ::-1, ::-1]
-        form = _FORMS[attributes["tile"]]
-        rows = _HALFWAY if attributes["halfway"] else form.filter
-        points = np.empty((len(taps), form.points, len(rows), channels * filters), weight.dtype)
+        columns, rows = _matrices(attributes)
+        points = np.empty((len(taps), len(columns), len(rows), channels * filters), weight.dtype)
         together = max(1, _PART // max(1, channels * filters))
         for first, start in product(range(0, len(taps), together), range(0, channels * filters, _PART)):
             part = slice(first, first + together), ..., slice(start, start + _PART)
             here, there = taps[part], points[part]
-            columns = np.empty((form.points, len(here), TAPS, here.shape[-1]), weight.dtype)
-            _multiply(form.filter, here.swapaxes(0, 1), columns)
-            _multiply(rows, columns.transpose(2, 1, 0, 3), there.transpose(2, 0, 1, 3))
-        return (points.reshape(*outer, form.points * len(rows), channels, filters),)
+            between = np.empty((len(columns), len(here), TAPS, here.shape[-1]), weight.dtype)
+            _multiply(columns, here.swapaxes(0, 1), between)
+            _multiply(rows, between.transpose(2, 1, 0, 3), there.transpose(2, 0, 1, 3))
+        return (points.reshape(*outer, len(columns) * len(rows), channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         *outer, point, channel, f = index
-        form = _FORMS[attributes["tile"]].filter
-        matrix = _HALFWAY if attributes["halfway"] else form
+        down, along = _matrices(attributes)
 
         def term(taps: tuple[Expr, ...]) -> Expr:
             y, x = ((TAPS - 1) - t for t in taps) if attributes["flip"] else taps
-            dtype, across = c.type(0).dtype, len(matrix)
-            rows, columns = _entry(form, point // across, taps[0]), _entry(matrix, point % across, taps[1])
+            dtype, across = c.type(0).dtype, len(along)
+            rows, columns = _entry(down, point // across, taps[0]), _entry(along, point % across, taps[1])
             return c.splat(Cast(rows * columns, dtype)) * c.load(0, (*outer, y, x, channel, f))
 
         return Reduction("add", (TAPS, TAPS), term)
+
+
+def _matrices(attributes: Attributes) -> tuple[Matrix, Matrix]:
+    """What `winograd_filter` multiplies columns by, and rows."""
+    at_points, stage = _FORMS[attributes["tile"]].filter, attributes["stage"]
+    return (_SCALED if stage == SCALED else at_points, at_points if stage == AT_POINTS else _SCALED)
 
 
 def _multiply(matrix: Matrix, rows: Array, points: Array) -> None:

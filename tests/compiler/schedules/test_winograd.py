@@ -160,15 +160,23 @@ def test_all_panels_follow_each_other_at_each_point(size: tuple[int, ...], op: s
     assert len({np.asarray(r).tobytes() for r in results}) == 1
 
 
-def test_halfway_is_between_filters_and_their_points() -> None:
+def test_stages_are_between_filters_and_their_points() -> None:
     """`COLUMN` and `SCALES` finish what `winograd_filter` begins."""
     taps = np.random.default_rng(5).standard_normal((3, 3, 4, 5))
     operator = winograd.WinogradFilter()
-    (points,) = operator.evaluate((taps,), {"tile": 4, "flip": True, "halfway": False})
-    (halfway,) = operator.evaluate((taps,), {"tile": 4, "flip": True, "halfway": True})
-    rows = halfway.reshape(6, 3, 4, 5)
-    finished = np.einsum("q,qt,rtcf->rqcf", winograd.SCALES, np.array(winograd.COLUMN), rows)
+    stages = [{"tile": 4, "flip": True, "stage": stage} for stage in winograd.STAGES]
+    points, halfway, scaled = (operator.evaluate((taps,), stage)[0] for stage in stages)
+    matrix = np.array(winograd.COLUMN) * np.array(winograd.SCALES)[:, np.newaxis]
+    finished = np.einsum("qt,rtcf->rqcf", matrix, halfway.reshape(6, 3, 4, 5))
     np.testing.assert_allclose(finished.reshape(points.shape), points, rtol=1e-12, atol=1e-12)
+    finished = np.einsum("rs,qt,stcf->rqcf", matrix, matrix, scaled.reshape(3, 3, 4, 5))
+    np.testing.assert_allclose(finished.reshape(points.shape), points, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("channels", "how"), [(512, "in_registers"), (256, "halfway")])
+def test_filters_for_very_few_tiles_that_come_from_memory_come_as_they_are(channels: int, how: str) -> None:
+    graph = convolution("conv2d", (1, 7, 7, channels, channels, 1), static=True)
+    assert f"by winograd_{how}[" in print_graph(optimize(graph, pipelines.INFERENCE, find_target("znver5")))
 
 
 @pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])

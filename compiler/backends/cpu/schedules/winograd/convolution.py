@@ -30,7 +30,7 @@ from .emitter import (
     inside,
     winograd_walk,
 )
-from .filters import Chunks, chunk_of, filter_kernel, packed_at_points, packed_halfway
+from .filters import Chunks, chunk_of, filter_kernel, packed_at_points, packed_halfway, packed_scaled
 from .halfway import HalfwayProducts, chunks_of
 from .products import CHUNK, LaneProduct, Product
 from .rows import TILES, RowProducts
@@ -132,8 +132,9 @@ class ConvolutionEmitter(WinogradEmitter):
         """The filters in panels, and a place for a chunk of them at its points."""
         width = self.tile.channels
         if self.in_registers:
-            self.filters_in_panels = Buffer("f", self.dtype, (self.panels, self.channels, f43.TAPS**2, width))
-            self.parameters.add(self.filters_in_panels, Chunks.packed(weight, self.panels, width))
+            in_panels = (self.panels, self.channels, f43.TAPS**2, width)
+            packed = packed_scaled(weight, in_panels, self.filters, flip=self.flip)
+            self.filters_in_panels = self.parameters.add(Buffer("f", self.dtype, in_panels), packed)
             return
         channels = chunk_of(self.channels, width, self.target)
         assert channels is not None, "narrower panels have longer chunks"
@@ -154,7 +155,7 @@ class ConvolutionEmitter(WinogradEmitter):
     def _products(self, p: Expr, j: Expr) -> list[Stmt]:
         if not self.in_registers:
             return super()._products(p, j)
-        rows = RowProducts(self.filters_in_panels, self.x, self.y, self.pitch, self.flip, self.names)
+        rows = RowProducts(self.filters_in_panels, self.x, self.y, self.pitch, self.names)
         return rows.of_panel(j, p * PRODUCTS, self.blocks.size)
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:

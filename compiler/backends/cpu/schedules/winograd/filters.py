@@ -33,7 +33,14 @@ def packed_halfway(weight: Value, shape: tuple[int, ...], filters: int, *, flip:
         packing_step("reshape", shape=(panels, points, taps, chunks, channels, width)),
         packing_step("transpose", permutation=(1, 3, 0, 4, 2, 5)),
     )
-    return Packed(weight, (*packed_at_points(weight, halfway, filters, flip=flip, halfway=True).steps, *steps))
+    return Packed(weight, (*packed_at_points(weight, halfway, filters, flip=flip, stage=f43.HALFWAY).steps, *steps))
+
+
+def packed_scaled(weight: Value, shape: tuple[int, ...], filters: int, *, flip: bool) -> Packed:
+    """Weights that come to their points by few instructions, [panel][channel][9][filter of a panel]."""
+    panels, channels, taps, width = shape
+    scaled = packed_at_points(weight, (panels, taps, channels, width), filters, flip=flip, stage=f43.SCALED)
+    return Packed(weight, (*scaled.steps, packing_step("transpose", permutation=(0, 2, 1, 3))))
 
 
 def packed_at_points(
@@ -42,7 +49,7 @@ def packed_at_points(
     filters: int,
     *,
     flip: bool,
-    halfway: bool = False,
+    stage: str = f43.AT_POINTS,
     tile: int = f43.TILE,
 ) -> Packed:
     """Weights at their points, in panels [F / width][36][C][width]."""
@@ -64,7 +71,7 @@ def packed_at_points(
         *_padded(weight, panels * width - filters),
         *in_panels,
         packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, channels, width)),
-        packing_step("winograd_filter", tile=tile, flip=flip, halfway=halfway),
+        packing_step("winograd_filter", tile=tile, flip=flip, stage=stage),
     ]
     return Packed(weight, tuple(steps))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from .....loops.ir import (
     Allocate,
@@ -33,7 +34,7 @@ from .....loops.ir import (
 from .....lowering.kernel import Names, let
 from .....lowering.loops import loop
 from .....ops.windows import winograd as f43
-from ..linear import product
+from ..linear import product as multiplied
 
 TILES = 4
 """Multiplied at a time: their sums at a row of points take 24 registers, and the points 6."""
@@ -46,14 +47,13 @@ class RowProducts:
     """What a kernel multiplies: tiles by panels of one vector of filters."""
 
     source: Buffer
-    """Filters, [panel][channel][9][filter]."""
+    """Filters with the middle row and column scaled, [panel][channel][9][filter]."""
     inputs: Buffer
     """Tiles at their points, [36 of each thread][1][tile, channel]."""
     sums: Buffer
     """Products of a panel, summed over the channels, [36 of each thread][1][tile, filter]."""
     pitch: int
     """Elements from one tile's channels to the next's."""
-    flip: bool
     names: Names
 
     def of_panel(self, j: Expr, first: Expr, tiles: int) -> list[Stmt]:
@@ -70,7 +70,19 @@ class RowProducts:
             return loop(self.names.fresh("i"), tiles // TILES, block)
 
         chunks = loop(self.names.fresh("chunk"), whole, lambda chunk: part(chunk, CHUNK)) if whole else []
-        return [*chunks, *(part(Const(whole), rest) if rest else [])]
+        return [*chunks, *(part(Const(whole), rest) if rest else []), *self._scaled(first, tiles)]
+
+    def _scaled(self, first: Expr, tiles: int) -> list[Stmt]:
+        """Bring sums to scale: filters came to multiples of their points."""
+        width = self.source.shape[-1]
+        kind = VectorType(self.sums.dtype, width)
+        scales = [(q, a * b) for q, (a, b) in enumerate(product(f43.SCALES, repeat=2)) if a * b != 1]
+
+        def tile(t: Expr) -> list[Stmt]:
+            places = [((first + q, Const(0), t * width), scale) for q, scale in scales]
+            return [Store(self.sums, at, Load(self.sums, at, width) * const(scale, kind)) for at, scale in places]
+
+        return loop(self.names.fresh("t"), tiles, tile)
 
     def _row(self, j: Expr, first: Expr, tile: Expr, row: int, chunk: Expr, count: int) -> list[Stmt]:
         """The products at a row of points, for the tiles from `tile` on, of a chunk that has so many channels.
@@ -119,22 +131,22 @@ class RowProducts:
         ]
 
     def _points(self, j: Expr, k: Expr, row: int, block: list[Stmt]) -> Sequence[Expr]:
-        """The filters of channel k at a row of points; `block` computes them."""
+        """The filters of channel k at a row of points, unscaled; `block` computes them."""
         _, _, taps, width = self.source.shape
 
         def name(e: Expr) -> Expr:
             return let(block, self.names.fresh("t"), e)
 
         def place(tap: int) -> tuple[Expr, ...]:
-            return (j, k, Const(taps - 1 - tap if self.flip else tap), Const(0))
+            return (j, k, Const(tap), Const(0))
 
         def column(x: int) -> Expr:
             """Of the filter, at the row of points."""
-            factors = [(c, y) for y, c in enumerate(f43.FILTER[row]) if c]
+            factors = [(c, y) for y, c in enumerate(f43.COLUMN[row]) if c]
             loaded = [name(Load(self.source, place(y * f43.TAPS + x), width)) for _, y in factors]
-            return product((tuple(c for c, _ in factors),), loaded, name)[0]
+            return multiplied((tuple(c for c, _ in factors),), loaded, name)[0]
 
         # The lines of the next chunk, some for each row of points.
         for tap in range(row, taps, f43.POINTS):
             block.append(Prefetch(self.source, place(tap), ahead=CHUNK * taps * width))
-        return product(f43.FILTER, [column(x) for x in range(f43.TAPS)], name)
+        return multiplied(f43.COLUMN, [column(x) for x in range(f43.TAPS)], name)
