@@ -15,7 +15,8 @@ from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
 from ...ops.products.dense import Dense
 from ...ops.products.strassen import HALVES
-from ...ops.quantized.contraction import Conv2DSum
+from ...ops.quantized.contraction import Conv2DSum, Conv3DSum
+from ...ops.quantized.winograd import sums_fit
 from ...ops.windows.convolution import Conv2D, Conv3D
 from ...ops.windows.convolution_gradients import Conv2DWeightGradient
 from ...ops.windows.transpose_convolution import TransposeConv2D
@@ -31,7 +32,7 @@ from .schedules.winograd.bfloat16_convolution import OF_PAIRS, takes_pairs
 from .schedules.winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd.emitter import STREAMED_TILES
 from .schedules.winograd.gradient import margins_of_gradient, partial_sums_of
-from .schedules.winograd.integer_convolution import parts_of
+from .schedules.winograd.integer_convolution import IN_ONE_SUM, parts_of
 from .schedules.winograd.rows import TILES
 from .schedules.winograd.tiles import bytes_at_points
 
@@ -46,6 +47,7 @@ MEMORY_BYTES = 16 * 1024 * 1024
 """Filters at their points that are larger come from memory, even half the way, and very few tiles wait for them less if
 they come as they are (Zen 5, 7 x 7 x 512: 0.46 ms, not 0.52, and 0.24, not 0.38, on two cores, which share the memory;
 from a cache they take 1.13 times the time)."""
+SUMS = (Conv2DSum, Conv3DSum)
 SUMMED = Algorithm(PACKED, (TILE, TILE))
 """Of a gradient of weights."""
 
@@ -55,8 +57,8 @@ class ChooseAlgorithms(Pass):
     """Decide which 3x3 convolutions go by Winograd's filtering, and what else goes by Strassen's multiplication.
 
     The rule, for conv2d, conv3d, transpose_conv2d and conv2d_weight_gradient in single precision, and for conv2d_sum
-    where the machine multiplies words, with 3x3 windows (in the planes of a conv3d) of stride 1, neither dilated nor
-    grouped:
+    and conv3d_sum where the machine multiplies words, with 3x3 windows (in the planes of a conv3d) of stride 1, neither
+    dilated nor grouped:
 
     - It must save time, by cycles measured on a processor with vectors of `lanes` elements.
     - A convolution gets its tiles written beside it; assign-layouts, which comes next, makes margins for them. An input
@@ -65,6 +67,7 @@ class ChooseAlgorithms(Pass):
       part by part, or, for very few, in registers. Where they come quickly, very few get filters that are packed half
       the way there, and where a core outruns large ones, few do, and very large ones for very few come there in
       registers; filters that change with each run come there part by part if there are few tiles.
+    - Sums of bytes are made at once, not in parts, if the numbers of the weight show that they can't be too large.
     - Where it was measured that convolutions of bfloat16 gain by smaller tiles, whose products are of bfloat16, too,
       those of two dimensions go by these, of an even number of channels and with filters known when they are loaded.
     - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
@@ -124,7 +127,7 @@ class ChooseAlgorithms(Pass):
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
         changing = cycles_of(self.lanes, changing=True) if self.units > 1 else cycles
         floats = (Conv2D, Conv3D, TransposeConv2D)
-        kinds: tuple[type, ...] = (*floats, Conv2DSum) if self.bytes_at_once else floats
+        kinds: tuple[type, ...] = (*floats, *SUMS) if self.bytes_at_once else floats
         kinds = (*kinds, Dense) if self.halves else kinds
         axes = cache(lambda: sample_axes(graph))
         saves_time = partial(self._saves_time, cycles, changing)
@@ -132,6 +135,7 @@ class ChooseAlgorithms(Pass):
             _for_convolution,
             saves_time=saves_time,
             filters=self._filters,
+            at_once=partial(_sums_at_once, graph),
             static=static,
             choosing=self.choosing,
             by_strassen=partial(_by_strassen, cycles=cycles, axes=axes) if self.halves else None,
@@ -144,15 +148,16 @@ class ChooseAlgorithms(Pass):
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, self.lanes, plan))
 
-    def _saves_time(self, cycles: Cycles, changing: Cycles, anchor: Operation, known: bool) -> bool:
-        """Is Winograd's filtering estimated to be faster, for a weight that is known when it is loaded or isn't?"""
-        x, weight = (v.type for v in anchor.operands[:2])
+    def _saves_time(self, cycles: Cycles, changing: Cycles, anchor: Operation, known: bool, at_once: bool) -> bool:
+        """Is Winograd's filtering estimated to be faster, for a weight that is known when it is loaded or isn't?
+
+        `at_once`: sums of bytes needn't be parted.
+        """
         sizes = _sizes(anchor)
-        if isinstance(anchor.operator, Conv2DSum):
-            channels = sizes[2]
-            parts = parts_of(channels, x.dtype, weight.dtype, anchor.attributes["weight_zero"])
+        if isinstance(anchor.operator, SUMS):
+            parts = 1 if at_once else _parts(anchor)
             words = MEASURED_QUICK_WORDS if self.transforms_quickly else cycles
-            return words.is_faster_in_words(*sizes, parts, self.bytes_at_once)
+            return words.is_faster_in_words(*sizes, parts, self.bytes_at_once, _met_planes(anchor))
         if not known:
             in_parts = self._filters(anchor, known=False) == IN_PARTS
             return (CHANGING_IN_PARTS if in_parts else changing).is_faster(*sizes)
@@ -165,7 +170,7 @@ class ChooseAlgorithms(Pass):
 
     def _filters(self, anchor: Operation, *, known: bool) -> str:
         """The algorithm by how filters come to their points, for a weight that is known when it is loaded or isn't."""
-        if isinstance(anchor.operator, Conv2DSum):
+        if isinstance(anchor.operator, SUMS):
             return PACKED
         *outer, height, width, filters = anchor.result.type.shape
         tiles = math.prod(outer) * tiles_of(height) * tiles_of(width)
@@ -214,6 +219,38 @@ def _sizes(anchor: Operation) -> tuple[int, tuple[int, int], int, int]:
     weight = anchor.operands[1].type
     *outer, height, width = anchor.result.type.shape[:-1]
     return math.prod(outer), (height, width), math.prod(weight.shape[:-4]) * weight.shape[-2], weight.shape[-1]
+
+
+def _parts(anchor: Operation) -> int:
+    """In how many parts bytes of these types are summed up, whatever they are."""
+    x, weight = (v.type.dtype for v in anchor.operands[:2])
+    return parts_of(_sizes(anchor)[2], x, weight, anchor.attributes["weight_zero"])
+
+
+def _sums_at_once(graph: Graph, group: Group) -> bool:
+    """True if sums of bytes needn't be parted where their types say so, because of what the weight holds."""
+    x, weight = (group.outer[v] for v in group.anchor.operands[:2])
+    maker = graph.producers.get(weight)
+    if maker is None or maker.name != "constant" or _parts(group.anchor) == 1:
+        return False
+    return sums_fit(x.type.dtype, maker.attributes["value"], group.anchor.attributes["weight_zero"])
+
+
+def _met_planes(anchor: Operation) -> float:
+    """The part of a convolution's products whose plane of input is none of padding: others direct sums leave out."""
+    x, weight = (v.type.shape for v in anchor.operands[:2])
+    if len(x) == 4:
+        return 1.0
+    window = window_of(anchor.name, x[1:-1], weight[:-2], anchor.attributes)
+    (planes, *_), (taps, *_), (stride, *_), (dilation, *_), ((before, _), *_) = (
+        window.output,
+        window.kernel,
+        window.strides,
+        window.dilations,
+        window.padding,
+    )
+    places = [z * stride + k * dilation - before for z in range(planes) for k in range(taps)]
+    return sum(0 <= place < x[1] for place in places) / len(places)
 
 
 def _decided(
@@ -269,8 +306,9 @@ def with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) -> 
 def _for_convolution(
     group: Group,
     *,
-    saves_time: Callable[[Operation, bool], bool],
+    saves_time: Callable[[Operation, bool, bool], bool],
     filters: Callable[..., str],
+    at_once: Callable[[Group], bool],
     static: Callable[[], Collection[Value]],
     choosing: Callable[[Group], Group],
     by_strassen: Callable[..., Algorithm | None] | None,
@@ -278,7 +316,7 @@ def _for_convolution(
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
     attributes = anchor.attributes
-    sums_bytes = isinstance(anchor.operator, Conv2DSum)
+    sums_bytes = isinstance(anchor.operator, SUMS)
     read = anchor.operands[:2] if sums_bytes else anchor.operands  # a bias of one element may be a literal
     if attributes.get("groups", 1) != 1 or any(v not in group.outer for v in read):
         return None
@@ -291,12 +329,13 @@ def _for_convolution(
     known, output = group.outer[anchor.operands[1]] in static(), anchor.result.type.shape[1:-1]
     if (len(output) == 3 or sums_bytes) and not known:
         return None
+    whole = sums_bytes and at_once(group)
     group = choosing(group)
-    is_faster = saves_time(anchor, known)
+    is_faster = saves_time(anchor, known, whole)
     if not is_faster and group.picker is None:
         return None
     # The planes of a convolution of three dimensions are summed at the points.
-    how = filters(anchor, known=known)
+    how = IN_ONE_SUM if whole else filters(anchor, known=known)
     side = F23.tile if how == OF_PAIRS else TILE
     tile = (side, side) if len(output) == 2 else (1, side, side)
     margins = anchor.operator.input_margins((x, weight), attributes) or ()

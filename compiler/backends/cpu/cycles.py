@@ -129,15 +129,22 @@ class Cycles:
         return cycles < GAIN_BY_STRASSEN * pixels * channels * self._vectors(filters)
 
     def is_faster_in_words(
-        self, images: int, output: Sequence[int], channels: int, filters: int, parts: int, products_at_once: int
+        self,
+        images: int,
+        output: Sequence[int],
+        channels: int,
+        filters: int,
+        parts: int,
+        products_at_once: int,
+        multiplied: float = 1.0,
     ) -> bool:
         """As `is_faster`, for a convolution of bytes, where an instruction does two products of words for each sum.
 
-        The channels are summed up in so many `parts`.
+        The channels are summed up in so many `parts`. Otherwise only a part of the products is `multiplied`.
         """
         height, width = output
         vectors, weights = self._vectors(filters), channels * filters
-        direct = images * height * width * TAPS**2 * channels / products_at_once * vectors
+        direct = multiplied * images * height * width * TAPS**2 * channels / products_at_once * vectors
         direct += TAPS**2 * weights / self.bytes
         products = POINTS**2 * channels / 2 * vectors
         transforms = self.transform * self._vectors(channels) / 2 + INTEGERS * self.result * vectors * parts

@@ -6,7 +6,8 @@ most 100 times as large as the inputs, filters at most 49 times as large as the 
 
 Row i of the output matrix gives 3 * 2^`SHIFTS[i]` times the results. All sums are taken modulo 2^32. Multiplying by the
 inverse of 9 modulo 2^32 leaves the result times a power of two, of at most 2^6; an arithmetic shift leaves the
-result, if it lies within 26 bits with its sign. `most_channels` says how many channels may be summed for that.
+result, if it lies within 26 bits with its sign. `most_channels` says how many channels may be summed for that, and
+`sums_fit` whether all may be whose weights are known.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ def most_channels(x: DType, weight: DType, weight_zero: int) -> int:
     """How many channels may be summed up, whatever the numbers of these types are."""
     largest = max(abs(n) for n in _range_of(x)) * max(abs(n - weight_zero) for n in _range_of(weight))
     return int(((1 << _LEFT_BITS) - 1) // (TAPS**2 * largest))
+
+
+def sums_fit(x: DType, weight: Array, weight_zero: int) -> bool:
+    """May all channels of a weight [..., C, F] be summed up, whatever the inputs of this type are?"""
+    factors = np.abs(weight.astype(np.int16) - np.int16(weight_zero))
+    largest = int(factors.sum(axis=tuple(range(weight.ndim - 1)), dtype=np.int64).max(initial=0))
+    return largest * max(abs(n) for n in _range_of(x)) < 1 << _LEFT_BITS
 
 
 def _range_of(dtype: DType) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.cycles import Cycles
+from netc.compiler.backends.cpu.schedules.winograd.integer_convolution import parts_of
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
@@ -108,11 +109,20 @@ def target_of(cpu: str | None) -> Target:
 TYPES = pytest.mark.parametrize(("x", "weight", "zero"), [("i8", "i8", 0), ("u8", "u8", 255), ("i8", "u8", 128)])
 
 
+def algorithm_of(graph: Graph) -> str:
+    """What is expected of a graph with one convolution, whose weight is its first constant."""
+    (x, *_), weight = graph.inputs, next(op for op in graph.operations if op.name == "constant").attributes["value"]
+    attributes = graph.operations[-1].attributes
+    zero = attributes["weight"].zero_points[0] if "weight" in attributes else attributes["weight_zero"]
+    parts = parts_of(weight.size // weight.shape[-1] // 9, x.type.dtype, DType.of(weight.dtype), zero)
+    return "winograd_in_one_sum" if parts > 1 and words.sums_fit(x.type.dtype, weight, zero) else "winograd"
+
+
 def check(graph: Graph, data: np.ndarray[tuple[int, ...], np.dtype[np.int8]], target: Target, threads: int) -> None:
     """Compiled code gives what the graph means."""
     (expected,) = evaluate(graph, [data])
     optimized = optimize(graph, pipelines.INFERENCE, target)
-    assert "by winograd[4,4]" in str(optimized)
+    assert f" by {algorithm_of(graph)}[" in str(optimized)
     module = lower(optimized, target, threads=threads)
     verify_module(module)
     program = Program(module, object_code(emit_module(module, target), target), threads=threads)
@@ -126,6 +136,77 @@ def check(graph: Graph, data: np.ndarray[tuple[int, ...], np.dtype[np.int8]], ta
 def test_sums_are_exact(size: tuple[int, ...], x: str, weight: str, zero: int, cpu: str | None) -> None:
     graph, data = graph_of(size, DType(x), DType(weight), zero, "any")
     check(graph, data, target_of(cpu), size[-1])
+
+
+def sums_of_planes(
+    size: tuple[int, ...], window: dict[str, object], x: DType, weight: DType, weight_zero: int, kernel: int = 3
+) -> tuple[Graph, np.ndarray[tuple[int, ...], np.dtype[np.int8]]]:
+    """Sums of a convolution of three dimensions, and an input."""
+    *shape, channels, filters, _ = size
+    rng = np.random.default_rng(sum(size))
+
+    def drawn(dtype: DType, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+        info = np.iinfo(dtype.numpy)
+        return rng.integers(info.min, info.max + 1, shape).astype(dtype.numpy)
+
+    b = GraphBuilder("case")
+    zero = -5 if x is DType.I8 else 120
+    value = b.input("x", TensorType(x, (*shape, channels), None, Quantization.of(0.02, zero)))
+    weights = b.constant(drawn(weight, (kernel, 3, 3, channels, filters)))
+    bias = b.constant(rng.integers(-1000, 1000, filters).astype(np.int32))
+    zeros = {"x_zero": zero, "weight_zero": weight_zero}
+    result = b.emit("conv3d_sum", value, weights, bias, dilations=(1, 1, 1), groups=1, **window, **zeros)
+    return b.finish([result]), drawn(x, (*shape, channels))
+
+
+@pytest.mark.usefixtures("_always")
+@pytest.mark.parametrize("cpu", [None, "cascadelake", "znver5"])
+@TYPES
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [
+        ((1, 5, 9, 11, 16, 24, 2), 3, 1, (1, 1)),
+        ((2, 4, 6, 5, 7, 37, 3), 3, 2, (1, 0)),
+        ((1, 3, 4, 4, 130, 8, 1), 2, 1, (0, 0)),  # as a rule in parts: some numbers show that sums are small
+        ((1, 2, 8, 8, 8, 16, 1), 1, 1, (0, 0)),
+    ],
+)
+def test_sums_over_planes_are_exact(
+    size: tuple[int, ...],
+    kernel: int,
+    stride: int,
+    padding: tuple[int, int],
+    x: str,
+    weight: str,
+    zero: int,
+    cpu: str | None,
+) -> None:
+    window = {"strides": (stride, 1, 1), "padding": (padding, (1, 1), (1, 1))}
+    graph, data = sums_of_planes(size, window, DType(x), DType(weight), zero, kernel)
+    check(graph, data, target_of(cpu), size[-1])
+
+
+def test_planes_of_padding_speak_for_direct_sums() -> None:
+    target = find_target("znver5")
+    assert target is not None
+    window = {"strides": (1, 1, 1), "padding": ((1, 1), (1, 1), (1, 1))}
+    for planes, tiled in ((8, True), (2, False)):
+        size = (1, planes, 14, 14, 64, 64, 1)
+        graph, _ = sums_of_planes(size, window, DType.U8, DType.I8, 0)
+        assert (" by winograd" in str(optimize(graph, pipelines.INFERENCE, target))) == tiled
+
+
+def test_numbers_of_weights_show_that_sums_fit() -> None:
+    most = words.most_channels(DType.I8, DType.I8, 0)
+    least = np.full((3, 3, most, 2), -128, np.int8)
+    assert words.sums_fit(DType.I8, least, 0)
+    wider = np.concatenate([least, least[:, :, :1]], 2)
+    assert not words.sums_fit(DType.I8, wider, 0)
+    wider[..., 0] = -126
+    assert not words.sums_fit(DType.I8, wider, 0)  # of the other filter
+    wider[..., 1] = -126
+    assert words.sums_fit(DType.I8, wider, 0)
+    assert not words.sums_fit(DType.U8, least, 0)
 
 
 @pytest.mark.usefixtures("_always")

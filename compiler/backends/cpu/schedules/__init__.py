@@ -32,7 +32,7 @@ from .transpose import schedule_transpose
 from .winograd.bfloat16_convolution import OF_PAIRS, schedule_bfloat16_winograd
 from .winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
 from .winograd.gradient import schedule_winograd_gradient
-from .winograd.integer_convolution import schedule_integer_winograd
+from .winograd.integer_convolution import IN_ONE_SUM, schedule_integer_winograd
 
 SCHEDULES = Schedules(
     in_order=(
@@ -66,6 +66,7 @@ SCHEDULES = Schedules(
     ),
     by_algorithm={
         PACKED: (schedule_winograd, schedule_integer_winograd, schedule_winograd_gradient),
+        IN_ONE_SUM: (schedule_integer_winograd,),
         IN_PARTS: (schedule_winograd,),
         IN_REGISTERS: (schedule_winograd,),
         HALFWAY: (schedule_winograd,),

@@ -235,8 +235,7 @@ class ConvolutionEmitter(WinogradEmitter):
         constants = loaded_once(block, self.names, self.extras, channels, channel, width)
         bias = name(Load(self.anchor_bias, (channel,), width)) if self.anchor_bias is not None else None
         y, x = name(ty * size), name(tx * size)
-        planes = self.walk.planes.count
-        image = (n,) if self.group.result.type.rank == 4 else (name(n // planes), name(n % planes))
+        image = self._image(block, n)
         for r in range(size):
             line: list[Stmt] = []
             for s in range(size):

@@ -19,7 +19,7 @@ from .....graph.ir import Value
 from .....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Store, Var
 from .....lowering.elements import Elements, Loaded, physical
 from .....lowering.group import Group
-from .....lowering.kernel import Names, Parameters, Scheduled
+from .....lowering.kernel import Names, Parameters, Scheduled, let
 from .....lowering.loops import ceil_div, kind_for, loop, vector_widths
 from .....ops.windows import winograd as f43
 from .....targets.target import Target
@@ -349,6 +349,13 @@ class WinogradEmitter(ABC):
     @abstractmethod
     def _results(self, p: Expr, j: Expr, t: Expr, number: Expr) -> list[Stmt]:
         """Bring the products of a tile back to results, and store what the epilogue makes of them."""
+
+    def _image(self, block: list[Stmt], number: Expr) -> tuple[Expr, ...]:
+        """Image, and plane where results have planes, by the number among all."""
+        planes = self.walk.planes.count
+        if self.group.result.type.rank == 4:
+            return (number,)
+        return tuple(let(block, self.names.fresh("t"), e) for e in (number // planes, number % planes))
 
     def _store(self, index: tuple[Expr, ...], width: int, total: Expr, constants: Loaded) -> list[Stmt]:
         """The epilogue for one pixel and a vector of filters."""

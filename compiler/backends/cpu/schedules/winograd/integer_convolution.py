@@ -34,7 +34,7 @@ from .....lowering.group import Group
 from .....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
 from .....lowering.loops import ceil_div, loop
 from .....ops.quantized import winograd as words
-from .....ops.quantized.contraction import Conv2DSum
+from .....ops.quantized.contraction import Conv2DSum, Conv3DSum
 from .....ops.windows.winograd import POINTS, TAPS, TILE
 from .....targets.target import DotProduct, Target
 from .....types import DType
@@ -52,6 +52,9 @@ from .filters import Chunks
 from .products import CHUNK, Place, Product
 from .tiles import PRODUCTS, workspace
 
+IN_ONE_SUM = "winograd_in_one_sum"
+"""The algorithm that sums up all channels at once, as the numbers of the weight allow."""
+
 BLOCK_TILES = 144
 """Tiles of a block, for which filters are brought to their points anew."""
 
@@ -66,7 +69,7 @@ def parts_of(channels: int, x: DType, weight: DType, weight_zero: int) -> int:
 
 def schedule_integer_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a sum of integer products for which Winograd's filtering was chosen."""
-    if not isinstance(group.anchor.operator, Conv2DSum):
+    if not isinstance(group.anchor.operator, (Conv2DSum, Conv3DSum)):
         return ()
     return IntegerWinogradEmitter(group, winograd_walk(group), target, threads).schedule()
 
@@ -84,14 +87,21 @@ class IntegerWinogradEmitter(WinogradEmitter):
         # Widened inputs keep their signs, whatever dot products of bytes want.
         self.signs = replace(Signs.of(target, x, self.weight, group.anchor.attributes), left=x)
         self.held_registers = int(target.dot_product is not DotProduct.VNNI)  # of a product, before it is added
-        self.parts = parts_of(walk.channels, x, self.weight, self.signs.weight_zero)
+        algorithm, channels = group.anchor.algorithm, self._channels_of(walk)
+        at_once = algorithm is not None and algorithm.name == IN_ONE_SUM
+        self.parts = 1 if at_once else parts_of(channels, x, self.weight, self.signs.weight_zero)
         self.rescaling = UnsignedRescaling.of(group, target) if target.outruns_caches else None
         super().__init__(group, walk, target, threads)
 
     def _summed_channels(self) -> int:
         """The channels, filled up to parts of whole pairs."""
         whole = self.parts * PAIR
-        return ceil_div(self.walk.channels, whole) * whole
+        return ceil_div(self._channels_of(self.walk), whole) * whole
+
+    @staticmethod
+    def _channels_of(walk: Walk) -> int:
+        """Those that a result sums over, in all planes of the window."""
+        return walk.planes.window * walk.channels
 
     def _takes_lanes(self, target: Target) -> bool:
         return False
@@ -144,16 +154,21 @@ class IntegerWinogradEmitter(WinogradEmitter):
         """Pairs of channels of a part."""
         return self.channels // (self.parts * PAIR)
 
-    def _filled(self) -> PackingStep:
-        """Adds zeros to fill the parts and the last panel."""
-        surplus = self.panels * self.tile.channels - self.filters
-        return packing_step("pad", padding=((0, 0),) * 2 + ((0, self.channels - self.walk.channels), (0, surplus)))
+    def _filled(self) -> tuple[PackingStep, ...]:
+        """Puts the channels of all planes one after the other, and adds zeros to fill the parts and the last panel."""
+        channels = self._channels_of(self.walk)
+        surplus = self.channels - channels, self.panels * self.tile.channels - self.filters
+        filled = packing_step("pad", padding=((0, 0),) * 2 + tuple((0, n) for n in surplus))
+        if isinstance(self.group.anchor.operator, Conv2DSum):
+            return (filled,)
+        planes = packing_step("transpose", permutation=(1, 2, 0, 3, 4))
+        return (planes, packing_step("reshape", shape=(TAPS, TAPS, channels, self.filters)), filled)
 
     def _declare_points(self, weight: Value) -> None:
         width = self.tile.channels
         shape = (self.panels, self.parts, PRODUCTS, self.pairs, width * PAIR)
         steps = (
-            self._filled(),
+            *self._filled(),
             packing_step("reshape", shape=(TAPS, TAPS, self.channels, self.panels, width)),
             packing_step("transpose", permutation=(3, 0, 1, 2, 4)),
             packing_step("winograd_words", weight_zero=self.signs.weight_zero),
@@ -167,7 +182,7 @@ class IntegerWinogradEmitter(WinogradEmitter):
         width, pairs = self.tile.channels, self.parts * self.pairs
         shape = (self.panels, pairs, TAPS**2, width * PAIR)
         steps = (
-            self._filled(),
+            *self._filled(),
             packing_step("reshape", shape=(TAPS**2, pairs, PAIR, self.panels, width)),
             packing_step("transpose", permutation=(3, 1, 0, 4, 2)),
             packing_step("reshape", shape=shape),
@@ -242,6 +257,7 @@ class IntegerWinogradEmitter(WinogradEmitter):
         fields = range(START + 1, FIELDS) if self.rescaling else ()
         numbers = [let(block, self.names.fresh("f"), self._number(field, channel, lanes)) for field in fields]
         y, x = let(block, self.names.fresh("y"), ty * TILE), let(block, self.names.fresh("x"), tx * TILE)
+        image = self._image(block, n)
 
         def row(r: Expr) -> list[Stmt]:
             line: list[Stmt] = []
@@ -250,7 +266,7 @@ class IntegerWinogradEmitter(WinogradEmitter):
                 total: Expr = Load(sums, (r * TILE + s, Const(0)), lanes)
                 if self.rescaling:
                     total = self.rescaling.element(pixel, self.names, total, *numbers)
-                pixel += self._store((n, y + r, x + s, channel), lanes, total, constants)
+                pixel += self._store((*image, y + r, x + s, channel), lanes, total, constants)
                 line += inside(pixel, x, s, self.walk.width)
             if self.walk.height % TILE:
                 return [If(Binary("lt", y + r, Const(self.walk.height)), tuple(line))]
