@@ -15,10 +15,9 @@ from ..ops.quantized.base import BYTES
 from ..ops.quantized.conversion import Dequantize, QuantizeEven
 from ..ops.quantized.grids import FARTHEST, scales_of
 from .dce import dce
-from .known import known
+from .known import MOVES, known
 from .product_axes import letters_of
 
-_MOVES = ("transpose", "reshape")
 _LEAST = 16
 """Products for each byte that has to move, at least."""
 
@@ -128,7 +127,7 @@ def _turned(b: Rewriter, x: Value, axes: str, wanted: str) -> Value:
 def _holds_bytes(x: Value, graph: Graph) -> bool:
     """True for bytes as floats, moved perhaps."""
     op = graph.producers.get(x)
-    while op is not None and op.name in _MOVES:
+    while op is not None and op.name in MOVES:
         op = graph.producers.get(op.operands[0])
     return op is not None and isinstance(op.operator, Dequantize) and op.operands[0].type.dtype in BYTES
 

@@ -7,7 +7,9 @@ import numpy as np
 from ..graph.ir import Array, Graph, Value
 
 _CONVERTED = ("cast", "sub", "mul", "dequantize", "reinterpret", "quantize_even", "quantize")
-_READ = ("constant", *_CONVERTED, "transpose", "reshape", "slice")
+MOVES = ("transpose", "reshape")
+"""Operators that only bring elements to another order or shape."""
+_READ = ("constant", *_CONVERTED, *MOVES, "slice")
 
 
 def known(value: Value, graph: Graph) -> Array | None:

@@ -18,10 +18,9 @@ from ..ops.windows.convolution import Conv2D, Conv3D, Convolution
 from ..types import DType
 from .base import Pass
 from .dce import dce
-from .known import known
+from .known import MOVES, known
 
 _SUMS = {Dense: "dense_sum", Conv2D: "conv2d_sum", Conv3D: "conv3d_sum"}
-_MOVES = ("transpose", "reshape")
 MOST_PLACES = 1 << 20
 """Elements of the sums of weights at all places of a padded convolution, at most: they are a constant."""
 
@@ -74,8 +73,8 @@ class _Left:
             return None
         if op.name == "cast" and op.operands[0].type.dtype in BYTES:
             return cls(op.operands[0])
-        inner = cls.of(op.operands[0], graph) if op.name in (*_MOVES, "sub") else None
-        if inner is None or op.name in _MOVES:
+        inner = cls.of(op.operands[0], graph) if op.name in (*MOVES, "sub") else None
+        if inner is None or op.name in MOVES:
             return inner and replace(inner, moves=(*inner.moves, op))
         alone = inner.zero is None and op.result.type.shape == op.operands[0].type.shape
         return replace(inner, zero=op.operands[1]) if alone and _is_byte(op.operands[1], graph) else None

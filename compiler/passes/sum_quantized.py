@@ -26,12 +26,11 @@ from ..types import DType, Quantization
 from .base import Pass
 from .dce import dce
 from .dense_products import with_dense_layers
-from .known import known
+from .known import MOVES, known
 from .product_axes import letters_of
 from .two_dimensions import of_height_one
 
 _SUMS = {Dense: "dense_sum", Conv1D: "conv2d_sum", Conv2D: "conv2d_sum", Conv3D: "conv3d_sum"}
-_MOVES = ("transpose", "reshape")
 _FLOATS = (DType.F32, DType.F64)
 """They hold all that a byte stands for: casts between them change nothing."""
 _LARGEST_BIAS = 1 << 30
@@ -132,8 +131,8 @@ class _Bytes:
         """What a value is made of, if it is such."""
         moves: list[Operation] = []
         source = graph.producers.get(value)
-        while source is not None and (source.name in _MOVES or _keeps_numbers(source)):
-            moves += [source] if source.name in _MOVES else []
+        while source is not None and (source.name in MOVES or _keeps_numbers(source)):
+            moves += [source] if source.name in MOVES else []
             source = graph.producers.get(source.operands[0])
         if source is None or type(source.operator) is not Dequantize:
             return None

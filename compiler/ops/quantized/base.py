@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from types import NoneType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +32,18 @@ class _OfIntegers(Operator):
 
 class QuantizedOperator(_OfIntegers):
     """Base of those that a network is made of."""
+
+
+class HybridOperator(QuantizedOperator):
+    """Base of operators on floats with 8-bit weights, which LiteRT calls hybrid."""
+
+    non_differentiable = "rounding has no useful derivative; read the file with floats for weights"
+    floats: ClassVar[Operator]
+    """The operator that this is with weights of floats."""
+
+    def float_attributes(self, attributes: Attributes) -> dict[str, Any]:
+        """The attributes of the operator on floats."""
+        return {key: attributes[key] for key in self.floats.attributes}
 
 
 class Part(_OfIntegers):

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, Builder, Value
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
 from ..products.dense import Dense
@@ -26,7 +26,7 @@ from ..products.matmul import TRANSPOSED, MatMul, exchanged, matrices
 from ..windows.convolution import WINDOW_ATTRIBUTES, Conv2D
 from ..windows.transpose_convolution import TransposeConv2D
 from ..windows.window import window_of
-from .base import QuantizedOperator, quantization
+from .base import HybridOperator, quantization
 from .contraction import Conv2DSum, product
 from .dynamic import SYMMETRIC, ZERO, DynamicParameters, DynamicQuantize, DynamicRescale
 from .groups import QUAD
@@ -43,19 +43,12 @@ EXACT = (1 << 24) // (128 * 128)
 """Products of so many integers of 8 bits have sums of 24 bits, which a float of 32 bits holds."""
 
 
-class Hybrid(QuantizedOperator):
+class Hybrid(HybridOperator):
     """Base of the contractions of floats with 8-bit weights."""
 
     operands: ClassVar[tuple[str, ...]] = ("x", "weight", "bias?")
-    non_differentiable = "rounding has no useful derivative; read the file with floats for weights"
-    floats: ClassVar[Operator]
-    """The operator that this is on floats."""
     by_sample = True
     """A row is all but the first dimension, else it is the last one."""
-
-    def float_attributes(self, attributes: Attributes) -> dict[str, Any]:
-        """The attributes of the operator on floats."""
-        return {key: attributes[key] for key in self.floats.attributes}
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, weight, *others = operands

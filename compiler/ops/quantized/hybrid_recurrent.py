@@ -7,19 +7,18 @@ Each vector that meets a weight - of the input, of the state, of what is project
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
 
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operator, Value
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Value
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
 from ..regions.scan import evaluated
 from ..sequences.sequence_layer import Product, activated
 from ..sequences.sequence_lstm import SequenceLstm, present_gates
 from ..sequences.sequence_rnn import SequenceRnn, Svdf
-from .base import QuantizedOperator
+from .base import HybridOperator
 from .dynamic import SYMMETRIC
 from .hybrid import HybridDense
 from .hybrid_activations import sigmoid, tanh
@@ -33,12 +32,8 @@ def is_quantized(role: str) -> bool:
     return role.endswith(_QUANTIZED)
 
 
-class HybridLayer(QuantizedOperator):
+class HybridLayer(HybridOperator):
     """Base of recurrent layers of floats with 8-bit weights."""
-
-    non_differentiable = "rounding has no useful derivative; read the file with floats for weights"
-    floats: ClassVar[Operator]
-    """The operator that this is with weights of floats."""
 
     def quantized(self, attributes: Attributes) -> Sequence[int]:
         """Which operands are weights of i8."""
@@ -47,10 +42,6 @@ class HybridLayer(QuantizedOperator):
     def weight_scales(self, attributes: Attributes) -> Mapping[int, float]:
         """Their scales, by operand."""
         return dict(zip(self.quantized(attributes), attributes["scales"], strict=False))
-
-    def float_attributes(self, attributes: Attributes) -> dict[str, Any]:
-        """The attributes of the operator on floats."""
-        return {key: attributes[key] for key in self.floats.attributes}
 
     def activate(self, b: Emits, x: Value, activation: str) -> Value:
         """One of `ACTIVATIONS`, with LiteRT's last bit."""
