@@ -1,6 +1,6 @@
-"""Functions of elements in whose spelling PyTorch's exporter loses digits or signs, in operators that it gets right.
+"""Functions of elements of which PyTorch's exporter loses digits or signs, in terms of operators that it gets right.
 
-Each form says an operator in others that the exporter gets right; PyTorch's own kernels are the source of the formulas.
+PyTorch's own kernels are the source of the formulas.
 """
 
 from __future__ import annotations

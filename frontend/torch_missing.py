@@ -1,4 +1,4 @@
-"""Functions that PyTorch's exporter doesn't have, or not for all arguments, in operators that it has."""
+"""Functions that PyTorch's exporter doesn't have, or not for all arguments, in terms of operators that it has."""
 
 from __future__ import annotations
 

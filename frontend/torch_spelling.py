@@ -1,4 +1,8 @@
-"""What PyTorch's exporter gives other numbers than PyTorch, or doesn't have, said in operators that it gets right."""
+"""Calls that PyTorch's exporter lacks, or for which it gives other numbers than PyTorch, in terms of others.
+
+The others are operators that it gets right. `torch_functions`, `torch_layers`, `torch_missing` and `torch_sequences`
+have most of the forms.
+"""
 
 from __future__ import annotations
 
