@@ -29,6 +29,16 @@ def strided_slice(c: Context) -> Value:
     return y if y.type.shape == shape else c.emit("reshape", y, shape=shape)
 
 
+def _only(c: Context, dimension: int, size: int, place: int, stride: int) -> slice:
+    """The one element of a dimension that goes."""
+    only = place + size * (place < 0)
+    if not 0 <= only < size:
+        c.unsupported(f"there is no element {place} in dimension {dimension} of {c.type(0)}")
+    if stride < 0:
+        c.unsupported("its kernel leaves an element unset that is taken by a negative stride")
+    return slice(only, only + 1)
+
+
 def _places(c: Context, shape: tuple[int, ...]) -> tuple[list[slice], list[int]]:
     """What is taken of each dimension, and the dimensions of the result among them; -1 for new ones."""
     begins, ends, strides = (c.integers(i) for i in (1, 2, 3))
@@ -57,12 +67,7 @@ def _places(c: Context, shape: tuple[int, ...]) -> tuple[list[slice], list[int]]
             c.fail(f"{len(begins)} ranges don't fit {c.type(0)}")
         size = shape[len(places)]
         if masks["shrink_axis"] >> i & 1:
-            only = 0 if masks["begin"] >> i & 1 else begin + size * (begin < 0)
-            if not 0 <= only < size:
-                c.unsupported(f"there is no element {begin} in dimension {len(places)} of {c.type(0)}")
-            if stride < 0:
-                c.unsupported("its kernel leaves an element unset that is taken by a negative stride")
-            places.append(slice(only, only + 1))
+            places.append(_only(c, len(places), size, 0 if masks["begin"] >> i & 1 else begin, stride))
             continue
         if c.option("offset", False) and not masks["begin"] >> i & 1:
             end += begin + size * (begin < 0)

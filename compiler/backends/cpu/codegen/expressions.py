@@ -240,31 +240,38 @@ class ExpressionEmitter(MemoryEmitter):
         if op in ("ceil", "trunc", "round") and expr.type.dtype.is_float:
             return rounded(self, op, expr.value)
         kind, x = self.value(expr.value)
-        t, floating = kind.text, kind.dtype.is_float
-        if op not in (("neg", "abs", "floor", "sqrt") if floating else ("neg", "abs", "floor", "not")):
-            raise InternalError(f"code generation has no rule for {op} of {kind.dtype}")
+        return self._unary_of_floats(op, kind, x) if kind.dtype.is_float else self._unary_of_integers(op, kind, x)
+
+    def _unary_of_floats(self, op: str, kind: LLVMType, x: str) -> Value:
+        t = kind.text
+        if op == "floor":
+            return floor(self, kind, x)
+        if op == "sqrt":
+            return Value(kind, self.out.call(t, f"llvm.sqrt.{kind.suffix}", (t, x)))
         if op == "neg":
-            result = self.out.emit(f"fneg {t} {x}" if floating else f"sub {t} {text.constant(0, kind)}, {x}")
-            if floating:
-                self.reach.turn(op, result, x)
-            return Value(kind, result)
+            result = self.out.emit(f"fneg {t} {x}")
+        elif op == "abs":
+            result = self.out.call(t, f"llvm.fabs.{kind.suffix}", (t, x))
+        else:
+            raise InternalError(f"code generation has no rule for {op} of {kind.dtype}")
+        self.reach.turn(op, result, x)
+        return Value(kind, result)
+
+    def _unary_of_integers(self, op: str, kind: LLVMType, x: str) -> Value:
+        t = kind.text
+        if op == "neg":
+            return Value(kind, self.out.emit(f"sub {t} {text.constant(0, kind)}, {x}"))
         if op == "not":
             known = text.truth(x)
             if known is not None:
                 return Value(kind, text.constant(not known, kind))
             ones = text.constant(True if kind.dtype is DType.BOOL else -1, kind)
             return Value(kind, self.out.emit(f"xor {t} {x}, {ones}"))
-        if not floating:
-            if op == "floor" or kind.is_unsigned:
-                return Value(kind, x)
-            return Value(kind, self.out.call(t, f"llvm.abs.{kind.suffix}", (t, x), ("i1", "false")))
-        if op == "floor":
-            return floor(self, kind, x)
-        name = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt"}[op]
-        result = self.out.call(t, f"{name}.{kind.suffix}", (t, x))
+        if op == "floor" or (op == "abs" and kind.is_unsigned):
+            return Value(kind, x)
         if op == "abs":
-            self.reach.turn(op, result, x)
-        return Value(kind, result)
+            return Value(kind, self.out.call(t, f"llvm.abs.{kind.suffix}", (t, x), ("i1", "false")))
+        raise InternalError(f"code generation has no rule for {op} of {kind.dtype}")
 
     def _exponential(self, op: str, x: Expr) -> Value:
         """That of a value under a name; with less effort where its bounds are known."""
