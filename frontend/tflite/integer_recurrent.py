@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,7 @@ from ...compiler.graph.registry import lookup
 from ...compiler.ops.sequences.sequence_lstm import GATES
 from ...compiler.types import DType, Quantization
 from .context import Context
-
-if TYPE_CHECKING:
-    from .recurrent import Places
+from .lstm_places import FORWARD, Places
 
 _HIDDEN = 4
 """The intermediate tensor that holds the state's scale, behind those of the gates."""
@@ -67,8 +64,6 @@ def _peephole(c: Context, place: int) -> Value:
     LiteRT's kernel takes the number of results for that of cells. So with a projection, as many weights as there are
     results meet cells in row-major order, from the first batch's first one on.
     """
-    from .recurrent import FORWARD
-
     rows, cells = c.type(FORWARD.cell).shape
     units = c.type(FORWARD.state).shape[1]
     if units == cells:

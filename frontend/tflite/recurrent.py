@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...compiler.graph.ir import Value
@@ -11,51 +10,24 @@ from ...compiler.graph.registry import lookup
 from ...compiler.ops.facets import reads
 from ...compiler.ops.moves.moves import sliced
 from ...compiler.ops.quantized.hybrid_recurrent import is_quantized
-from ...compiler.ops.sequences.sequence_lstm import GATES, SEEING
+from ...compiler.ops.sequences.sequence_lstm import GATES
 from ...compiler.types import DType
 from .context import Context
 from .hybrid import asymmetric, hybrid_weight, is_hybrid
+from .integer_recurrent import integer_lstm, integer_svdf
+from .lstm_places import BOTH_WAYS, FORWARD, Places
 
 FUSED = ("", "relu", "relu_n1_to_1", "relu6", "tanh")
 """What codes of the schema's ActivationFunctionType stand for in recurrent layers."""
 BASIC = 1
 """Code of the schema's LSTMKernelType."""
+_AUXILIARY = 39
+"""The auxiliary input of both directions."""
 
 
 def activation(c: Context) -> str:
     """The layer's activation."""
     return str(c.operator.coded("fused_activation_function", FUSED))
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the tensors of one direction of an LSTM stand among an operator's inputs; those that may be absent, too."""
-
-    weights: dict[str, int]
-    state: int
-    cell: int
-    extra: int | None = None
-    """The weights for an auxiliary input, four in a row."""
-
-    def present(self, c: Context) -> dict[str, int]:
-        """The weights that are there."""
-        return {role: place for role, place in self.weights.items() if c.has(place)}
-
-
-def _places(first: int, state: int, norm: int | None, extra: int | None = None) -> Places:
-    weights = {f"{g}_weight": first + i for i, g in enumerate(GATES)}
-    weights |= {f"{g}_recurrent": first + 4 + i for i, g in enumerate(GATES)}
-    weights |= {f"{g}_peephole": first + 8 + i for i, g in enumerate(SEEING)}
-    weights |= {f"{g}_bias": first + 11 + i for i, g in enumerate(GATES)}
-    weights |= {"projection": first + 15, "projection_bias": first + 16}
-    if norm is not None:
-        weights |= {f"{g}_norm": norm + i for i, g in enumerate(GATES)}
-    return Places(weights, state, state + 1, extra)
-
-
-FORWARD = _places(1, 18, 20)
-BOTH_WAYS = (_places(1, 35, None, 40), _places(18, 37, None, 44))
-_AUXILIARY = 39
 
 
 def unidirectional_sequence_lstm(c: Context) -> Value:
@@ -76,8 +48,6 @@ def lstm(c: Context) -> Value | tuple[Value, ...]:
 
 def _lstm(c: Context, x: Value, time_major: bool) -> Value:
     if c.type(0).dtype is DType.I8:
-        from .integer_recurrent import integer_lstm
-
         return integer_lstm(c, x, FORWARD, time_major)
     return float_lstm(c, x, FORWARD, time_major)
 
@@ -282,8 +252,6 @@ def bidirectional_sequence_rnn(c: Context) -> Value | tuple[Value, ...]:
 def svdf(c: Context) -> Value:
     """SVDF."""
     if c.type(0).dtype is DType.I8:
-        from .integer_recurrent import integer_svdf
-
         return integer_svdf(c)
     (rank,) = c.positive("rank")
     options: dict[str, Any] = {"rank": rank, "activation": activation(c)}
