@@ -42,6 +42,27 @@ net = netc.load("resnet50")
 write_weights("resnet50.safetensors", net, initial_weights(net, 0))
 """
 """What the README's Python takes as given."""
+GIVEN = {
+    "qat.md": """\
+import numpy as np
+import netc
+from netc.runtime.weights import initial_weights
+
+graph = netc.load("cnn_mnist", batch=8)
+weights = initial_weights(graph, 0)
+random = np.random.default_rng(0)
+batches = [(random.random((8, 28, 28, 1), np.float32), np.zeros(8, np.int32)) for _ in range(5)]
+""",
+    "pytorch.md": """\
+import numpy as np
+import torch
+import netc
+
+module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 16, 16), torch.nn.ReLU(), torch.nn.Flatten()).eval()
+picture = np.ones((1, 3, 224, 224), np.float32)
+""",
+}
+"""What the Python of pages takes as given."""
 REPEATABLE = ("netc compile cnn_mnist --emit loops", "netc show cnn_mnist")
 """Commands of the README that print the same on each machine, and take no files."""
 MARK = "# ---- end of block ----"
@@ -101,6 +122,17 @@ def test_glossary_is_in_order_and_defines_each_word_once() -> None:
     words = re.findall(r"^- \*\*(.+?)\*\*:", text, re.MULTILINE)
     assert words == sorted(set(words))
     assert {"facet", "graph", "layer", "margin", "operator", "schedule", "target", "trait"} <= set(words)
+
+
+@pytest.mark.parametrize("page", GIVEN)
+def test_python_of_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page == "pytorch.md":
+        pytest.importorskip("torch")
+        pytest.importorskip("onnxscript")
+    monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path))
+    blocks = [match[1] for match in PYTHON.finditer((ROOT / "docs" / page).read_text(encoding="utf-8"))]
+    assert blocks
+    _run([sys.executable, "-W", "ignore", "-c", "\n".join([GIVEN[page], *blocks])], tmp_path)
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=str)
