@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from .compiler.errors import NetcError
-from .compiler.files import write_bytes
+from .compiler.files import write_bytes, writing
 from .compiler.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -54,6 +55,22 @@ def write_result(data: str | bytes, path: str | None) -> None:
         click.echo(data if isinstance(data, bytes) else printable(data, keep="\n\t"), nl=False)
         return
     write_bytes(path, data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def check_results(results: Iterable[str | None], sources: Iterable[str | None]) -> None:
+    """Look at the files to be written before anything is computed; those that are None aren't asked for.
+
+    Raises `NetcError` where there is no folder for a result, or where it would take the place of a file that it is made
+    from. (A source may be the name of a shipped network, which is no file.)
+    """
+    files = [source for source in sources if source and os.path.exists(source)]
+    for result in results:
+        if result is None or result == "-":
+            continue
+        with writing(result):
+            os.stat(os.path.join(os.path.dirname(result) or ".", ""))
+        if os.path.exists(result) and any(os.path.samefile(result, file) for file in files):
+            raise NetcError(f"{result} would replace what it is made from", hint="give the result another name")
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[str] | None = None) -> str:

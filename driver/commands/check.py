@@ -27,7 +27,7 @@ from ..frontend import FORMATS, check, format_of
 from ..frontend.diagnostics import to_json
 from ..loading import load
 from ..options import allow_import_option, json_option, size_options
-from ..output import echo
+from ..output import check_results, echo
 from ..recipe_check import check_recipes
 from ..runtime.saved import SavedFile, is_saved
 
@@ -62,6 +62,7 @@ def check_command(
     The exit code is 2 if there are any, or with --against if a result differs. With --target edgetpu, FILE may also be
     a shipped net.
     """
+    check_results((report,), (file,))
     if against:
         if target or net or release or report:
             raise NetcError("--against goes with --set and --batch alone")

@@ -24,7 +24,7 @@ from ..options import (
     preprocess_option,
     target_options,
 )
-from ..output import echo, quantity, write_result
+from ..output import check_results, echo, quantity, write_result
 from ..passlog import pass_options, stage_table
 from ..pipeline import PROGRAM, STAGES, Compilation, Request, build, load_program
 from ..runtime.cache import CompiledObject
@@ -70,6 +70,7 @@ def compile_command(context: click.Context, /, **options: Any) -> None:
     said = click.core.ParameterSource.COMMANDLINE
     given = {name for name in context.params if context.get_parameter_source(name) is said}
     o = CompileOptions(**options)
+    check_results((o.output, o.report), (o.network.model, o.weights))
     if o.target:
         _refuse(given.intersection(_FOR_CPU), "not for --target edgetpu")
         from ..edgetpu_command import compile_for_edgetpu

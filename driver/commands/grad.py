@@ -9,7 +9,7 @@ from ..compiler.training import loss_graph
 from ..loading import load_to_train
 from ..losses import find_loss
 from ..options import NetworkOptions, network_options, output_option, target_options
-from ..output import write_result
+from ..output import check_results, write_result
 from ..passlog import PassLog, pass_options
 from ..pipeline import STAGES, Request, build
 
@@ -41,6 +41,7 @@ def grad_command(
     MODEL is a shipped model's name or the path of a file. The graph takes the net's input and `labels`; it gives
     the loss, the number of right answers where the loss knows them, and the gradients in the order of --wrt.
     """
+    check_results((output,), (network.model,))
     graph, _ = load_to_train(network.model, **network.reading)
     forward = loss_graph(graph, loss=find_loss(loss, network.model, graph))
     names = None if wrt is None else [name.strip() for name in wrt.split(",")]

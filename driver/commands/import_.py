@@ -18,7 +18,7 @@ from ..frontend import format_of, models_folder
 from ..frontend.writing import Written, written
 from ..loading import load
 from ..options import NetworkOptions, network_options, preprocess_option
-from ..output import echo, quantity
+from ..output import check_results, echo, quantity
 from ..runtime.data.registry import class_names
 from ..runtime.weights import read_weights, write_weights
 
@@ -48,14 +48,10 @@ def import_command(
     if path.suffix != ".net":
         name = path.with_suffix(".net") if path.name.strip(".") else path / "imported.net"
         raise NetcError(f"-o {output or '.'}: the file is a .net file", hint=f"call it {name}")
-    for taken in (model, weights):
-        if taken and _is_same(taken, path):
-            raise NetcError(f"{output} would replace what it is made from", hint="give -o another name")
     beside = path.with_suffix(".safetensors")
+    check_results((output, str(beside)), (model, weights))
     if weights and format_of(model).has_weights:
         raise NetcError(f"--weights: {model} holds its weights")
-    if weights and _is_same(weights, beside):
-        raise NetcError(f"{beside} would replace the weights it is made from", hint="give -o another name")
     graph = load(model, **network.reading, preprocess=preprocess)
     graph, labels = _with_labels(graph, model, path.with_suffix(".labels.txt"))
     two = _for_two(network, graph) if network.batch == 1 else None
@@ -105,10 +101,6 @@ def _for_two(network: NetworkOptions, graph: Graph) -> Graph | None:
     except NetcError:
         return None
     return two if [v.type for v in two.inputs] != [v.type for v in graph.inputs] else None
-
-
-def _is_same(one: str, other: Path) -> bool:
-    return os.path.exists(one) and other.exists() and os.path.samefile(one, other)
 
 
 def _summary(result: Written, output: str, weights: str | None) -> str:

@@ -17,7 +17,7 @@ from ..frontend import FORMATS, format_of
 from ..frontend.graph_text import graph_of_text, load_graph
 from ..loading import load
 from ..options import output_option, reading_options
-from ..output import write_result
+from ..output import check_results, write_result
 from ..passlog import PassLog, pass_options
 
 
@@ -60,6 +60,8 @@ def opt_command(
     or is a .tflite or .onnx file.
     """
     parsed = _parsed(pipeline)
+    is_text = file == "-" or format_of(file) is FORMATS["graph"]  # which may be rewritten in its place
+    check_results((output,), () if is_text else (file,))
     graph = passes.run(_read_graph(file, choices), parsed, observers=log.observers)
     write_result(str(graph), output)
     log.report()

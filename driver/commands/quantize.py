@@ -24,7 +24,7 @@ from ..data_help import DataCommand
 from ..loading import load
 from ..notes import open_noted, warnings_for_people
 from ..options import NetworkOptions, network_options, preprocess_option, weights_options
-from ..output import echo, progress_bar, progress_to
+from ..output import check_results, echo, progress_bar, progress_to
 from ..quantization import WEIGHT_FORMS, as_given, frozen, lighter, quantized, refuse_settings, scheme_for
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
@@ -135,6 +135,8 @@ class _Options:
 
 
 def _load(o: _Options) -> Graph:
+    """Read the network, after a look at the files that are to be written."""
+    check_results((o.output, o.report, o.ranges_file), (o.network.model, o.weights, o.samples))
     return load(o.network.model, **o.network.reading, preprocess=o.preprocess, with_parameters=o.weights is not None)
 
 

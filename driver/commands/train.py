@@ -17,7 +17,7 @@ from ..data_help import DataCommand
 from ..frontend import FORMATS, format_of, load_recipe
 from ..notes import show_notes
 from ..options import gathered
-from ..output import echo, write_result
+from ..output import check_results, echo, write_result
 from ..passlog import PassLog
 from ..pipeline import build, check_runs_here, target_of
 from ..plan import show_plan
@@ -82,6 +82,7 @@ def train_command(
 
     def prepare() -> _Begun:
         emitted.check()
+        check_results((emitted.output,), (setup.model, setup.weights))
         begun = _begun(setup, flags, run, world)
         if not emitted.emit:
             check_runs_here(target_of(begun[0].setup.cpu))

@@ -413,3 +413,31 @@ def test_every_command_refuses_empty_paths(netc: Call) -> None:
         for option in texts:
             result = netc(name, option.opts[0], "")
             assert (result.code, result.err) == (2, f"error: {'/'.join(option.opts)} is empty\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compile", "NET", "--emit", "graph", "-o", "NET"],
+        ["compile", "NET", "--weights", "NET", "-o", "NET"],
+        ["grad", "NET", "--loss", "hinge", "-o", "NET"],
+        ["train", "NET", "--emit", "graph", "-o", "NET"],
+        ["quantize", "NET", "-o", "NET", "--dynamic-range"],
+        ["quantize", "NET", "-o", "NET", "--calibrate", "mnist"],
+        ["check", "NET", "--target", "edgetpu", "--report", "NET"],
+        ["opt", "cse", "NET", "-o", "NET"],
+        ["import", "NET", "-o", "NET"],
+    ],
+)
+def test_no_result_takes_the_place_of_its_source(netc: Call, tiny: Path, arguments: list[str]) -> None:
+    before = tiny.read_bytes()
+    result = netc(*(str(tiny) if a == "NET" else a for a in arguments))
+    assert result.code == 2
+    assert result.err.startswith(f"error: {tiny} would replace what it is made from\n")
+    assert tiny.read_bytes() == before
+
+
+def test_graphs_in_text_form_may_be_rewritten_in_place(netc: Call, graph: Path) -> None:
+    result = netc("opt", "cse", graph, "-o", graph)
+    assert (result.code, result.err) == (0, "")
+    assert graph.read_text(encoding="utf-8").startswith("graph @")

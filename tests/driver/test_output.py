@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from netc.compiler.errors import NetcError
-from netc.output import duration, format_table, quantity, write_result
+from netc.output import check_results, duration, format_table, quantity, write_result
 
 
 def test_file_appears_whole_with_usual_permissions(tmp_path: Path) -> None:
@@ -32,6 +32,20 @@ def test_devices_are_written_not_replaced(capsys: pytest.CaptureFixture[str]) ->
     assert not Path(os.devnull).is_file()
     write_result("text", "-")
     assert capsys.readouterr().out == "text"
+
+
+def test_results_are_looked_at_before_the_work(tmp_path: Path) -> None:
+    source, link, other = (str(tmp_path / name) for name in ("a.net", "link.net", "b.net"))
+    Path(source).touch()
+    os.symlink(source, link)
+    check_results((None, "-", other, os.devnull), (source, None, "a_shipped_net"))
+    check_results((source,), (other,))
+    for result in (source, link, str(tmp_path / "." / "a.net")):
+        with pytest.raises(NetcError, match="would replace what it is made from"):
+            check_results((other, result), (None, source))
+    for result in (str(tmp_path / "none" / "b.net"), source + "/b.net"):
+        with pytest.raises(NetcError, match=r"can't write .*b\.net: No"):
+            check_results((result,), ())
 
 
 def test_unwritable_place_is_an_error(tmp_path: Path) -> None:
