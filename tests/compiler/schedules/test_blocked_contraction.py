@@ -8,9 +8,10 @@ import pytest
 
 from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.backends.cpu.schedules.contraction import SWEPT_SHARE
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.compiler.loops.ir import Allocate, Kernel, Prefetch, Space, statements
+from netc.compiler.loops.ir import Allocate, Const, For, Kernel, Prefetch, Space, statements
 from netc.compiler.modules.module import Module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines
@@ -51,6 +52,7 @@ def totals_of(kernel: Kernel) -> list[tuple[int, ...]]:
         ((1, 197, 2048), 250, "relu"),
         ((1, 7, 7, 3072), 64, "relu"),
         ((1, 300, 2304), 330, "relu"),
+        ((3, 350, 3072), 96, "relu"),
     ],
     ids=str,
 )
@@ -75,6 +77,26 @@ def test_a_part_asks_for_the_weights_of_the_next_one() -> None:
     asked = {s.ahead for s in statements(kernel.body) if isinstance(s, Prefetch) and s.buffer.name == "w"}
     assert asked == {256 * width}
     assert rows >= 197, "expected the totals of all pixels"
+
+
+@pytest.mark.parametrize("rows", [600, 1300, 2100])
+def test_many_rows_meet_the_weights_in_sweeps(rows: int) -> None:
+    """Bands ask for the weights of the next panel together; by any number of threads: the same bits."""
+    target = replace(host_target(), streams_slowly=False, float_units=2)
+    if not target.outruns_caches or target.l2_bytes != ZEN5.l2_bytes:
+        pytest.skip("these processors have not been measured")
+    bytes_of_input = rows * 768 * 4
+    sweeps = -(-bytes_of_input // (SWEPT_SHARE * target.l2_bytes))
+
+    def look(module: Module, threads: int) -> None:
+        if threads > 1:
+            return
+        (kernel,) = module.kernels
+        outer = next(s for s in statements(kernel.body) if isinstance(s, For))
+        assert (outer.var == "p" and outer.stop == Const(sweeps)) if sweeps > 1 else outer.var == "j"
+        assert any(s.ahead for s in statements(kernel.body) if isinstance(s, Prefetch) and s.buffer.name == "w")
+
+    check_by_threads(dense(1, rows, 768, filters=250), target, look)
 
 
 @pytest.mark.parametrize(("depth", "cpu"), [(768, "znver5"), (3072, "znver4"), (3072, "haswell"), (2049, "znver5")])

@@ -23,7 +23,6 @@ from ....loops.ir import (
     Var,
     VectorType,
     const,
-    minimum,
 )
 from ....lowering.kernel import let
 from ....lowering.loops import ceil_div, loop, vector_loop
@@ -52,7 +51,7 @@ def _parts(walk: Walk) -> int:
 
 
 class BlockedEmitter(ContractionEmitter):
-    """Writes the kernel of a flat walk whose sums are made part by part, if threads share out tiles of channels."""
+    """Writes the kernel of a flat walk whose sums are made part by part, in sweeps whose totals fit the stack."""
 
     part: Expr | None = None
     """The part at hand ..."""
@@ -60,19 +59,15 @@ class BlockedEmitter(ContractionEmitter):
     """... its first step ..."""
     number: Expr
     """... and the band, among those whose totals are on the stack."""
+    bands: int
+    """So many there are at most."""
 
     def _by_channels(self, kind: LoopKind) -> list[Stmt]:
-        self.parts = _parts(self.g)
-        self.steps = self.g.depth // self.parts
-        tile = self.tile.columns * self.tile.channels * self.dtype.itemsize
-        self.sweeps = ceil_div(self.grid.count, max(1, TOTAL_BYTES // tile))
-        self.bands = ceil_div(self.grid.count, self.sweeps)
-        shape = (self.bands * self.tile.columns, self.tile.channels)
-        self.totals = Buffer(self.names.fresh("totals"), self.dtype, shape, Space.STACK)
+        sweeps = self._sweeps(self.grid.count)
 
         def panel(j: Expr) -> list[Stmt]:
             def over(widths: tuple[int, ...]) -> list[Stmt]:
-                return loop("h", self.sweeps, lambda h: self._sweep(h * self.bands, j, widths))
+                return loop("p", sweeps, lambda p: self._sweep(p, sweeps, j, widths))
 
             main = over(self.tile.widths) if self.tiles else []
             if not self.last_widths:
@@ -82,8 +77,17 @@ class BlockedEmitter(ContractionEmitter):
 
         return loop("j", self.panels, panel, kind)
 
-    def _sweep(self, first: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-        """As many bands as totals are on the stack, from a first one on."""
+    def _sweeps(self, bands: int) -> int:
+        tile = self.tile.columns * self.tile.channels * self.dtype.itemsize
+        fewest = ceil_div(bands, max(1, TOTAL_BYTES // tile))
+        return min(ceil_div(fewest, self.threads) * self.threads, bands)
+
+    def _sweep(self, p: Expr, sweeps: int, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        parts = _parts(self.g)
+        self.steps = self.g.depth // parts
+        self.number, self.bands = self._number_in_sweep(sweeps)
+        shape = (self.bands * self.tile.columns, self.tile.channels)
+        self.totals = Buffer(self.names.fresh("totals"), self.dtype, shape, Space.STACK)
 
         def clear(r: Expr) -> list[Stmt]:
             def vector(c: Var, width: int) -> list[Stmt]:
@@ -91,14 +95,12 @@ class BlockedEmitter(ContractionEmitter):
 
             return vector_loop(self.names, sum(widths), self.lanes, vector)
 
-        def part(p: Expr) -> list[Stmt]:
+        def part(number: Expr) -> list[Stmt]:
             block: list[Stmt] = []
-            self.part, self.start = p, let(block, self.names.fresh("start"), p * self.steps)
-            self.number = Var("g")
-            stop = minimum(first + self.bands, self.grid.count) - first if self.sweeps > 1 else Const(self.bands)
-            return [*block, For("g", Const(0), stop, tuple(self._band(first + self.number, j, widths)))]
+            self.part, self.start = number, let(block, self.names.fresh("start"), number * self.steps)
+            return [*block, *super(BlockedEmitter, self)._sweep(p, sweeps, j, widths)]
 
-        return [Allocate(self.totals), *loop("r", self.totals.shape[0], clear), *loop("part", self.parts, part)]
+        return [Allocate(self.totals), *loop("r", shape[0], clear), *loop("part", parts, part)]
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile, or adds a part to its totals."""
@@ -131,7 +133,7 @@ class _PartKernel(MicroKernel):
     def _has_more(self) -> Expr:
         """Is another part to follow?"""
         assert self.blocked.part is not None
-        return Binary("lt", self.blocked.part, Const(self.blocked.parts - 1))
+        return Binary("lt", self.blocked.part, Const(_parts(self.blocked.g) - 1))
 
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         o, zero = self.blocked, Const(0)

@@ -43,11 +43,15 @@ ASKING_PIXELS = range(8, 129)
 """With so many pixels cores wait that stream quickly, too: with fewer they do little else, with more they seldom do."""
 MORE_ASKING_PIXELS = range(8, 513)
 """The same with 16 vector registers (Zen 3), whose register tiles are so small that filters come sooner, and with two
-units for vectors of 512 bits (Zen 5)."""
+units for vectors of 512 bits (Zen 5), which wait with more pixels, too, for weights that don't stay in the L2 cache."""
 ASKED_BYTES = 64 * 1024
 """Of weights, at least: fewer stay in the caches, or come in less time than a kernel begins."""
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
+SWEPT_SHARE = 3
+"""The same in sizes of the L2 cache, where all bands of a sweep ask for weights together (Zen 5). Input comes from
+beyond that cache by itself, and weights change seldom: a fifth of it takes 1.03 of the time, four times as much 1.02.
+"""
 LOAD_COST = 0.5
 """Cycles of an instruction that loads a pixel's element, where multiplications take none from memory."""
 
@@ -112,6 +116,8 @@ class ContractionEmitter:
         """A step asks for each line once, not for each of its vectors."""
         self.next_panel = panel if 2 * panel * self.w.dtype.itemsize <= target.l2_bytes * share else 0
         """The same where bands ask for the weights of the next channel tile; 0: these would displace those in use."""
+        self.swept_bytes = SWEPT_SHARE * target.l2_bytes if self.ahead and self._is_outrun(target) else 0
+        """Input of a sweep whose bands ask for weights together; 0: each asks for its own."""
 
     @property
     def _pixels(self) -> int:
@@ -123,9 +129,17 @@ class ContractionEmitter:
             return False
         if target.streams_slowly:
             return True
-        outruns = target.has_few_registers or (target.outruns_caches and self.x_type.dtype is DType.F32)
-        asking = MORE_ASKING_PIXELS if outruns and self.g.groups == 1 else ASKING_PIXELS
-        return target.streams_quickly and self._has_large_weight and self._pixels in asking
+        if not (target.streams_quickly and self._has_large_weight):
+            return False
+        outrun = self._is_outrun(target)
+        if outrun and self.g.depth * self.filters * self.w.dtype.itemsize > target.l2_bytes * KEPT_SHARE:
+            return self._pixels >= ASKING_PIXELS.start
+        more = outrun or (target.has_few_registers and self.g.groups == 1)
+        return self._pixels in (MORE_ASKING_PIXELS if more else ASKING_PIXELS)
+
+    def _is_outrun(self, target: Target) -> bool:
+        """Does a core multiply faster than weights come? So it was measured in single precision, without groups."""
+        return target.outruns_caches and self.x_type.dtype is DType.F32 and self.g.groups == 1
 
     @property
     def _has_large_weight(self) -> bool:
@@ -338,7 +352,10 @@ class ContractionEmitter:
     def _prefers_channels(self) -> bool:
         """Share out channel tiles (each thread reads its own weights) or bands of pixels (its own input)?"""
         if self.threads == 1:
-            return self.g.depth * self.filters > math.prod(self.g.buffer)
+            size = math.prod(self.g.buffer)
+            if self.swept_bytes:
+                return size * self.x_type.dtype.itemsize <= self.swept_bytes
+            return self.g.depth * self.filters > size
         shares = self._shares(self.tile)
         return shares.by_channels < shares.by_bands
 
@@ -387,16 +404,28 @@ class ContractionEmitter:
 
         def sweep(p: Expr) -> list[Stmt]:
             def over_bands(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-                ahead = self._ahead(j, widths)
-                if blocks == bands:
-                    return [*ahead, *self._band(p, j, widths)]
-                first, stop = (q * bands // blocks for q in (p, p + 1))
-                return [*ahead, For("g", first, stop, tuple(self._band(Var("g"), j, widths)))]
+                return [*self._ahead(j, widths), *self._sweep(p, blocks, j, widths)]
 
             main = loop("j", self.tiles, lambda j: over_bands(j, self.tile.widths)) if self.tiles else []
             return [*main, *(over_bands(Const(self.tiles), self.last_widths) if self.last_widths else [])]
 
         return loop("p", blocks, sweep, kind)
+
+    def _sweep(self, p: Expr, sweeps: int, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        """The bands of one sweep of several, for channel tile j."""
+        bands = self.grid.count * self.g.images
+        if sweeps == bands:
+            return self._band(p, j, widths)
+        first, stop = (q * bands // sweeps for q in (p, p + 1))
+        if self.swept_bytes:
+            self.band = self._number_in_sweep(sweeps)
+        return [For("g", first, stop, tuple(self._band(Var("g"), j, widths)))]
+
+    def _number_in_sweep(self, sweeps: int) -> tuple[Expr, int]:
+        """Of band g of a sweep a number that no other one has, and how many there are at most; see `band`."""
+        bands = self.grid.count * self.g.images
+        most = ceil_div(bands, sweeps)
+        return (Var("g") if sweeps == 1 else Var("g") % most, most) if most > 1 else ContractionEmitter.band
 
     def _sweeps(self, bands: int) -> int:
         """How many sweeps over the weights there are."""
@@ -407,10 +436,10 @@ class ContractionEmitter:
         return chosen
 
     def _fitting_sweeps(self, bands: int) -> int:
-        """So many that the input of the bands of each fits the L2 cache."""
+        """So many that the input of the bands of each fits the L2 cache, or comes from beyond it by itself."""
         share = self.tile.rows / self.g.height if not self.g.flat else self.tile.columns / self.g.width
         bytes_per_band = max(1.0, self.g.plane_inputs * share * self.x_type.dtype.itemsize)
-        most = max(1, int(BLOCK_BYTES / bytes_per_band))
+        most = max(1, int((self.swept_bytes or BLOCK_BYTES) / bytes_per_band))
         return min(ceil_div(ceil_div(bands, most), self.threads) * self.threads, bands)
 
     def _ahead(self, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
