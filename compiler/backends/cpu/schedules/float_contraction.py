@@ -9,6 +9,7 @@ from ....targets.target import Target
 from .blocked_contraction import BlockedEmitter, is_worth_blocks
 from .contraction import ContractionEmitter
 from .geometry import Walk, flat_between_margins, walks
+from .paired_contraction import PairedEmitter, is_worth_pairs
 from .storage import as_stored
 from .weight_panels import WeightPanels
 
@@ -51,6 +52,8 @@ def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Sc
 
 def _emitter(group: Group, walk: Walk, target: Target, threads: int, copies: WeightPanels) -> ContractionEmitter:
     """What writes the kernel of a walk: block by block where that pays."""
+    if is_worth_pairs(group, walk, target):
+        return PairedEmitter(group, walk, target, threads)
     emitter = ContractionEmitter(group, walk, target, threads, copies)
     if not (target.outruns_caches and is_worth_blocks(emitter)):
         return emitter

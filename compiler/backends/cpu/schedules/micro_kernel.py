@@ -100,7 +100,7 @@ class MicroKernel:
             channel = let(self.block, o.names.fresh("c"), j * o.tile.channels + offset)
             self.channels.append(channel)
             offset += width
-            values.append(self._initial(channel, width))
+            values.append(self._initial(channel, accumulator.lanes))
 
         def clear(r: Expr, s: Expr) -> list[Stmt]:
             place = (r * self.columns + s,)
