@@ -189,7 +189,8 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, int, Margins]]:
             continue
         if member.algorithm is not None and member.algorithm.tile:
             tiled = member.operands[1] if isinstance(member.operator, Conv2DWeightGradient) else member.result
-            margins = with_whole_tiles(margins, tiled.type.shape[1:-1], member.algorithm.tile)
+            strides = member.attributes["strides"]
+            margins = with_whole_tiles(margins, tiled.type.shape[1:-1], member.algorithm.tile, strides)
         if op.operands[place].type.size:  # nothing writes values without elements, and thus their margins
             yield member, place, margins
 

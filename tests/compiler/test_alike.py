@@ -360,7 +360,7 @@ def test_filters_of_small_groups_come_to_their_points_together(monkeypatch: pyte
 
     monkeypatch.setattr(winograd, "_multiply", counted)
     weight = np.random.default_rng(0).standard_normal((64, 3, 3, 8, 4), np.float32)
-    operator, attributes = lookup("winograd_filter"), {"tile": 4, "flip": False, "stage": "points"}
+    operator, attributes = lookup("winograd_filter"), {"tile": 4, "stride": 1, "flip": False, "stage": "points"}
     (together,) = operator.evaluate((weight,), attributes)
     assert calls == 2
     alone = [operator.evaluate((part,), attributes)[0] for part in weight]

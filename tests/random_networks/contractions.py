@@ -6,7 +6,7 @@ from typing import Any
 
 from netc.compiler.graph import Value
 from netc.compiler.ops.windows.window import dilated
-from netc.compiler.ops.windows.winograd import AT_POINTS, STAGES
+from netc.compiler.ops.windows.winograd import AT_POINTS, FORMS, STAGES
 from netc.compiler.types import DType
 
 from .maker import FLOATS, INTEGERS, Maker, Shape, UnfitError
@@ -121,8 +121,9 @@ def dense(m: Maker, name: str) -> Value:
 def winograd_filter(m: Maker, name: str) -> Value:
     lead = m.choice(((), (), (2,)))
     weight = m.weight(m.dtype(FLOATS), (*lead, 3, 3, m.choice((2, 1, 3)), m.choice((3, 1, 17))))
-    tile = m.choice((4, 2))
-    return m.emit(name, weight, tile=tile, flip=m.flag(), stage=m.choice(STAGES) if tile == 4 else AT_POINTS)
+    tile, stride = m.choice(tuple(FORMS))
+    stage = m.choice(STAGES) if (tile, stride) == (4, 1) else AT_POINTS
+    return m.emit(name, weight, tile=tile, stride=stride, flip=m.flag(), stage=stage)
 
 
 @recipe("strassen_filter")

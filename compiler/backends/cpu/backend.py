@@ -77,6 +77,7 @@ class Cpu(Backend):
         facts["streams_slowly"] = target.streams_slowly
         facts["streams_quickly"] = target.streams_quickly
         facts["kept_bytes"] = target.l2_bytes if target.outruns_caches else math.inf
+        facts["phases"] = precision == F32 and target.outruns_caches
         facts["halves"] = precision == F32 and target.saves_products
         if not target.has_byte_tiles:
             facts["bytes_at_once"] = BYTES_AT_ONCE.get(target.dot_product, 0)

@@ -26,10 +26,10 @@ from ...passes import Pass
 from ...passes.assign_layouts import LayoutPlan
 from ...passes.samples import sample_axes
 from ...types import DType
-from .cycles import CHANGING_IN_PARTS, MEASURED_OF_PAIRS, MEASURED_QUICK_WORDS, Cycles, cycles_of
+from .cycles import CHANGING_IN_PARTS, MEASURED_OF_PAIRS, MEASURED_QUICK_WORDS, Cycles, cycles_of, form_by_phases
 from .schedules.strassen.schedule import DENSE_RANKS, STRASSEN
 from .schedules.winograd.bfloat16_convolution import OF_PAIRS, takes_pairs
-from .schedules.winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
+from .schedules.winograd.convolution import BY_PHASES, HALFWAY, IN_PARTS, IN_REGISTERS, PACKED
 from .schedules.winograd.emitter import STREAMED_TILES
 from .schedules.winograd.gradient import margins_of_gradient, partial_sums_of
 from .schedules.winograd.integer_convolution import IN_ONE_SUM, parts_of
@@ -57,8 +57,8 @@ class ChooseAlgorithms(Pass):
     """Decide which 3x3 convolutions go by Winograd's filtering, and what else goes by Strassen's multiplication.
 
     The rule, for conv2d, conv3d, transpose_conv2d and conv2d_weight_gradient in single precision, and for conv2d_sum
-    and conv3d_sum where the machine multiplies words, with 3x3 windows (in the planes of a conv3d) of stride 1, neither
-    dilated nor grouped:
+    and conv3d_sum where the machine multiplies words, with 3x3 windows (in the planes of a conv3d) of stride 1 but for
+    what is said of others, neither dilated nor grouped:
 
     - It must save time, by cycles measured on a processor with vectors of `lanes` elements.
     - A convolution gets its tiles written beside it; assign-layouts, which comes next, makes margins for them. An input
@@ -70,6 +70,8 @@ class ChooseAlgorithms(Pass):
     - Sums of bytes are made at once, not in parts, if the numbers of the weight show that they can't be too large.
     - Where it was measured that convolutions of bfloat16 gain by smaller tiles, whose products are of bfloat16, too,
       those of two dimensions go by these, of an even number of channels and with filters known when they are loaded.
+    - Where that was measured to gain, convolutions of two dimensions with a stride of 2 go by tiles of even and odd
+      inputs, if their weights are known when they are loaded.
     - A gradient goes by tiles if the convolutions beside it give dy the margins that it needs, and its input has them
       or can get them.
 
@@ -112,6 +114,9 @@ class ChooseAlgorithms(Pass):
     halves: bool = False
     """1x1 convolutions and dense layers may be computed by Strassen's multiplication."""
 
+    phases: bool = False
+    """Convolutions of stride 2 may go by tiles, whose even and odd inputs have points of their own."""
+
     units: int = 1
     """Vectors that the core multiplies in a cycle."""
 
@@ -139,6 +144,7 @@ class ChooseAlgorithms(Pass):
             static=static,
             choosing=self.choosing,
             by_strassen=partial(_by_strassen, cycles=cycles, axes=axes) if self.halves else None,
+            by_phases=partial(_by_phases, lanes=self.lanes) if self.phases else None,
         )
 
         def known(value: Value) -> Hashable:
@@ -312,6 +318,7 @@ def _for_convolution(
     static: Callable[[], Collection[Value]],
     choosing: Callable[[Group], Group],
     by_strassen: Callable[..., Algorithm | None] | None,
+    by_phases: Callable[..., Algorithm | None] | None,
 ) -> Algorithm | None:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
@@ -322,6 +329,8 @@ def _for_convolution(
         return None
     if by_strassen and (isinstance(anchor.operator, Dense) or weight.shape[:-2] == (1, 1)):
         return by_strassen(group, static=static, choosing=choosing)
+    if by_phases and isinstance(anchor.operator, Conv2D) and attributes["strides"] == (2, 2):
+        return by_phases(group, static=static, choosing=choosing)
     flat = slice(-2, None)
     dilations = attributes.get("dilations", (1, 1))
     if not is_served(x.dtype, weight.shape[-4:-2], attributes["strides"][flat], dilations[flat]):
@@ -345,6 +354,22 @@ def _for_convolution(
     default = PACKED if is_faster else DIRECT
     chosen = group.choose("algorithm", default, lambda: (PACKED, DIRECT))
     return Algorithm(how, tile) if chosen == PACKED else None
+
+
+def _by_phases(
+    group: Group, lanes: int, static: Callable[[], Collection[Value]], choosing: Callable[[Group], Group]
+) -> Algorithm | None:
+    """For a convolution of stride 2, by the tiles that take least time."""
+    anchor = group.anchor
+    x, weight = (v.type for v in anchor.operands[:2])
+    window = weight.shape[:2], anchor.attributes["strides"], anchor.attributes["dilations"]
+    data, filters = (group.outer[v] in static() for v in anchor.operands[:2])
+    if x.dtype is not DType.F32 or not is_served(x.dtype, *window, stride=2) or data or not filters:
+        return None
+    form, is_faster = form_by_phases(lanes, *_sizes(anchor))
+    default = BY_PHASES if is_faster else DIRECT
+    chosen = choosing(group).choose("algorithm", default, lambda: (BY_PHASES, DIRECT))
+    return Algorithm(BY_PHASES, (form.tile, form.tile)) if chosen == BY_PHASES else None
 
 
 def _by_strassen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ops.windows.winograd import F23, POINTS, TAPS, tiles_of
+from ...ops.windows.winograd import F23, POINTS, S23, S43, TAPS, Filtering, tiles_of
 from ...types import DType
 
 INTEGERS = 1.25
@@ -18,6 +18,11 @@ FOUR_TILES_HALFWAY = 270
 BFLOAT16_BYTES = 2
 GAIN = 0.9
 """Part of the direct time that must not be exceeded."""
+PHASES: Mapping[int, int] = {S43.tile: 550, S23.tile: 160}
+"""With a stride of 2, by results along each side of a tile: of a tile's inputs, for one vector of channels, and of its
+results, for one of filters, in the time of a product (Zen 5)."""
+PHASE_BYTES = 8
+"""Of weights with a stride of 2 in that time."""
 PAIR_FACTORS = 28
 """Of a vector of either half of the channels and a pair of pixels: making Strassen's left factors (Zen 4)."""
 PAIR_RESULTS = 28
@@ -196,6 +201,23 @@ cache."""
 
 CHANGING_IN_PARTS = Cycles(16, transform=660, result=960, sum=16, bytes=5)
 """The same where they come to their points part by part, in the L2 cache (Zen 3)."""
+
+
+def form_by_phases(
+    lanes: int, images: int, output: Sequence[int], channels: int, filters: int
+) -> tuple[Filtering, bool]:
+    """The best tiles for a convolution of stride 2, and whether they are faster than none."""
+    height, width = output
+    inputs, results = -(-channels // lanes), -(-filters // lanes)
+    weights = channels * filters * DType.F32.itemsize / PHASE_BYTES
+
+    def tiled(form: Filtering) -> float:
+        tile = form.products * channels * results + PHASES[form.tile] * (inputs + results)
+        return images * form.tiles_of(height) * form.tiles_of(width) * tile + form.filter_points**2 * weights
+
+    best = min((S43, S23), key=tiled)
+    direct = images * height * width * TAPS**2 * channels * results + TAPS**2 * weights
+    return best, tiled(best) < GAIN * direct
 
 
 def cycles_of(lanes: int, *, pairs: bool = False, changing: bool = False) -> Cycles:

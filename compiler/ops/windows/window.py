@@ -237,11 +237,12 @@ def phase_margins(phases: Iterable[Sequence[Phase]], size: Sequence[int]) -> tup
 
 
 def with_whole_tiles(
-    margins: Sequence[tuple[int, int]], output: Sequence[int], tile: Sequence[int]
+    margins: Sequence[tuple[int, int]], output: Sequence[int], tile: Sequence[int], strides: Sequence[int] = (1, 1, 1)
 ) -> tuple[tuple[int, int], ...]:
     """Margins of [N, size..., C] that windows reach, enlarged so that all tiles of the output lie inside."""
     first, *spatial, last = margins
-    larger = ((before, after + -size % side) for (before, after), size, side in zip(spatial, output, tile, strict=True))
+    sides = zip(spatial, output, tile, strides[: len(tile)], strict=True)
+    larger = ((before, after + -size % side * stride) for (before, after), size, side, stride in sides)
     return (first, *larger, last)
 
 

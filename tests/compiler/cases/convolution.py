@@ -83,6 +83,8 @@ CASES: tuple[OpCase, ...] = (
     OpCase("winograd_filter", ((3, 3, 2, 17),), {"stage": "halfway"}),
     OpCase("winograd_filter", ((3, 3, 2, 17),), {"stage": "scaled", "flip": True}),
     OpCase("winograd_filter", ((2, 3, 3, 2, 17),), {"tile": 2, "flip": True}),
+    OpCase("winograd_filter", ((3, 3, 2, 17),), {"stride": 2}),
+    OpCase("winograd_filter", ((3, 3, 3, 5),), {"tile": 2, "stride": 2, "flip": True}),
     OpCase("strassen_filter", ((10, 36), (10,), (36,)), {"half": 18, "width": 18}),
     OpCase("strassen_filter", ((6, 27), (6,), (27,)), {"half": 16, "width": 6}),
     OpCase("strassen_filter", ((2, 1), (2,), (1,)), {"half": 1, "width": 1}),

@@ -55,6 +55,8 @@ REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("dot4_correction", ("i8[3,4]",), {**ZEROS, "planes": ((0, 4),)}, "has no such parts"),
     ("winograd_filter", ("f32[3,3,8,4]",), {"tile": 3}, "no filters for tiles of 3 x 3"),
     ("winograd_filter", ("f32[3,3,8,4]",), {"tile": 2, "stage": "scaled"}, "no filters for tiles of 2 x 2 are scaled"),
+    ("winograd_filter", ("f32[3,3,8,4]",), {"stride": 3}, "no filters for tiles of 4 x 4 with a stride of 3"),
+    ("winograd_filter", ("f32[3,3,8,4]",), {"stride": 2, "stage": "halfway"}, "with a stride of 2 are halfway"),
     ("winograd_filter", ("f32[3,3,8,4]",), {"stage": "nowhere"}, "stage can't be 'nowhere'"),
     ("winograd_words", ("i8[3,2,8,4]",), {}, "filters of bytes of size 3 x 3"),
     ("winograd_words", ("i16[3,3,8,4]",), {}, "filters of bytes of size 3 x 3"),

@@ -23,7 +23,6 @@ from netc.compiler.graph.printer import print_graph
 from netc.compiler.loops.ir import Prefetch, statements
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.ops.windows import winograd
-from netc.compiler.ops.windows.winograd import FILTER, INPUT, OUTPUT
 from netc.compiler.passes import SplitBatch, pipelines
 from netc.compiler.targets.target import Target
 from netc.compiler.types import DType, TensorType
@@ -40,12 +39,16 @@ SIZES = [
 ]
 
 
-def test_the_algebra() -> None:
+@pytest.mark.parametrize("form", winograd.FORMS.values(), ids=map(str, winograd.FORMS))
+def test_the_algebra(form: winograd.Filtering) -> None:
     rng = np.random.default_rng(0)
-    data, taps = rng.standard_normal((6, 6)), rng.standard_normal((3, 3))
-    b, g, a = (np.array(m) for m in (INPUT, FILTER, OUTPUT))
-    result = a @ ((g @ taps @ g.T) * (b @ data @ b.T)) @ a.T
-    direct = [[(data[y : y + 3, x : x + 3] * taps).sum() for x in range(4)] for y in range(4)]
+    reach = form.reach(form.tile)
+    data, taps = rng.standard_normal((reach, reach)), rng.standard_normal((3, 3))
+    b, g, a = (np.array(m) for m in (form.input, form.filter, form.output))
+    met = np.minimum(np.arange(form.points), form.filter_points - 1)
+    result = a @ ((g @ taps @ g.T)[np.ix_(met, met)] * (b @ data @ b.T)) @ a.T
+    places = [form.stride * i for i in range(form.tile)]
+    direct = [[(data[y : y + 3, x : x + 3] * taps).sum() for x in places] for y in places]
     np.testing.assert_allclose(result, direct, rtol=1e-12)
 
 
@@ -164,7 +167,7 @@ def test_stages_are_between_filters_and_their_points() -> None:
     """`COLUMN` and `SCALES` finish what `winograd_filter` begins."""
     taps = np.random.default_rng(5).standard_normal((3, 3, 4, 5))
     operator = winograd.WinogradFilter()
-    stages = [{"tile": 4, "flip": True, "stage": stage} for stage in winograd.STAGES]
+    stages = [{"tile": 4, "stride": 1, "flip": True, "stage": stage} for stage in winograd.STAGES]
     points, halfway, scaled = (operator.evaluate((taps,), stage)[0] for stage in stages)
     matrix = np.array(winograd.COLUMN) * np.array(winograd.SCALES)[:, np.newaxis]
     finished = np.einsum("qt,rtcf->rqcf", matrix, halfway.reshape(6, 3, 4, 5))

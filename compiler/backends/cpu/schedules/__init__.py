@@ -30,7 +30,7 @@ from .strassen.schedule import STRASSEN, schedule_strassen
 from .tiles.tile_contraction import BY_TILES, schedule_bfloat16_tiles, schedule_tile_contraction
 from .transpose import schedule_transpose
 from .winograd.bfloat16_convolution import OF_PAIRS, schedule_bfloat16_winograd
-from .winograd.convolution import HALFWAY, IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
+from .winograd.convolution import BY_PHASES, HALFWAY, IN_PARTS, IN_REGISTERS, PACKED, schedule_winograd
 from .winograd.gradient import schedule_winograd_gradient
 from .winograd.integer_convolution import IN_ONE_SUM, schedule_integer_winograd
 
@@ -70,6 +70,7 @@ SCHEDULES = Schedules(
         IN_PARTS: (schedule_winograd,),
         IN_REGISTERS: (schedule_winograd,),
         HALFWAY: (schedule_winograd,),
+        BY_PHASES: (schedule_winograd,),
         OF_PAIRS: (schedule_bfloat16_winograd,),
         STRASSEN: (schedule_strassen,),
         BY_TILES: (schedule_bfloat16_tiles,),

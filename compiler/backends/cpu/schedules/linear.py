@@ -6,7 +6,7 @@ differences that such a pair shares are computed once. Of integers, coefficients
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ....loops.ir import Expr, Fma, const
 
@@ -32,6 +32,37 @@ def square(matrix: Sequence[Row], values: Sequence[Sequence[Expr]], bind: Bind) 
     rows = [product(matrix, row, bind) for row in values]
     columns = [product(matrix, column, bind) for column in zip(*rows, strict=True)]
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def squares(matrix: Sequence[Row], element: Callable[[int, int], Expr], bind: Bind) -> Iterator[tuple[int, int, Expr]]:
+    """The same of `element(row, column)`: rows, columns and values.
+
+    Parts of the matrix that share no columns come after each other, so that few values are needed at a time.
+    """
+    parts = list(_parts(matrix))
+    for rows, ys in parts:
+        for columns, xs in parts:
+            down, along = (
+                [tuple(matrix[i][k] for k in part[1]) for i in part[0]] for part in ((rows, ys), (columns, xs))
+            )
+            values = [[element(y, x) for x in xs] for y in ys]
+            between = [product(along, row, bind) for row in values]
+            found = zip(*(product(down, column, bind) for column in zip(*between, strict=True)), strict=True)
+            yield from (
+                (i, j, value) for i, row in zip(rows, found, strict=True) for j, value in zip(columns, row, strict=True)
+            )
+
+
+def _parts(matrix: Sequence[Row]) -> Iterator[tuple[list[int], list[int]]]:
+    """Rows of a matrix and their columns, such that each of these is in one part."""
+    left = list(range(len(matrix)))
+    while left:
+        rows, columns = [left.pop(0)], set[int]()
+        for row in rows:
+            columns |= {k for k, factor in enumerate(matrix[row]) if factor}
+            rows += (found := [i for i in left if any(matrix[i][k] for k in columns)])
+            left = [i for i in left if i not in found]
+        yield sorted(rows), sorted(columns)
 
 
 def _signs(one: Row, other: Row) -> list[float] | None:

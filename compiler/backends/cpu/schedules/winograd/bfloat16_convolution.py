@@ -14,13 +14,11 @@ from .....graph.ir import Value
 from .....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Load
 from .....lowering.group import Group
 from .....lowering.kernel import Packed, Scheduled, packing_step
-from .....ops.windows import winograd as f43
 from .....targets.target import Target
 from .....types import DType
 from ..bfloat16_contraction import PAIR
 from ..prefetch import PointsAhead
 from .convolution import ConvolutionEmitter
-from .emitter import winograd_walk
 from .filters import packed_at_points
 from .products import Product
 from .tiles import Points
@@ -38,12 +36,11 @@ def takes_pairs(channels: int) -> bool:
 
 def schedule_bfloat16_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a convolution for which this was chosen: of an even number of channels, by weights that are known."""
-    return _PairsEmitter(group, winograd_walk(group, f43.F23), target, threads).schedule()
+    return _PairsEmitter(group, target, threads).schedule()
 
 
 class _PairsEmitter(ConvolutionEmitter):
     points = DType.I16
-    form = f43.F23
     most_vectors = 2  # the products of a block by a wider panel don't stay in the L2 cache
 
     def _transforms(self) -> bool:
@@ -58,7 +55,7 @@ class _PairsEmitter(ConvolutionEmitter):
     def _declare_points(self, weight: Value) -> None:
         panels, points, width = self.panels, self.form.products, self.tile.channels
         in_floats = (panels, points, self.channels, width)
-        at_points = packed_at_points(weight, in_floats, self.filters, flip=self.flip, tile=self.form.tile)
+        at_points = packed_at_points(weight, in_floats, self.filters, flip=self.flip, form=self.form)
         shape = (panels, points, self.channels // PAIR, width * PAIR)
         steps = (
             *at_points.steps,

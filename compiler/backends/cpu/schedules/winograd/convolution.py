@@ -1,4 +1,4 @@
-"""Schedule for 3x3 convolutions of stride 1 in single precision by Winograd's filtering; see `ops.windows.winograd`.
+"""Schedule for 3x3 convolutions of stride 1 or 2 in single precision by Winograd's filtering; see `ops.windows.winograd`.
 
 Weights known at load time are packed at their points, [panel][36][channel][filter], or brought there in each run (see
 `filters` and, for very few tiles, `rows`); others are brought there by a kernel of their own, or, for
@@ -8,7 +8,7 @@ few tiles, part by part. The loops are those of `emitter`.
 from __future__ import annotations
 
 from .....graph.ir import Value
-from .....loops.ir import Buffer, Const, Expr, For, Load, Stmt, Store, Var, VectorType, const
+from .....loops.ir import Buffer, Const, Expr, For, Load, Stmt, Store, Var, VectorType, const, minimum
 from .....lowering.group import Group
 from .....lowering.kernel import Packed, Scheduled, let
 from .....lowering.loops import ceil_div, loop, vector_loop
@@ -46,6 +46,8 @@ IN_PARTS = "winograd_in_parts"
 change with each run and are not a number of whole vectors."""
 IN_REGISTERS = "winograd_in_registers"
 """The one whose filters come there in registers."""
+BY_PHASES = "winograd_by_phases"
+"""The one of a stride of 2: even and odd inputs have matrices of their own."""
 HALFWAY = "winograd_halfway"
 """The one whose filters are packed half the way to their points, and come there in registers.
 
@@ -65,17 +67,24 @@ def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Sched
     kind = _HalfwayEmitter if algorithm is not None and algorithm.name == HALFWAY else ConvolutionEmitter
     if kind is ConvolutionEmitter and _follow_points(group, target):
         kind = _PointsEmitter
-    return kind(group, winograd_walk(group), target, threads).schedule()
+    return kind(group, target, threads).schedule()
 
 
 def _follow_points(group: Group, target: Target) -> bool:
     """Do all panels of filters follow each other at each point? They don't stay in the L2 cache, but come quickly."""
     algorithm, weight = group.anchor.algorithm, group.outer[group.anchor.operands[1]]
-    known = weight in group.static and algorithm is not None and algorithm.name == PACKED
+    known = weight in group.static and algorithm is not None and algorithm.name in (PACKED, BY_PHASES)
     if not (known and target.streams_quickly and (target.has_few_registers or target.outruns_caches)):
         return False
     share = KEPT_SHARE if target.outruns_caches else 2
-    return bytes_at_points(weight.type) > share * target.l2_bytes
+    return bytes_at_points(weight.type, form_of(group)) > share * target.l2_bytes
+
+
+def form_of(group: Group) -> f43.Filtering:
+    """What the algorithm of a convolution computes by."""
+    algorithm, strides = group.anchor.algorithm, group.anchor.attributes["strides"]
+    assert algorithm is not None, "schedules by an algorithm are tried where it was chosen"
+    return f43.FORMS[algorithm.tile[-1], strides[-1]]
 
 
 class ConvolutionEmitter(WinogradEmitter):
@@ -83,6 +92,10 @@ class ConvolutionEmitter(WinogradEmitter):
 
     dtype = DType.F32
     points = DType.F32
+
+    def __init__(self, group: Group, target: Target, threads: int) -> None:
+        self.form = form_of(group)
+        super().__init__(group, winograd_walk(group, self.form), target, threads)
 
     @property
     def algorithm(self) -> str:
@@ -119,10 +132,10 @@ class ConvolutionEmitter(WinogradEmitter):
 
     def _declare_points(self, weight: Value) -> None:
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
-        shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
+        shape = (self.panels, self.form.filter_points**2, self.channels, self.tile.channels)
         argument: Value | Packed
         if self.is_known:
-            argument = packed_at_points(weight, shape, self.filters, flip=self.flip)
+            argument = packed_at_points(weight, shape, self.filters, flip=self.flip, form=self.form)
         else:
             argument = Value(TensorType(self.dtype, shape))
             self.preparation = (filter_kernel(weight, argument, self.flip, self.filters, self.target),)
@@ -162,7 +175,14 @@ class ConvolutionEmitter(WinogradEmitter):
         """Place of the weights of channel `depth` at the present point."""
         if self.chunks:
             return (self.share * PRODUCTS + self.point, Const(0), depth * self.tile.channels + offset)
-        return (j, self.point, depth, Const(offset))
+        return (j, self._filter_point(self.point), depth, Const(offset))
+
+    def _filter_point(self, point: Expr) -> Expr:
+        """Which of a filter's points inputs at a point are multiplied by."""
+        side, last = self.form.points, self.form.filter_points - 1
+        if side == last + 1:
+            return point
+        return minimum(point // side, last) * (last + 1) + minimum(point % side, last)
 
     def _product(self, widths: tuple[int, ...], j: Expr, i: Expr) -> Product:
         """What multiplies a register tile."""
@@ -274,17 +294,17 @@ class _PointsEmitter(_AllPanels):
         self.point, self.share = Var("q"), p
         j = Var("j")
         at_point = self._by_panel(j, *(self._at_point(p, j, widths) for widths in self.widths))
-        products = loop("q", PRODUCTS, lambda q: [For("j", *panels, tuple(at_point))])
+        products = loop("q", self.form.products, lambda q: [For("j", *panels, tuple(at_point))])
         return [*products, For("j", *panels, tuple(self._results_of(p, b, j)))]
 
     def _product(self, widths: tuple[int, ...], j: Expr, i: Expr) -> Product:
         product = super()._product(widths, j, i)
         product.part = j * self.products_of_part
-        ahead = PointsAhead(PRODUCTS, self.panels, self.channels, self.blocks.size // self.tile.columns)
+        ahead = PointsAhead(self.form.products, self.panels, self.channels, self.blocks.size // self.tile.columns)
 
         def asked(step: Expr) -> tuple[Expr, ...]:
             point, panel, behind = ahead.place(self.point, j, i, step)
-            return panel, point, behind
+            return panel, self._filter_point(point), behind
 
         product.asked = asked
         return product

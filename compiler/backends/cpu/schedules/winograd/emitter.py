@@ -53,12 +53,12 @@ def winograd_walk(group: Group, form: f43.Filtering = f43.F43) -> Walk:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
     found = walks(group)
-    if len(found) != 1 or not f43.is_served(x.dtype, found[0].window, found[0].strides, found[0].dilations):
+    windows = [(walk.window, walk.strides, walk.dilations) for walk in found]
+    if len(found) != 1 or not f43.is_served(x.dtype, *windows[0], form.stride):
         raise InternalError(f"{anchor.name} of {x} and {weight} can't be computed by {anchor.algorithm}")
     (walk,) = found
     rows, columns = (
-        first + form.tiles_of(size) * form.tile + f43.TAPS - 1
-        for first, size in zip(walk.origin, (walk.height, walk.width), strict=True)
+        first + form.reach(size) for first, size in zip(walk.origin, (walk.height, walk.width), strict=True)
     )
     if rows > (walk.planes.rows or walk.buffer[1]) or columns * walk.pitch > walk.buffer[2]:
         raise InternalError(f"{anchor.name} by {anchor.algorithm} reaches beyond the margins of {x}")
@@ -269,7 +269,8 @@ class WinogradEmitter(ABC):
 
     def _inputs(self, p: Expr, b: Expr) -> list[Stmt]:
         """Bring the inputs of a block to their points."""
-        source = Source(self.input, self.walk.origin, self.walk.pitch, self.walk.channels, self.walk.planes)
+        walk, stride = self.walk, self.form.stride
+        source = Source(self.input, walk.origin, walk.pitch, walk.channels, walk.planes, stride=stride)
         lanes = self.neighbours * self.target.vector_lanes
         points = self._points(p * self.form.products)  # each thread has so many rows of the workspace
         return source.to_points(self.form.input, self.blocks, b, points, self.names, lanes)

@@ -50,7 +50,7 @@ def packed_at_points(
     *,
     flip: bool,
     stage: str = f43.AT_POINTS,
-    tile: int = f43.TILE,
+    form: f43.Filtering = f43.F43,
 ) -> Packed:
     """Weights at their points, in panels [F / width][36][C][width]."""
     # Filters go to their panels first, while they are a quarter of their later size.
@@ -71,7 +71,7 @@ def packed_at_points(
         *_padded(weight, panels * width - filters),
         *in_panels,
         packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, channels, width)),
-        packing_step("winograd_filter", tile=tile, flip=flip, stage=stage),
+        packing_step("winograd_filter", tile=form.tile, stride=form.stride, flip=flip, stage=stage),
     ]
     return Packed(weight, tuple(steps))
 

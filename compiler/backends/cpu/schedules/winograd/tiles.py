@@ -24,11 +24,11 @@ from .....loops.ir import (
 )
 from .....lowering.kernel import Names, Parameters, let
 from .....lowering.loops import ceil_div, loop, vector_loop
-from .....ops.windows.winograd import POINTS, TILE, Matrix
+from .....ops.windows.winograd import F43, POINTS, TILE, Filtering, Matrix
 from .....targets.target import Target
 from .....types import DType, TensorType
 from ..geometry import PLANE, Planes
-from ..linear import square
+from ..linear import squares
 from ..storage import widened
 from ..tiling import conflicts
 
@@ -44,10 +44,10 @@ def pitch_of(channels: int, dtype: DType, target: Target) -> int:
     return channels + SPREAD if conflicts(rows, target.l1_bytes) else channels
 
 
-def bytes_at_points(weight: TensorType) -> int:
+def bytes_at_points(weight: TensorType, form: Filtering = F43) -> int:
     """Of filters [..., 3, 3, C, F] at their points."""
     *planes, _, _, channels, filters = weight.shape
-    return math.prod((PRODUCTS, *planes, channels, filters)) * weight.dtype.itemsize
+    return math.prod((form.filter_points**2, *planes, channels, filters)) * weight.dtype.itemsize
 
 
 def workspace(
@@ -137,6 +137,8 @@ class Source:
     """Those of a third dimension, one below the other; at the points, what a result sums over lies side by side."""
     first: Expr | int = 0
     """The first of its channels in a pixel."""
+    stride: int = 1
+    """Pixels from one result's window to the next one's."""
 
     def to_points(
         self, matrix: Matrix, blocks: Blocks, block: Expr, points: Points, names: Names, lanes: int
@@ -145,8 +147,8 @@ class Source:
 
         Elements are widened to the type of the points first.
         """
-        step = blocks.side
-        side, (top, left), planes = len(matrix[0]), self.origin, self.planes
+        step = blocks.side * self.stride
+        (top, left), planes = self.origin, self.planes
 
         def vector(tile: tuple[Expr, Expr, Expr, Expr], kz: Expr, c: Var, width: int) -> list[Stmt]:
             inside: list[Stmt] = []
@@ -157,11 +159,10 @@ class Source:
                 loaded = Load(self.buffer, (n, y + i, x + c + j * self.pitch), width)
                 return let(inside, names.fresh("d"), widened(loaded, points.dtype))
 
-            elements = [[element(i, j) for j in range(side)] for i in range(side)]
-            values = square(matrix, elements, lambda e: let(inside, names.fresh("t"), e))
             place = let(inside, names.fresh("at"), t * points.pitch + kz * self.channels + c)
-            for q, value in enumerate(v for line in values for v in line):
-                inside.append(Store(points.buffer, (points.first + q, Const(0), place), points.stored(value)))
+            for i, j, value in squares(matrix, element, lambda e: let(inside, names.fresh("t"), e)):
+                q = points.first + (i * len(matrix) + j)
+                inside.append(Store(points.buffer, (q, Const(0), place), points.stored(value)))
             return inside
 
         def tile(t: Expr, number: Expr) -> list[Stmt]:
