@@ -117,7 +117,14 @@ def test_filters_that_are_packed_halfway(size: tuple[int, ...], op: str, registe
 
 
 @pytest.mark.parametrize(
-    "size", [(1, 14, 14, 64, 48, 1), (1, 13, 16, 72, 37, 2), (4, 8, 8, 68, 130, 3)], ids=lambda s: "x".join(map(str, s))
+    "size",
+    [
+        (1, 14, 14, 64, 48, 1),
+        (1, 13, 16, 72, 37, 2),
+        (4, 8, 8, 68, 130, 3),
+        pytest.param((1, 14, 14, 72, 60, 3), id="panels of two vectors"),
+    ],
+    ids=lambda s: "x".join(map(str, s)),
 )
 @pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
 def test_more_filters_are_packed_halfway_where_a_core_outruns_them(size: tuple[int, ...], op: str) -> None:

@@ -1,4 +1,4 @@
-"""Schedule for 3x3 convolutions of stride 1 or 2 in single precision by Winograd's filtering; see `ops.windows.winograd`.
+"""Schedule for 3x3 convolutions of stride 1 or 2 in single precision by Winograd's filtering; see `ops.windows`.
 
 Weights known at load time are packed at their points, [panel][36][channel][filter], or brought there in each run (see
 `filters` and, for very few tiles, `rows`); others are brought there by a kernel of their own, or, for
@@ -315,15 +315,19 @@ class _HalfwayEmitter(_AllPanels):
 
     def _declare_points(self, weight: Value) -> None:
         chunks = chunks_of(self.channels)
-        shape = (POINTS, chunks, self.panels, self.channels // chunks, f43.TAPS, self.tile.channels)
+        shape = (POINTS, chunks, self.panels, self.channels // chunks * f43.TAPS, self.tile.channels)
         packed = packed_halfway(weight, shape, self.filters, flip=self.flip)
         self.halfway = self.parameters.add(Buffer("f", self.dtype, shape), packed)
 
     def _decided_tile(self, tiling: Tiling) -> Tile:
-        return Tile(1, TILES, (self.target.vector_lanes,))
+        lanes = self.target.vector_lanes
+        # A core that multiplies two vectors in a cycle reads no more than two, so that elements should serve two.
+        paired = self.target.outruns_caches and ceil_div(self.filters, lanes) % 2 == 0
+        return Tile(1, TILES, (lanes,) * (1 + paired))
 
     def _panels(self, p: Expr, b: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
         size, registers = self.blocks.size, self.target.vector_registers
-        products = HalfwayProducts(self.halfway, self.x, self.y, self.pitch, size, registers, self.names)
+        lanes = self.target.vector_lanes
+        products = HalfwayProducts(self.halfway, lanes, self.x, self.y, self.pitch, size, registers, self.names)
         j = Var("j")
         return [*products.of_panels(p * PRODUCTS, panels), For("j", *panels, tuple(self._results_of(p, b, j)))]

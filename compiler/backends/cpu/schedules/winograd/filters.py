@@ -26,12 +26,14 @@ FEWEST_CHANNELS = 16
 
 
 def packed_halfway(weight: Value, shape: tuple[int, ...], filters: int, *, flip: bool) -> Packed:
-    """Weights whose columns are at their points, [6][chunk][panel][channel of a chunk][3][filter of a panel]."""
-    points, chunks, panels, channels, taps, width = shape
+    """Weights whose columns are at their points, [6][chunk][panel][channel of a chunk, 3][filter of a panel]."""
+    points, chunks, panels, elements, width = shape
+    taps, channels = f43.TAPS, elements // f43.TAPS
     halfway = (panels, points * taps, chunks * channels, width)
     steps = (
         packing_step("reshape", shape=(panels, points, taps, chunks, channels, width)),
         packing_step("transpose", permutation=(1, 3, 0, 4, 2, 5)),
+        packing_step("reshape", shape=shape),
     )
     return Packed(weight, (*packed_at_points(weight, halfway, filters, flip=flip, stage=f43.HALFWAY).steps, *steps))
 

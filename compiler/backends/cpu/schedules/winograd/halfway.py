@@ -25,12 +25,14 @@ from .....loops.ir import (
     If,
     Load,
     Prefetch,
+    Select,
     Space,
     Stmt,
     Store,
     Var,
     VectorType,
     const,
+    minimum,
 )
 from .....lowering.kernel import Names, let
 from .....lowering.loops import loop
@@ -44,8 +46,9 @@ POINTS = (0, 1, 2, 5, 3, 4)
 """First, in either half, the one that is an element of the filter, whose register is free then."""
 CHUNK = 32
 """So many channels' filters and inputs share the L1 cache."""
-AHEAD = 32
-"""Channels whose filters are asked for before they are read."""
+
+_Place = tuple[Expr, Expr, Expr]
+"""Row of points, chunk and panel of filters."""
 
 
 def chunks_of(channels: int) -> int:
@@ -55,11 +58,35 @@ def chunks_of(channels: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class HalfwayProducts:
-    """What a kernel multiplies: tiles by panels of one vector of filters."""
+class _Ahead:
+    """The filters that come next in a thread: all register tiles together ask for them, each for its part."""
 
     source: Buffer
-    """Filters, [row of points][chunk][panel][channel of a chunk][3][filter]: in the order in which they are read."""
+    lanes: int
+    place: _Place
+    turn: Expr
+    """Number of the register tile."""
+    turns: int
+
+    def step(self, k: Expr) -> list[Stmt]:
+        """What a step asks for."""
+        *_, elements, width = self.source.shape
+        vectors = width // self.lanes
+        share = -(-f43.TAPS * vectors // self.turns)
+        first = (self.turn * (elements // f43.TAPS) + k) * share
+        asked = [minimum(first + i, elements * vectors - 1) for i in range(share)]
+        places = [(line // vectors, line % vectors * self.lanes) if vectors > 1 else (line, Const(0)) for line in asked]
+        return [Prefetch(self.source, (*self.place, *place)) for place in places]
+
+
+@dataclass(frozen=True, slots=True)
+class HalfwayProducts:
+    """What a kernel multiplies: tiles by panels of one or two vectors of filters."""
+
+    source: Buffer
+    """Filters, [row of points][chunk][panel][channel of a chunk, 3][filter]: in the order in which they are read."""
+    lanes: int
+    """Of a vector of filters."""
     inputs: Buffer
     """Tiles at their points, [36 of each thread][1][tile, channel]."""
     sums: Buffer
@@ -74,53 +101,80 @@ class HalfwayProducts:
 
     def of_panels(self, first: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
         """All products of a range of panels and a block; a thread's points are `first` to `first` + 35."""
-        at_once = f43.POINTS if self.registers > f43.POINTS * TILES else HALF
-        parts = [POINTS[start : start + at_once] for start in range(0, f43.POINTS, at_once)]
+        vectors = self.source.shape[-1] // self.lanes
+        at_once = f43.POINTS if self.registers > f43.POINTS * TILES * vectors else HALF
+        parts = [POINTS[point : point + at_once] for point in range(0, f43.POINTS, at_once)]
+        turns = self.tiles // TILES * len(parts)
 
         def row(i: Expr) -> list[Stmt]:
             def chunk(number: Expr) -> list[Stmt]:
-                def block(t: Expr) -> list[Stmt]:
-                    place = (i, number, Var(panel))
-                    return [s for part in parts for s in self._part(place, first + i * f43.POINTS, t * TILES, part)]
+                panel, block = Var(self.names.fresh("j")), list[Stmt]()
+                place = i, number, panel
+                following = self._following(place, panels, block)
 
-                panel = self.names.fresh("j")
-                return [For(panel, *panels, tuple(loop(self.names.fresh("i"), self.tiles // TILES, block)))]
+                def tiles(t: Expr) -> list[Stmt]:
+                    found: list[Stmt] = []
+                    for turn, part in enumerate(parts):
+                        ahead = _Ahead(self.source, self.lanes, following, t * len(parts) + turn, turns)
+                        found += self._part(place, ahead, first + i * f43.POINTS, t * TILES, part)
+                    return found
+
+                block += loop(self.names.fresh("i"), self.tiles // TILES, tiles)
+                return [For(panel.name, *panels, tuple(block))]
 
             return loop(self.names.fresh("chunk"), self.source.shape[1], chunk)
 
         return loop(self.names.fresh("row"), f43.POINTS, row)
 
-    def _part(self, place: tuple[Expr, Expr, Expr], first: Expr, tile: Expr, part: Sequence[int]) -> list[Stmt]:
+    def _following(self, place: _Place, panels: tuple[Expr, Expr], block: list[Stmt]) -> _Place:
+        """The place of the next filters of a thread: of the next panel, or of its first one in the next chunk."""
+        _, chunks, count, *_ = self.source.shape
+        (row, chunk, panel), (first, end) = place, panels
+        here = row * chunks + chunk
+        is_last = Binary("eq", panel + 1, end)
+        later = minimum(here + 1, f43.POINTS * chunks - 1)
+        number = let(block, self.names.fresh("next"), Select(is_last, later, here))
+        return number // chunks, number % chunks, Select(is_last, first, minimum(panel + 1, count - 1))
+
+    def _part(self, place: _Place, ahead: _Ahead, first: Expr, tile: Expr, part: Sequence[int]) -> list[Stmt]:
         """The products at some points of a row, which begins at `first`, for the tiles from `tile` on.
 
         They are added to those of the chunks before, and brought to scale after the last one.
         """
-        (_, chunks, _, channels, _, width), (_, chunk, panel) = self.source.shape, place
-        kind, fresh = VectorType(self.sums.dtype, width), self.names.fresh
-        sums = {q: Buffer(fresh("acc"), kind.dtype, (TILES,), Space.REGISTER, lanes=width) for q in part}
+        (_, chunks, _, elements, width), (_, chunk, panel) = self.source.shape, place
+        channels = elements // f43.TAPS
+        kind, fresh, vectors = VectorType(self.sums.dtype, self.lanes), self.names.fresh, range(0, width, self.lanes)
+        shape = (TILES,)
+        sums = {
+            (q, v): Buffer(fresh("acc"), kind.dtype, shape, Space.REGISTER, kind.lanes) for q in part for v in vectors
+        }
         start = chunk * channels
 
-        def sum_at(q: int, s: Expr) -> tuple[Expr, ...]:
-            return (first + q, Const(0), (panel * self.tiles + tile + s) * width)
-
-        def each(body: Callable[[int, Buffer, Expr], Stmt]) -> tuple[Stmt, ...]:
-            return tuple(body(q, a, Const(s)) for q, a in sums.items() for s in range(TILES))
+        def each(body: Callable[[int, Buffer, Expr, tuple[Expr, ...]], Stmt]) -> tuple[Stmt, ...]:
+            """`body` of a point, an accumulator, a tile and the place of the sum."""
+            return tuple(
+                body(q, a, Const(s), (first + q, Const(0), (panel * self.tiles + tile + s) * width + v))
+                for (q, v), a in sums.items()
+                for s in range(TILES)
+            )
 
         def step(k: Expr) -> list[Stmt]:
-            inner: list[Stmt] = []
-            points = self._points((*place, k), part, inner)
+            inner: list[Stmt] = ahead.step(k)
+            points = {v: self._points((*place, k), v, part, inner) for v in vectors}
+            for q in part:
+                for s in map(Const, range(TILES)):
+                    at = (tile + s) * self.pitch + start + k
+                    element: Expr = Broadcast(Load(self.inputs, (first + q, Const(0), at)), self.lanes)
+                    element = let(inner, fresh("x"), element) if len(vectors) > 1 else element
+                    for v in vectors:
+                        a = sums[q, v]
+                        inner.append(Store(a, (s,), Fma(element, points[v][q], Load(a, (s,)))))
+            return inner
 
-            def added(q: int, a: Buffer, s: Expr) -> Stmt:
-                at = (tile + s) * self.pitch + start + k
-                element = Broadcast(Load(self.inputs, (first + q, Const(0), at)), width)
-                return Store(a, (s,), Fma(element, points[q], Load(a, (s,))))
-
-            return [*inner, *each(added)]
-
-        clear = each(lambda q, a, s: Store(a, (s,), const(0, kind)))
-        resume = each(lambda q, a, s: Store(a, (s,), Load(self.sums, sum_at(q, s), width)))
-        keep = each(lambda q, a, s: Store(self.sums, sum_at(q, s), Load(a, (s,))))
-        scale = each(lambda q, a, s: Store(self.sums, sum_at(q, s), Load(a, (s,)) * const(f43.SCALES[q], kind)))
+        clear = each(lambda q, a, s, at: Store(a, (s,), const(0, kind)))
+        resume = each(lambda q, a, s, at: Store(a, (s,), Load(self.sums, at, self.lanes)))
+        keep = each(lambda q, a, s, at: Store(self.sums, at, Load(a, (s,))))
+        scale = each(lambda q, a, s, at: Store(self.sums, at, Load(a, (s,)) * const(f43.SCALES[q], kind)))
         return [
             *map(Allocate, sums.values()),
             If(Binary("eq", chunk, Const(0)), clear, resume),
@@ -128,15 +182,15 @@ class HalfwayProducts:
             If(Binary("lt", chunk, Const(chunks - 1)), keep, scale),
         ]
 
-    def _points(self, place: tuple[Expr, ...], part: Sequence[int], block: list[Stmt]) -> Mapping[int, Expr]:
-        """Filters of a channel at points of a row, unscaled; `block` computes them, and asks for later ones."""
-        *_, taps, width = self.source.shape
+    def _points(
+        self, place: tuple[Expr, ...], vector: int, part: Sequence[int], block: list[Stmt]
+    ) -> Mapping[int, Expr]:
+        """A vector of filters of a channel at points of a row, unscaled; `block` computes them."""
+        *outer, k = place
 
         def name(e: Expr) -> Expr:
             return let(block, self.names.fresh("t"), e)
 
-        for tap in range(taps):
-            if len(part) > HALF or (tap == 1) == (0 not in part):  # each line by one part of a row
-                block.append(Prefetch(self.source, (*place, Const(tap), Const(0)), ahead=AHEAD * taps * width))
-        elements = [name(Load(self.source, (*place, Const(tap), Const(0)), width)) for tap in range(taps)]
+        taps = [(*outer, k * f43.TAPS + tap, Const(vector)) for tap in range(f43.TAPS)]
+        elements = [name(Load(self.source, tap, self.lanes)) for tap in taps]
         return dict(zip(part, product([f43.COLUMN[q] for q in part], elements, name), strict=True))
