@@ -287,7 +287,8 @@ class _PointsEmitter(_AllPanels):
     most_vectors = 3  # with more, reading filters and asking for others takes all that a core reads in a cycle
 
     def _count(self, share: int, target: Target) -> int:
-        fewest, most = (ceil_div(share, size) for size in (SPILLED_TILES, BLOCK_TILES))
+        largest = SPILLED_TILES * f43.F43.products // self.form.products  # so many points
+        fewest, most = (ceil_div(share, size) for size in (largest, BLOCK_TILES))
         return min(range(fewest, most + 1), key=lambda n: n * self._tiling(ceil_div(share, n), target).least())
 
     def _panels(self, p: Expr, b: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
