@@ -21,7 +21,9 @@ from ..ops.quantized.grids import FARTHEST, as_bytes, scales_of
 from ..ops.quantized.groups import are_whole_quads, together
 from ..ops.quantized.matmul import LARGEST_PRODUCT
 from ..ops.quantized.scaled_sums import with_whole_quads
+from ..ops.quantized.transpose import by_phases, has_whole_phases
 from ..ops.windows.convolution import Conv1D, Conv2D, Conv3D
+from ..ops.windows.transpose_convolution import TransposeConv2D
 from ..types import DType, Quantization
 from .base import Pass
 from .dce import dce
@@ -30,7 +32,13 @@ from .known import MOVES, known
 from .product_axes import letters_of
 from .two_dimensions import of_height_one
 
-_SUMS = {Dense: "dense_sum", Conv1D: "conv2d_sum", Conv2D: "conv2d_sum", Conv3D: "conv3d_sum"}
+_SUMS = {
+    Dense: "dense_sum",
+    Conv1D: "conv2d_sum",
+    Conv2D: "conv2d_sum",
+    Conv3D: "conv3d_sum",
+    TransposeConv2D: "conv2d_sum",
+}
 _FLOATS = (DType.F32, DType.F64)
 """They hold all that a byte stands for: casts between them change nothing."""
 _LARGEST_BIAS = 1 << 30
@@ -105,7 +113,7 @@ class _End:
         given: Quantization = self.op.attributes["y"]
         return given
 
-    def emit(self, b: Rewriter, real: Value, at: Any) -> Value:
+    def emit(self, b: Rewriter, real: Value, at: Any, name: str | None) -> Value:
         """The integers of numbers on this scale."""
         dtype = self.op.result.type.dtype
         limits = np.array([[self.low, self.high]], np.float32)
@@ -114,7 +122,7 @@ class _End:
         info = np.iinfo(str(dtype.numpy))
         if (low, high) != (info.min, info.max):
             y = b.emit("clamp", y, low=low, high=high, **at)
-        return b.emit("reinterpret", y, y=self.scale, **at, name=self.op.result.name)
+        return b.emit("reinterpret", y, y=self.scale, **at, name=name)
 
 
 @dataclass(frozen=True)
@@ -207,7 +215,8 @@ class _Products:
         """The sums times the factor, as bytes."""
         at: Any = {"location": self.op.location}
         sums = self._total(b, at)
-        return self.end.emit(b, b.emit("mul", sums, b.constant(self.factor, self.op.location), **at), at)
+        real = b.emit("mul", sums, b.constant(self.factor, self.op.location), **at)
+        return self.end.emit(b, real, at, self.last.result.name)
 
     def _total(self, b: Rewriter, at: Any) -> Value:
         (axis, most), letters = self.cut, letters_of(self.op)[:2]
@@ -299,17 +308,43 @@ class _Sums:
     def emit(self, b: Rewriter) -> Value:
         """The sums as integers, times the scales, and the bias."""
         at: Any = {"location": self.op.location}
+        x, attributes = b[self.x], dict(self.op.attributes)
+        for move in self.moves:
+            x = b.operation(move.operator, (x,), move.attributes, location=move.location).result
+        if type(self.op.operator) is TransposeConv2D:
+            return self._by_phases(b, x, at)
+        weight = self.bytes
+        if type(self.op.operator) is Conv1D:
+            batch, width, channels = x.type.shape
+            x = b.emit("reshape", x, shape=(batch, 1, width, channels), **at)
+            weight, attributes = weight[np.newaxis], of_height_one(attributes)
+        return self._scaled(b, x, b.constant(weight, self.op.location), attributes, at, self.last.result.name)
+
+    def _by_phases(self, b: Rewriter, x: Value, at: Any) -> Value:
+        """The same of a transposed convolution: each phase of its strides is a convolution."""
+
+        def part(inputs: Value, taps: Value, given: dict[str, Any]) -> Value:
+            kept = {name: given[name] for name in ("strides", "padding", "dilations", "groups")}
+            return self._scaled(b, inputs, taps, kept, at, None)
+
+        weight = b.constant(self.bytes, self.op.location)
+        return by_phases(b, x, weight, self.weight_zero, self.op.attributes, part)
+
+    def _scaled(
+        self, b: Rewriter, x: Value, weight: Value, attributes: dict[str, Any], at: Any, name: str | None
+    ) -> Value:
+        """The sums of integers by a weight, times the scales, and the bias."""
         dtype, scale = (self.op.result.type.dtype, 1.0) if self.end is None else (DType.F32, self.end.scale.scale)
-        y = b.emit("cast", self._total(b, at), dtype=str(dtype), **at)
-        if y.type.shape != self.op.result.type.shape:
+        y = b.emit("cast", self._total(b, x, weight, attributes, at), dtype=str(dtype), **at)
+        if type(self.op.operator) is Conv1D:
             y = b.emit("reshape", y, shape=self.op.result.type.shape, **at)
         factors = b.constant(self.factors, self.op.location)
-        named = at if self.end is not None else at | {"name": self.op.result.name}
+        named = at if self.end is not None else at | {"name": name}
         if self.bias is not None or len(self.op.operands) == 2:
             y = b.emit("mul", y, factors, **named)
         else:
             y = b.emit("add", b.emit("mul", y, factors, **at), self._real_bias(b, dtype, scale, at), **named)
-        return y if self.end is None else self.end.emit(b, y, at)
+        return y if self.end is None else self.end.emit(b, y, at, name)
 
     def _real_bias(self, b: Rewriter, dtype: DType, scale: float, at: Any) -> Value:
         """The bias in units of a scale."""
@@ -318,18 +353,10 @@ class _Sums:
             bias = b.emit("div", bias, b.scalar(scale, bias.type.dtype, self.op.location), **at)
         return bias if bias.type.dtype is dtype else b.emit("cast", bias, dtype=str(dtype), **at)
 
-    def _total(self, b: Rewriter, at: Any) -> Value:
+    def _total(self, b: Rewriter, x: Value, weight: Value, attributes: dict[str, Any], at: Any) -> Value:
         """The sums of integers, with the bias where it is whole."""
-        x, attributes = b[self.x], dict(self.op.attributes)
-        for move in self.moves:
-            x = b.operation(move.operator, (x,), move.attributes, location=move.location).result
-        weight = self.bytes
-        if type(self.op.operator) is Conv1D:
-            batch, width, channels = x.type.shape
-            x = b.emit("reshape", x, shape=(batch, 1, width, channels), **at)
-            weight, attributes = weight[np.newaxis], of_height_one(attributes)
-        attributes |= {"x_zero": self.given.zero_point, "weight_zero": self.weight_zero}
-        joined, attributes = with_whole_quads(b, b.constant(weight, self.op.location), attributes)
+        zeros = {"x_zero": self.given.zero_point, "weight_zero": self.weight_zero}
+        joined, attributes = with_whole_quads(b, weight, attributes | zeros)
         bias = () if self.bias is None else (b.constant(self.bias, self.op.location),)
         return b.emit(_SUMS[type(self.op.operator)], x, joined, *bias, **attributes, **at)
 
@@ -338,6 +365,8 @@ def _is_served(op: Operation) -> bool:
     """True for contractions of floats that have a form of integers with kernels of their own."""
     if type(op.operator) not in _SUMS or op.operands[0].type.dtype not in _FLOATS:
         return False
+    if isinstance(op.operator, TransposeConv2D):
+        return has_whole_phases(op.operands[1].type, op.attributes)
     if not isinstance(op.operator, Conv3D):
         return True
     (channels, filters), groups = op.operands[1].type.shape[-2:], op.attributes["groups"]

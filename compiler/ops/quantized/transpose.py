@@ -5,8 +5,9 @@ For lowering it falls into convolutions, one for each phase of the strides, whos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ from .scaled_sums import (
 )
 
 _FLOAT = TransposeConv2D()
+PhasePart = Callable[[Value, Value, dict[str, Any]], Value]
+"""What makes the results of a phase, of an input, a weight and the attributes of a convolution with stride 1."""
 
 
 @register
@@ -92,25 +95,47 @@ class QTransposeConv2D(QuantizedOperator):
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         x, weight, *bias = operands
-        phases = [sorted(side, key=lambda p: p.first_result) for side in _FLOAT.phases(weight.type, attributes)]
-        if any(len(side) != stride for side, stride in zip(phases, attributes["strides"], strict=True)):
+        if not has_whole_phases(weight.type, attributes):
             return rescaled(b, summed(b, TransposeConv2DSum(), operands, attributes), x, attributes)
-        whole = tuple(side[0].count for side in phases)
-        parts = [_part(b, x, weight, bias, phase, whole, attributes) for phase in product(*phases)]
-        return _interleaved(b, parts, attributes["strides"], attributes["size"])
+
+        def part(inputs: Value, taps: Value, given: dict[str, Any]) -> Value:
+            return rescaled(b, summed(b, Conv2DSum(), (inputs, taps, *bias), given), x, attributes)
+
+        return by_phases(b, x, weight, attributes["weight"].zero_points[0], attributes, part)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return _FLOAT.macs(operands, results, attributes)
 
 
+def _phases(weight: TensorType, attributes: Attributes) -> list[list[Phase]]:
+    """Those of each dimension, in the order of their results."""
+    return [sorted(side, key=lambda p: p.first_result) for side in _FLOAT.phases(weight, attributes)]
+
+
+def has_whole_phases(weight: TensorType, attributes: Attributes) -> bool:
+    """True if there are results in each phase of the strides, so that `by_phases` can make them."""
+    strides: tuple[int, ...] = attributes["strides"]
+    return all(len(side) == stride for side, stride in zip(_phases(weight, attributes), strides, strict=True))
+
+
+def by_phases(b: Builder, x: Value, weight: Value, weight_zero: int, attributes: Attributes, part: PhasePart) -> Value:
+    """The results of a transposed convolution of integers, of which `part` makes those of each phase."""
+    phases = _phases(weight.type, attributes)
+    whole = tuple(side[0].count for side in phases)
+    parts = [
+        _part(b, x, _taps(b, weight, phase, weight_zero), phase, whole, attributes, part) for phase in product(*phases)
+    ]
+    return _interleaved(b, parts, attributes["strides"], attributes["size"])
+
+
 def _part(
     b: Builder,
     x: Value,
-    weight: Value,
-    bias: Sequence[Value],
+    taps: Value,
     phase: Sequence[Phase],
     whole: tuple[int, ...],
     attributes: Attributes,
+    part: PhasePart,
 ) -> Value:
     """The results of one phase in each dimension, `whole` of them: those of a convolution with stride 1."""
     skipped = (0, *(max(p.first_input, 0) for p in phase), 0)
@@ -120,20 +145,19 @@ def _part(
         before = max(-p.first_input, 0)
         padding.append((before, max(count + (max(p.taps, 1) - 1) * p.input_step - before - inputs, 0)))
     steps = tuple(p.input_step for p in phase)
-    given = {**attributes, "strides": (1, 1), "padding": tuple(padding), "dilations": steps}
-    part = rescaled(b, summed(b, Conv2DSum(), (x, _taps(b, weight, phase, attributes), *bias), given), x, attributes)
-    return _cut(b, part, (0,) * 4, (part.type.shape[0], *whole, part.type.shape[-1]))
+    y = part(x, taps, {**attributes, "strides": (1, 1), "padding": tuple(padding), "dilations": steps})
+    return _cut(b, y, (0,) * 4, (y.type.shape[0], *whole, y.type.shape[-1]))
 
 
 def _cut(b: Builder, x: Value, begin: tuple[int, ...], size: tuple[int, ...]) -> Value:
     return x if x.type.shape == size else b.emit("slice", x, begin=begin, size=size)
 
 
-def _taps(b: Builder, weight: Value, phase: Sequence[Phase], attributes: Attributes) -> Value:
+def _taps(b: Builder, weight: Value, phase: Sequence[Phase], weight_zero: int) -> Value:
     """The weight of one phase; where it has no taps stands what counts as 0."""
     *_, features, channels = weight.type.shape
     if any(not p.taps for p in phase):
-        empty = np.full((*(max(p.taps, 1) for p in phase), features, channels), attributes["weight"].zero_points[0])
+        empty = np.full((*(max(p.taps, 1) for p in phase), features, channels), weight_zero)
         return b.constant(empty.astype(weight.type.dtype.numpy))
     size = (*(p.taps for p in phase), features, channels)
     begin, strides = (*(p.first_tap for p in phase), 0, 0), (*(-p.tap_step for p in phase), 1, 1)

@@ -33,6 +33,26 @@ WINDOWS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "conv2d depthwise": ((1, 6, 7, 8), (3, 3, 1, 8), {"strides": (1, 1), "padding": "same", "groups": 8}),
     "conv2d narrow": ((1, 6, 7, 12), (3, 3, 3, 8), {"strides": (1, 1), "padding": "same", "groups": 4}),
     "conv2d multiplied": ((1, 5, 7, 8), (3, 3, 1, 24), {"strides": (1, 1), "padding": "same", "groups": 8}),
+    "transpose_conv2d doubled": (
+        (2, 3, 4, 8),
+        (2, 2, 8, 5),
+        {"strides": (2, 2), "padding": ((0, 0), (0, 0)), "size": (6, 8)},
+    ),
+    "transpose_conv2d": (
+        (1, 5, 4, 6),
+        (4, 3, 6, 8),
+        {"strides": (2, 3), "padding": ((1, 2), (0, 0)), "dilations": (1, 2), "size": (9, 14)},
+    ),
+    "transpose_conv2d grouped": (
+        (1, 4, 5, 8),
+        (3, 3, 4, 6),
+        {"strides": (2, 2), "padding": ((1, 0), (1, 1)), "groups": 2, "size": (8, 9)},
+    ),
+    "transpose_conv2d stretched": (  # some results have no taps
+        (1, 3, 3, 4),
+        (1, 2, 4, 8),
+        {"strides": (2, 2), "padding": ((0, 0), (0, 0)), "size": (5, 6)},
+    ),
     "conv3d narrow": ((1, 3, 4, 5, 4), (3, 1, 3, 2, 6), {"strides": (2, 1, 1), "padding": "same", "groups": 2}),
 }
 WEIGHTS = {"symmetric": (-127, 128), "unsigned": (0, 256), "off centre": (-200, 56)}
@@ -55,7 +75,7 @@ def _draw(b: GraphBuilder, kind: str, span: str, bias: str, dtype: DType) -> Val
         steps = rng.integers(-1000, 1000, weights[-1]) + (0.3 if bias == "real" else 0)
         more = [b.constant((steps * scales.astype(np.float64) * X.scale).astype(dtype.numpy))]
     name = kind.split()[0]
-    ones = (1,) * int(name[-2]) if name.startswith("conv") else ()
+    ones = (1,) * int(name[-2]) if name != "dense" else ()
     attributes = {"dilations": ones, **given} if ones else given
     return b.emit(name, x, b.constant(weight), *more, **attributes)
 
