@@ -171,6 +171,13 @@ def _type(tensor: Tensor) -> str:
 
 
 def _functions(build: Build, upper: str) -> Iterator[str]:
+    yield from _begin_functions(build)
+    yield from _run_functions(build, upper)
+    yield from _more(build, upper)
+
+
+def _begin_functions(build: Build) -> Iterator[str]:
+    """What comes before the first run: weights are bound, the state gets its first values."""
     i, p = build.interface, build.interface.prefix
     if i.storage is Storage.FILE:
         yield f"""/* Checks weights, the whole file {comment(build.extras.weights_name)} in memory,
@@ -186,6 +193,11 @@ def _functions(build: Build, upper: str) -> Iterator[str]:
         yield f"""/* {what}. */
 {p}_status {p}_reset(void *workspace);
 """
+
+
+def _run_functions(build: Build, upper: str) -> Iterator[str]:
+    """A run on the caller's thread, and on several."""
+    i, p = build.interface, build.interface.prefix
     what = (
         "Trains on a batch on the caller's thread: changes the state, and gives the metrics of the batch before"
         if i.task is Task.TRAIN
@@ -206,7 +218,12 @@ typedef struct {p}_context {{
 {p}_status {p}_context_{i.task.value}({p}_context *context, const {p}_inputs *inputs, const {p}_outputs *outputs);
 void {p}_context_stop({p}_context *context);
 """
-    if i.task is Task.TRAIN:
+
+
+def _more(build: Build, upper: str) -> Iterator[str]:
+    """The table of what is trained, pictures, the self-test, labels and facts."""
+    p = build.interface.prefix
+    if build.interface.task is Task.TRAIN:
         yield f"""/* What is trained, and what the optimizer remembers: where each lies in the workspace, row by row. */
 typedef struct {p}_parameter {{
   const char *name;
