@@ -17,7 +17,7 @@ from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.registry import operators
 from netc.compiler.modules.interpreter import run_module
-from netc.compiler.passes import run
+from netc.compiler.passes import pipelines, run
 from netc.compiler.tflite.writer import to_tflite
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
@@ -149,6 +149,43 @@ def test_one_nan_makes_a_window_nan(place: int) -> None:
         assert np.isnan(one_operation(f"graph @g(%x: f32[4]) -> (f32[]) {{ %0 = {name}(%x) : f32[] return %0 }}", x))
     text = "graph @g(%x: f32[4]) -> (i32[]) { %0 = argmax(%x) {axis = 0} : i32[] return %0 }"
     assert one_operation(text, x) == place
+
+
+PRODUCTS = {
+    "dense": ("[9,1]", "[1,1]", "[9,1]", ""),
+    "matmul": ("[9,1]", "[1,1]", "[9,1]", ""),
+    "contract": ("[9,1]", "[1,1]", "[9,1]", '{a_axes = "ab", b_axes = "bc", axes = "ac"}'),
+    "conv1d": ("[1,9,1]", "[1,1,1]", "[1,9,1]", '{strides = [1], padding = "valid", dilations = [1]}'),
+    "conv2d": (
+        "[1,3,3,4]",
+        "[1,1,1,4]",
+        "[1,3,3,4]",
+        '{strides = [1,1], padding = "same", dilations = [1,1], groups = 4}',
+    ),
+    "conv2d_input_gradient": (
+        *("[1,3,3,1]", "[1,1,1,1]", "[1,3,3,1]"),
+        '{size = [3,3], strides = [1,1], padding = "same", dilations = [1,1]}',
+    ),
+    "conv2d_weight_gradient": (
+        *("[1,1,1,9]", "[1,1,1,1]", "[1,1,9,1]"),
+        '{kernel = [1,1], strides = [1,1], padding = "same", dilations = [1,1]}',
+    ),
+}
+"""Products with nothing to add up: types of operands and of the result, and attributes."""
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_infinity_times_zero_is_nan(name: str) -> None:
+    first, second, result, attributes = PRODUCTS[name]
+    call = f"{name}(%x, %w) {attributes} : f32{result}"
+    graph = parse_graph(f"graph @g(%x: f32{first}, %w: f32{second}) -> (f32{result}) {{ %0 = {call} return %0 }}")
+    for x, w in ((np.inf, 0), (0, np.inf)):
+        operands = [np.full(v.type.shape, number, np.float32) for v, number in zip(graph.inputs, (x, w), strict=True)]
+        with np.errstate(invalid="ignore"):
+            (meant,) = evaluate(graph, dict(zip("xw", operands, strict=True)))
+            found = [compiled(run(graph, pipelines.INFERENCE), operands, cpu) for cpu in CPUS]
+        for result in (meant, *found):
+            assert np.isnan(result).all()
 
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)

@@ -16,7 +16,7 @@ from ...loops.ir import Expr
 from ...types import TensorType
 from ..gradients import sum_to
 from ..layer import LayerBuilder, layer
-from .window import Padding, SpatialSize, Window, dilated, normalize_padding, per_dimension, window_of
+from .window import Padding, SpatialSize, Window, dilated, normalize_padding, per_dimension, sums_of_products, window_of
 
 WINDOW_ATTRIBUTES = {
     "strides": AttributeSpec(tuple, "step of the window in each spatial dimension"),
@@ -73,11 +73,12 @@ class Convolution(Operator):
         patches = window.patches(x, 0)  # [N, out..., C, kernel...]
         filters = weight.shape[-1] // groups
         channels = weight.shape[-2]
+        axes = range(-self.spatial - 1, 0), range(self.spatial + 1)
         parts = []
         for g in range(groups):
             part = patches[(slice(None),) * (self.spatial + 1) + (slice(g * channels, (g + 1) * channels),)]
             w = np.moveaxis(weight[..., g * filters : (g + 1) * filters], -2, 0)
-            parts.append(np.tensordot(part, w, axes=self.spatial + 1))
+            parts.append(sums_of_products(part, w, axes))
         y: Array = np.concatenate(parts, axis=-1).astype(x.dtype, copy=False)
         return (y + bias[0] if bias else y,)
 

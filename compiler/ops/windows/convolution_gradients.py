@@ -21,7 +21,7 @@ from ...loops.ir import Expr, Select, const
 from ...types import TensorType
 from .convolution import WINDOW_ATTRIBUTES
 from .transpose_convolution import exchanged
-from .window import Window, window_of
+from .window import Window, sums_of_products, window_of
 
 
 class ConvolutionGradient(Operator):
@@ -82,7 +82,7 @@ class InputGradient(ConvolutionGradient):
         window = window_of(self.name, attributes["size"], weight.shape[:-2], attributes)
         parts = []
         for g in range(groups):
-            products = np.tensordot(_group(dy, g, groups), _group(weight, g, groups), axes=(-1, -1))
+            products = sums_of_products(_group(dy, g, groups), _group(weight, g, groups), ((-1,), (-1,)))
             parts.append(window.scatter(np.moveaxis(products, -1, last)))  # [N, output..., C, kernel...]
         return (np.concatenate(parts, axis=-1).astype(dy.dtype, copy=False),)
 
@@ -150,7 +150,7 @@ class WeightGradient(ConvolutionGradient):
         parts = []
         for g in range(groups):
             patches = window.patches(_group(x, g, groups), 0)  # [N, output..., C, kernel...]
-            products = np.tensordot(patches, _group(dy, g, groups), axes=(axes, axes))
+            products = sums_of_products(patches, _group(dy, g, groups), (axes, axes))
             parts.append(np.moveaxis(products, 0, -2))
         return (np.concatenate(parts, axis=-1).astype(x.dtype, copy=False),)
 

@@ -246,6 +246,16 @@ def with_whole_tiles(
     return (first, *larger, last)
 
 
+def sums_of_products(a: Array, b: Array, axes: tuple[Sequence[int], Sequence[int]]) -> Array:
+    """NumPy's `tensordot` over axes of either, in which infinity times zero is NaN.
+
+    Where nothing is to be added up, NumPy asks BLAS for one array times a number, and that leaves out what is times 0.
+    """
+    if math.prod(a.shape[axis] for axis in axes[0]) != 1:
+        return np.asarray(np.tensordot(a, b, axes=axes))
+    return np.asarray(np.multiply.outer(np.squeeze(a, tuple(axes[0])), np.squeeze(b, tuple(axes[1]))))
+
+
 def reads_elements(pad: Operation, pool: Operation) -> bool:
     """True if every window of a pooling operation that reads a pad has an element which isn't padding."""
     batch, *spatial, channels = pad.attributes["padding"]
