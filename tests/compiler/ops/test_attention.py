@@ -126,6 +126,16 @@ def test_the_scores_are_not_stored() -> None:
     assert module.arena_bytes < 2 * 8 * 512 * 16 * 4  # the packed keys; the scores would take 32 times as much
 
 
+@pytest.mark.parametrize(
+    ("cpu", "depth", "tiles"), [("znver5", 64, True), ("znver5", 24, False), ("haswell", 64, False)]
+)
+def test_keys_are_packed_by_tiles_of_registers(cpu: str, depth: int, tiles: bool) -> None:
+    target = find_target(cpu)
+    graph = graph_of(((2, 40, depth),) * 3, {})
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 1)
+    assert ("interleave" in str(module)) == tiles
+
+
 def test_rows_are_not_read_as_vectors_just_after_single_scores_were_stored() -> None:
     """A vector waited for the single elements: attention in windows of 49 keys took 1.1 times as long."""
     target = find_target("x86-64-v3")

@@ -9,6 +9,7 @@ are two or four rows whose elements come to stand in turn, as where channels are
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ....loops.ir import (
     Binary,
@@ -187,6 +188,17 @@ def _tiles_of_bytes(x: Buffer, y: Buffer, order: Permutation) -> list[Stmt]:
         return [*full, *few]
 
     return loop("p", math.prod(x.shape[d] for d in outer) * bands, band, kind_for(math.prod(x.shape)))
+
+
+def columns_of(rows: Sequence[Expr], names: Names, block: list[Stmt]) -> list[Expr]:
+    """The columns of sixteen registers of as many elements; `block` computes what they are part of."""
+    quarters = [let(block, names.fresh("quarter"), Interleave(tuple(rows[i::4]))) for i in range(4)]
+    columns: list[Expr] = []
+    for first in range(0, TILE * TILE // 4, TILE):  # a register each: LLVM shuffles longer vectors worse
+        parts = [let(block, names.fresh("part"), Spread(q, TILE, 1, 1, first)) for q in quarters]
+        four = let(block, names.fresh("four"), Interleave(tuple(parts)))
+        columns += [Spread(four, TILE, 1, 1, i * TILE) for i in range(4)]
+    return columns
 
 
 def unravelled(position: Expr, shape: tuple[int, ...]) -> tuple[Expr, ...]:

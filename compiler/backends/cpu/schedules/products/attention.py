@@ -1,9 +1,10 @@
 """Schedule for attention: blocks of queries meet the keys block by block, so that no matrix of scores is stored.
 
-A first kernel packs the keys into panels [tile of keys][D][key]. Then threads share out blocks of queries. For each
-block of keys, a thread multiplies queries and keys into a block of scores on its stack; keeps, row by row, the largest
-score so far and the sum of the exponentials relative to it; and adds the values, weighted by the exponentials, to sums
-that are scaled down where a larger score has come. Where all keys fit one block, the sums stay in registers.
+A first kernel packs the keys into panels [tile of keys][D][key], sixteen by sixteen where registers hold so many. Then
+threads share out blocks of queries. For each block of keys, a thread multiplies queries and keys into a block of scores
+on its stack; keeps, row by row, the largest score so far and the sum of the exponentials relative to it; and adds the
+values, weighted by the exponentials, to sums that are scaled down where a larger score has come. Where all keys fit one
+block, the sums stay in registers.
 
 Sources: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al., "FlashAttention", 2022.
 """
@@ -46,6 +47,7 @@ from .....ops.products.matmul import broadcast_place
 from .....targets.target import Target
 from .....types import DType, TensorType
 from ..tiling import Tile, Tiling
+from ..transpose import TILE, columns_of
 from .batch_matmul import divided, flat_place
 from .tiled_product import Columns, TiledProduct, spread_out
 
@@ -181,6 +183,7 @@ class _Emitter:
         k = self._buffer_of("k", self.k)
         packed = Buffer("p", self.dtype, self.packed.type.shape, Space.OUT)
         last = self.keys - (panels - 1) * width
+        by_tiles = self.lanes == TILE and k.dtype is packed.dtype is DType.F32 and depth % TILE == 0
 
         def rows(n: Expr, p: Expr, count: int, matrix: Matrix) -> list[Stmt]:
             def element(w: Expr, d: Expr, x: Expr) -> list[Stmt]:
@@ -194,8 +197,22 @@ class _Emitter:
             def zeros(w: Expr) -> list[Stmt]:
                 return loop("d", depth, lambda d: element(w, d, self._zero()))
 
+            def tile(t: Expr, u: Expr) -> list[Stmt]:
+                block: list[Stmt] = []
+                first, d = p * width + t * TILE, u * TILE
+                lines = [
+                    let(block, self.names.fresh("line"), Load(k, self._at(matrix, first + i, d), TILE))
+                    for i in range(TILE)
+                ]
+                for i, column in enumerate(columns_of(lines, self.names, block)):
+                    block.append(Store(packed, (n, p, d + i, t * TILE), column))
+                return block
+
+            tiles = count // TILE if by_tiles else 0
+            main = loop("tile", tiles, lambda t: loop("column", depth // TILE, lambda u: tile(t, u))) if tiles else []
+            rest = [For("w", Const(tiles * TILE), Const(count), tuple(row(Var("w"))))] if tiles * TILE < count else []
             unused = [For("w", Const(count), Const(width), tuple(zeros(Var("w"))))] if count < width else []
-            return [*loop("w", count, row), *unused]
+            return [*main, *rest, *unused]
 
         def panel(i: Expr) -> list[Stmt]:
             n, p = i // panels, i % panels
