@@ -44,6 +44,7 @@ from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
 from .split_batch import SplitBatch, split_batch
+from .split_dense import SplitDense, split_dense
 from .sum_bytes import SumBytes, sum_bytes
 from .sum_quantized import SumQuantized, sum_quantized
 from .unroll_scans import UnrollScans, unroll_scans
@@ -83,6 +84,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             SimplifyInference,
             SkipPadding,
             SplitBatch,
+            SplitDense,
             SumBytes,
             SumQuantized,
             UnrollScans,
@@ -141,6 +143,7 @@ __all__ = [
     "SimplifyInference",
     "SkipPadding",
     "SplitBatch",
+    "SplitDense",
     "Step",
     "SumBytes",
     "SumQuantized",
@@ -184,6 +187,7 @@ __all__ = [
     "simplify_inference",
     "skip_padding",
     "split_batch",
+    "split_dense",
     "sum_bytes",
     "sum_quantized",
     "unroll_scans",

@@ -16,6 +16,7 @@ INFERENCE = ",".join(
         "decompose",
         "widen-sums",
         "optimize-bodies",
+        "split-dense",
         "canonicalize",
         "fold-constants",
         "cse",
