@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
+from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Module
 from netc.compiler.modules.printer import print_module
 from netc.compiler.modules.reader import parse_module
@@ -83,8 +84,8 @@ def graph_of(
     return b.finish([result]), rng.integers(low, high, case.shape).astype(dtype.numpy)
 
 
-def lowered(graph: Graph, target: Target) -> Module:
-    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 2)
+def lowered(graph: Graph, target: Target, threads: int = 2) -> Module:
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, threads)
     verify_module(module)
     return module
 
@@ -103,6 +104,44 @@ def test_sums_are_exact(case: Case, dtype: DType, weight_zero: int, cpu: str | N
     assert print_module(parse_module(text)) == text
     with Program(module, object_code(emit_module(module, target), target), target, 2) as program:
         np.testing.assert_array_equal(program(x), expected)
+
+
+CROWDED = [
+    Case((1, 7, 9, 256)),
+    Case((2, 14, 13, 512)),
+    Case((1, 15, 15, 256), stride=(2, 2), padding=((0, 1), (0, 1))),
+    Case((3, 11, 12, 256), (5, 5), (2, 2), ((1, 2), (2, 1)), bias=False),
+    Case((1, 12, 12, 256), padding=((2, 2), (2, 2)), dilation=(2, 2)),
+    Case((1, 9, 10, 512), (2, 4), (1, 3), ((0, 1), (3, 0)), (3, 1)),
+    Case((1, 13, 1, 1024), (7, 1), padding=((3, 3), (0, 0))),
+    Case((1, 1, 7, 1024), (1, 3), padding=((0, 0), (1, 1))),
+]
+
+
+@pytest.mark.parametrize(("dtype", "weight_zero"), SIGNS)
+@pytest.mark.parametrize("case", CROWDED, ids=str)
+def test_lines_that_displace_each_other_are_copied(case: Case, dtype: DType, weight_zero: int) -> None:
+    target = replace(find_target("znver5"), l1_bytes=4096)
+    graph, x = graph_of(case, dtype, weight_zero)
+    (expected,) = evaluate(graph, [x])
+    for threads in (1, 2, 3):
+        module = lowered(graph, target, threads)
+        assert "stack %lines" in print_module(module)
+        if threads == 2 and dtype is DType.I8:
+            np.testing.assert_array_equal(run_module(module, [x])[0], expected)
+        if runs_here(target):
+            with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
+                np.testing.assert_array_equal(program(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("case", "cpu"),
+    [(Case((1, 7, 9, 240)), "znver5"), (Case((1, 7, 9, 272)), "znver5"), (Case((1, 7, 9, 256)), "znver4")],
+    ids=["apart", "no whole lines", "not measured"],
+)
+def test_other_lines_are_read_where_they_lie(case: Case, cpu: str) -> None:
+    module = lowered(graph_of(case, DType.I8, 0)[0], replace(find_target(cpu), l1_bytes=8192))
+    assert "stack %lines" not in print_module(module)
 
 
 DOTS = [("znver4", "vpdpbusd"), ("cortex-a76", "neon.sdot"), ("haswell", "pmadd.wd")]

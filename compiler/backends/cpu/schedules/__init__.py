@@ -18,6 +18,7 @@ from .integers.narrow_groups import schedule_narrow_groups
 from .integers.pair_contraction import schedule_pair_contraction
 from .integers.pair_depthwise import schedule_pair_depthwise
 from .integers.reduced_contraction import schedule_reduced_contraction
+from .integers.strip_depthwise import schedule_strip_depthwise
 from .integers.wide_contraction import schedule_wide_contraction
 from .integers.widened_depthwise import schedule_widened_depthwise
 from .integers.word_contraction import schedule_word_contraction
@@ -40,6 +41,7 @@ SCHEDULES = Schedules(
         schedule_pair_depthwise,
         schedule_widened_depthwise,
         schedule_word_depthwise,
+        schedule_strip_depthwise,
         schedule_integer_depthwise,
         schedule_tile_contraction,
         schedule_bfloat16_contraction,

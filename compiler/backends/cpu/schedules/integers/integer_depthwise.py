@@ -250,22 +250,43 @@ class IntegerDepthwise:
         return self.parameters.scheduled(loop("p", images * blocks, row, self.kind))
 
     def _rows(self, n: Expr, oy: Expr, rows: int) -> list[Stmt]:
-        whole, rest = divmod(self.window.output[1], self.tile.columns)
-        size = self.tile.columns
+        """So many rows of results from row `oy` on."""
 
         def vector(c: Var, lanes: int) -> list[Stmt]:
-            block, ahead = self.block(rows, size), list[Stmt]()
-            constants = self.constants_at(ahead, c, lanes) if self.loads_ahead else None
-
-            def tile(of: _Block, ox: Expr) -> list[Stmt]:
-                return _Tile(self, of, c, lanes, constants).emit(n, oy, ox)
-
-            across = loop(self.names.fresh("i"), whole, lambda i: tile(block, i * size))
-            if rest:
-                across += tile(self.block(rows, rest), Const(whole * size))
-            return [*ahead, *across]
+            return self._vector(n, oy, rows, c, lanes)
 
         return vector_loop(self.names, self.channels, self.lanes, vector)
+
+    def _vector(self, n: Expr, oy: Expr, rows: int, c: Var, lanes: int) -> list[Stmt]:
+        """The same for `lanes` channels from c on."""
+        whole, rest = divmod(self.window.output[1], self.tile.columns)
+        size = self.tile.columns
+        block, ahead = self.block(rows, size), list[Stmt]()
+        constants = self.constants_at(ahead, c, lanes) if self.loads_ahead else None
+
+        def tile(of: _Block, ox: Expr) -> list[Stmt]:
+            return _Tile(self, of, c, lanes, constants).emit(n, oy, ox)
+
+        across = loop(self.names.fresh("i"), whole, lambda i: tile(block, i * size))
+        if rest:
+            across += tile(self.block(rows, rest), Const(whole * size))
+        return [*ahead, *across]
+
+    def corner(self, oy: Expr, ox: Expr) -> tuple[Expr, Expr]:
+        """Row and column of the input's buffer where the window of a result begins."""
+        window, margins = self.window, self.x_type.margins
+        y, x = (
+            place * window.strides[d] + (margins[1 + d][0] - window.padding[d][0]) for d, place in enumerate((oy, ox))
+        )
+        return y, x
+
+    def input(self, place: tuple[Expr, ...], channels: int) -> Expr:
+        """Channels of the input from a place on."""
+        return Load(self.x, place, channels)
+
+    def weight(self, place: tuple[Expr, ...], c: Expr, lanes: int) -> Expr:
+        """Weights at a column of the window, for a result row and a part of the input, of channels from c on."""
+        return Load(self.w, (*place, c * self.together), lanes * self.together)
 
     def constants_at(self, block: list[Stmt], c: Var, lanes: int) -> Loaded:
         """What epilogues read for each channel."""
@@ -295,15 +316,9 @@ class _Tile:
     def emit(self, n: Expr, oy: Expr, ox: Expr) -> list[Stmt]:
         """The statements for the block whose first result is (oy, ox) of image n."""
         statements = self._start()
-        window, margins = self.o.window, self.o.x_type.margins
-        iy, ix = (
-            let(
-                statements,
-                self.o.names.fresh(name),
-                place * window.strides[d] + (margins[1 + d][0] - window.padding[d][0]),
-            )
-            for d, (name, place) in enumerate((("iy", oy), ("ix", ox)))
-        )
+        window, fresh = self.o.window, self.o.names.fresh
+        corner = zip(("iy", "ix"), self.o.corner(oy, ox), strict=True)
+        iy, ix = (let(statements, fresh(name), place) for name, place in corner)
         for part in range(self.block.parts):
             statements += loop("i", self.block.inputs, partial(self._fetch, n, iy, ix, part), LoopKind.UNROLL)
             for r in self.block.readers(part):
@@ -337,7 +352,7 @@ class _Tile:
     def _repeated(self, place: tuple[Expr, ...]) -> Expr:
         """Channels of the input from a place on, each as often as it has filters."""
         channels = self.lanes // self.o.filters
-        some = Load(self.o.x, place, channels)
+        some = self.o.input(place, channels)
         if self.o.filters == 1:
             return some
         return Spread(some, self.lanes, self.o.filters, 1, 0) if channels > 1 else Broadcast(some, self.lanes)
@@ -347,7 +362,7 @@ class _Tile:
         (_, step), (_, apart) = self.o.window.strides, self.o.window.dilations
         block: list[Stmt] = []
         place, width = (Const(r), Const(part)), self.lanes * self.o.together
-        weight = let(block, "w", Load(self.o.w, (kx, *place, self.c * self.o.together), width))
+        weight = let(block, "w", self.o.weight((kx, *place), self.c, self.lanes))
         factors: list[tuple[Buffer, Expr]] = [(self.acc, weight)]
         if self.sums:
             ones = let(block, "o", Load(self.o.ones, (Const(0), *place, Const(0)), width))
