@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -139,7 +140,13 @@ def test_sums_are_exact(size: tuple[int, ...], x: str, weight: str, zero: int, c
 
 
 def sums_of_planes(
-    size: tuple[int, ...], window: dict[str, object], x: DType, weight: DType, weight_zero: int, kernel: int = 3
+    size: tuple[int, ...],
+    window: dict[str, object],
+    x: DType,
+    weight: DType,
+    weight_zero: int,
+    kernel: int = 3,
+    x_zero: int | None = None,
 ) -> tuple[Graph, np.ndarray[tuple[int, ...], np.dtype[np.int8]]]:
     """Sums of a convolution of three dimensions, and an input."""
     *shape, channels, filters, _ = size
@@ -150,7 +157,7 @@ def sums_of_planes(
         return rng.integers(info.min, info.max + 1, shape).astype(dtype.numpy)
 
     b = GraphBuilder("case")
-    zero = -5 if x is DType.I8 else 120
+    zero = x_zero if x_zero is not None else -5 if x is DType.I8 else 120
     value = b.input("x", TensorType(x, (*shape, channels), None, Quantization.of(0.02, zero)))
     weights = b.constant(drawn(weight, (kernel, 3, 3, channels, filters)))
     bias = b.constant(rng.integers(-1000, 1000, filters).astype(np.int32))
@@ -184,6 +191,33 @@ def test_sums_over_planes_are_exact(
     window = {"strides": (stride, 1, 1), "padding": (padding, (1, 1), (1, 1))}
     graph, data = sums_of_planes(size, window, DType(x), DType(weight), zero, kernel)
     check(graph, data, target_of(cpu), size[-1])
+
+
+@pytest.mark.usefixtures("_always")
+@pytest.mark.parametrize("cpu", [None, "cascadelake", "znver5"])
+@pytest.mark.parametrize(
+    ("size", "window", "left_out"),
+    [
+        ((1, 5, 9, 11, 16, 24, 3), {"strides": (1, 1, 1), "padding": ((1, 1), (1, 1), (1, 1))}, True),
+        ((3, 3, 8, 16, 6, 40, 3), {"strides": (2, 1, 1), "padding": ((2, 1), (1, 1), (1, 1))}, True),
+        ((2, 2, 4, 4, 8, 16, 2), {"strides": (1, 1, 1), "padding": ((1, 1), (1, 1), (1, 1))}, True),
+        ((2, 9, 4, 4, 8, 16, 1), {"strides": (1, 1, 1), "padding": ((1, 1), (1, 1), (1, 1))}, False),  # small planes
+        ((2, 1, 4, 4, 8, 16, 1), {"strides": (1, 1, 1), "padding": ((1, 1), (1, 1), (1, 1))}, None),  # always the same
+        ((1, 4, 24, 24, 4, 16, 2), {"strides": (1, 1, 1), "padding": ((1, 1), (0, 0), (1, 1))}, True),
+        ((1, 4, 8, 8, 7, 16, 1), {"strides": (1, 1, 1), "padding": ((1, 1), (1, 1), (1, 1))}, False),  # odd channels
+        ((1, 4, 8, 8, 8, 16, 1), {"strides": (1, 1, 1), "padding": ((0, 0), (1, 1), (1, 1))}, False),  # no planes
+    ],
+)
+def test_planes_of_zeros_are_left_out(
+    size: tuple[int, ...], window: dict[str, object], left_out: bool | None, cpu: str | None
+) -> None:
+    target = target_of(cpu)
+    for zero in (0, 120):
+        graph, data = sums_of_planes(size, window, DType.U8, DType.I8, 0, x_zero=zero)
+        check(graph, data, target, size[-1])
+        text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, threads=size[-1]))
+        if left_out is not None:
+            assert (re.search(r"for %kz\d* = (%|\w+\()", text) is not None) == (left_out and not zero)
 
 
 def test_planes_of_padding_speak_for_direct_sums() -> None:

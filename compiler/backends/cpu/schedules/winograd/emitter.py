@@ -25,7 +25,7 @@ from .....ops.windows import winograd as f43
 from .....targets.target import Target
 from .....types import DType
 from ..epilogue import finished_together
-from ..geometry import Walk, walks
+from ..geometry import Met, Walk, walks
 from ..integers.lane_kernel import QUAD
 from ..integers.rescaling import Rescaling
 from ..owner import Fetched
@@ -138,10 +138,14 @@ class WinogradEmitter(ABC):
         counts = (count, *(n for n in (count - 1, count + 1, 2 * count, 3 * count) if 0 < n <= share))
         chosen = self.group.choose("blocks", count, lambda: counts)
         assert isinstance(chosen, int)
-        size = ceil_div(share, chosen)
+        size = self._even_size(ceil_div(share, chosen), tiles)
         tile = self._decided_tile(self._tiling(size, target))
         # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns, self.form.tile)
+
+    def _even_size(self, size: int, tiles: tuple[int, int, int]) -> int:
+        """The tiles of a block, `size` or fewer: whatever divides these tiles well."""
+        return size
 
     def _count(self, share: int, target: Target) -> int:
         """So many blocks hold the tiles of a thread."""
@@ -270,10 +274,15 @@ class WinogradEmitter(ABC):
     def _inputs(self, p: Expr, b: Expr) -> list[Stmt]:
         """Bring the inputs of a block to their points."""
         walk, stride = self.walk, self.form.stride
-        source = Source(self.input, walk.origin, walk.pitch, walk.channels, walk.planes, stride=stride)
+        planes, met = walk.planes, self._met(b)
+        source = Source(self.input, walk.origin, walk.pitch, walk.channels, planes, stride=stride, met=met)
         lanes = self.neighbours * self.target.vector_lanes
         points = self._points(p * self.form.products)  # each thread has so many rows of the workspace
         return source.to_points(self.form.input, self.blocks, b, points, self.names, lanes)
+
+    def _met(self, b: Expr) -> Met | None:
+        """The planes of the window that a block multiplies; None: all of them."""
+        return None
 
     def _points(self, first: Expr) -> Points:
         """Where the inputs of a block lie."""

@@ -12,6 +12,7 @@ of channels][filter][2], and so are all on a core that outruns its caches: there
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from .....graph.ir import Value
@@ -39,13 +40,15 @@ from .....ops.windows.winograd import POINTS, TAPS, TILE
 from .....targets.target import DotProduct, Target
 from .....types import DType
 from ..epilogue import loaded_once
-from ..geometry import Walk
+from ..geometry import Met, Planes, Walk
 from ..integers.integer_contraction import literal_bias
 from ..integers.rescaling import FIELDS, START, UnsignedRescaling
 from ..integers.signs import QUAD, Signs
 from ..integers.word_contraction import PAIR
 from ..linear import square
+from ..owner import Step
 from ..prefetch import PointsAhead
+from ..sum_loops import Run
 from ..tiling import Tile, Tiling
 from .emitter import WinogradEmitter, inside, winograd_walk
 from .filters import Chunks
@@ -81,6 +84,8 @@ class IntegerWinogradEmitter(WinogradEmitter):
     points = DType.I16
     form = words.FORM
     neighbours = PAIR
+    met: Met | None = None
+    """The planes of the window that the present block multiplies; None: all of them."""
 
     def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
         x, self.weight = (v.type.dtype for v in group.anchor.operands[:2])
@@ -137,6 +142,38 @@ class IntegerWinogradEmitter(WinogradEmitter):
     def _largest_block(self, target: Target) -> int:
         return BLOCK_TILES
 
+    def _even_size(self, size: int, tiles: tuple[int, int, int]) -> int:
+        """Of blocks within a plane, so that they can leave out planes of padding, if that takes no small blocks."""
+        _, rows, columns = tiles
+        if not self._has_planes_of_zeros or self.parts > 1:
+            return size
+        parts = range(min(size, rows * columns), ceil_div(size, 2) - 1, -1)
+        return next((part for part in parts if rows * columns % part == 0), size)
+
+    @property
+    def _has_planes_of_zeros(self) -> bool:
+        """Do windows reach into planes of padding that change no sum?"""
+        planes = self.walk.planes
+        if self.signs.padding or self.walk.channels % PAIR:
+            return False
+        return any(met != (0, planes.window) for met in planes.by_plane)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Do blocks leave out planes of padding? None reaches from one plane of results into another."""
+        _, rows, columns = self.blocks.tiles
+        return self._has_planes_of_zeros and self.parts == 1 and rows * columns % self.blocks.size == 0
+
+    def _met(self, b: Expr) -> Met | None:
+        if not self.leaves_out:
+            return None
+        _, rows, columns = self.blocks.tiles
+        return self.walk.planes.met(b // (rows * columns // self.blocks.size) % self.walk.planes.count)
+
+    def _panels(self, p: Expr, b: Expr, panels: tuple[Expr, Expr]) -> list[Stmt]:
+        self.met = self._met(b)
+        return super()._panels(p, b, panels)
+
     def by_panels(self, total: int) -> bool:
         """True if threads share out the filters: all inputs get to their points in less time than all filters."""
         return self.shares > 1 and self.filters > 2 * total
@@ -191,8 +228,15 @@ class IntegerWinogradEmitter(WinogradEmitter):
         self.w = workspace(self.parameters, "w", self.points, self.shares, self.pairs * width * PAIR)
         self.chunks = Chunks(self.pairs, source, self.w, width * PAIR, flip=False, matrix=words.FILTER)
 
+    def _view(self) -> Walk:
+        view = super()._view()
+        if not self.leaves_out:
+            return view
+        window = self.walk.planes.window
+        return replace(view, planes=Planes(count=1, rows=0, window=window, kernel=window))
+
     def _steps(self) -> int:
-        return self.pairs
+        return self.walk.channels // PAIR if self.leaves_out else self.pairs
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of pair `depth` at the present point of a part."""
@@ -202,6 +246,7 @@ class IntegerWinogradEmitter(WinogradEmitter):
 
     def _product(self, widths: tuple[int, ...], j: Expr, i: Expr) -> Product:
         product = WordProduct(self, 1, self.tile.columns, widths)
+        product.met_planes = self.met
         product.part = CHUNK * self.products_of_part
         if self.target.outruns_caches:
             product.asked = self._asked(j, i)
@@ -325,9 +370,28 @@ class WordProduct(Product):
     """A register tile of products of pairs of 16-bit numbers, for one part of the channels."""
 
     elements = PAIR
+    met_planes: Met | None = None
+    """The planes of the window that are multiplied; None: all of them, as if they were channels of one."""
+
+    def _meet(self, image: Expr) -> Met:
+        return self.met_planes or super()._meet(image)
+
+    def _multiplying(self, image: Expr, row: Expr, column: Expr, j: Expr) -> Callable[[Step, Run, Expr], list[Stmt]]:
+        multiplying = super()._multiplying(image, row, column, j)
+        if self.met_planes is None:
+            return multiplying
+        channels = self.o.g.channels * PAIR
+
+        def in_plane(multiply: Step, run: Run, k: Expr) -> list[Stmt]:
+            def shifted(n: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+                return multiply(n, y, x + run[0] * channels, j, depth)
+
+            return multiplying(shifted, run, k)
+
+        return in_plane
 
     def _first_input(self, j: Expr) -> Expr | int:
-        return CHUNK * (self.o.g.channels * PAIR)
+        return CHUNK * (self.o.g.channels * PAIR) if self.met_planes is None else 0
 
     def _loaded_weights(self, place: tuple[Expr, ...], width: int) -> Expr:
         return Load(self.o.w, place, width * PAIR)

@@ -27,7 +27,7 @@ from .....lowering.loops import ceil_div, loop, vector_loop
 from .....ops.windows.winograd import F43, POINTS, TILE, Filtering, Matrix
 from .....targets.target import Target
 from .....types import DType, TensorType
-from ..geometry import PLANE, Planes
+from ..geometry import PLANE, Met, Planes
 from ..linear import squares
 from ..storage import widened
 from ..tiling import conflicts
@@ -139,6 +139,8 @@ class Source:
     """The first of its channels in a pixel."""
     stride: int = 1
     """Pixels from one result's window to the next one's."""
+    met: Met | None = None
+    """The planes of the window that are brought to the points; None: all of them."""
 
     def to_points(
         self, matrix: Matrix, blocks: Blocks, block: Expr, points: Points, names: Names, lanes: int
@@ -177,7 +179,10 @@ class Source:
             def plane(kz: Expr) -> list[Stmt]:
                 return vector_loop(names, self.channels, lanes, lambda c, width: vector((t, n, y, x), kz, c, width))
 
-            return [*body, *loop(names.fresh("kz"), planes.window, plane), *zeros(t)]
+            name = names.fresh("kz")
+            if self.met is None:
+                return [*body, *loop(name, planes.window, plane), *zeros(t)]
+            return [*body, For(name, *self.met, tuple(plane(Var(name)))), *zeros(t)]
 
         def zeros(t: Expr) -> list[Stmt]:
             missing = points.channels - planes.window * self.channels
