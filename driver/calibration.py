@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from .compiler.errors import NetcError, Note
-from .compiler.graph.ir import Array, Graph
+from .compiler.graph.ir import Array, Graph, Value
+from .compiler.graph.keys import attributes_key
 from .compiler.graph.names import value_names
+from .compiler.passes.rebatch import rebatch
 from .compiler.quantization import (
     Calibration,
     Noise,
@@ -110,14 +112,14 @@ def calibrate_for_batch(
     """As `calibrate`, of the network that `loaded` gives for a batch.
 
     Where samples are single ones, not inputs of a run, it is watched for one at a time: that takes little memory, finds
-    the same ranges for any batch, and needs no whole batches.
+    the same ranges for any batch, and needs no whole batches. A network that mixes samples is watched for its batch.
     """
     prepared = prepared_floats(loaded(batch), weights, False, None, None, seed)
     watched = prepared
     if batch > 1 and _are_single(prepared, samples):
         with suppress(NetcError), warnings.catch_warnings(action="ignore", category=Note):  # as before, but for N
             single = prepared_floats(loaded(1), weights, False, None, None, seed)
-            watched = single if _structure(single) == _structure(prepared) else prepared
+            watched = single if _is_sample_of(single, prepared, batch) else prepared
     given = _SampleInputs(watched, _opened(watched, samples, limit), limit)
     return replace(_watched(given, threads or ALONE.cores, None, None, ALONE), graph=prepared)
 
@@ -129,8 +131,36 @@ def _are_single(graph: Graph, samples: Samples) -> bool:
     return isinstance(samples, np.ndarray) and _holds_samples(graph, samples)
 
 
+def _is_sample_of(single: Graph, graph: Graph, batch: int) -> bool:
+    """Whether one sample has the same ranges as each of a batch: operations neither mix samples nor count them.
+
+    Raises `NetcError` where it isn't known which of the numbers are a sample's.
+    """
+    if _structure(single) != _structure(graph):
+        return False
+    meanings = dict[Hashable, int]()
+    one, other = (_meanings(g, meanings) for g in (prepare(rebatch(single, batch), {}), graph))
+    return one == other
+
+
+def _meanings(graph: Graph, known: dict[Hashable, int]) -> list[int]:
+    """A number for each output: the same, among graphs with a common `known`, where the same is computed."""
+    found = dict[Value, int]()
+
+    def note(value: Value, *key: Hashable) -> None:
+        found[value] = known.setdefault((*key, value.type), len(known))
+
+    for place, value in enumerate(graph.inputs):
+        note(value, place)
+    for op in graph.operations:
+        key = op.name, tuple(found[v] for v in op.operands), attributes_key(op.attributes)
+        for place, value in enumerate(op.results):
+            note(value, *key, place)
+    return [found[v] for v in graph.outputs]
+
+
 def _structure(graph: Graph) -> list[tuple[str, list[str], list[str]]]:
-    """The operations by names, which ranges go by: equal for graphs that differ by sizes."""
+    """The operations by names, which ranges go by."""
     names = value_names(graph)
     return [(op.name, [names[v] for v in op.operands], [names[v] for v in op.results]) for op in graph.operations]
 

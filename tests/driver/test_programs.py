@@ -56,6 +56,20 @@ def test_samples_calibrate_alike_for_every_batch(network: Path, form: str) -> No
         np.testing.assert_array_equal(eight(x), np.concatenate([single(x[i : i + 1]) for i in range(8)]))
 
 
+@pytest.mark.parametrize(
+    "mixed", ["x - reduce_mean(x, axes = [0], keepdims = true)", "x * (N * N)", "x * tensor([1.0, 1.0 * N])"]
+)
+def test_networks_that_mix_or_count_samples_are_calibrated_for_their_batch(mixed: str, tmp_path: Path) -> None:
+    """One sample less the mean of all is 0."""
+    path = tmp_path / "mixed.net"
+    path.write_text(f"net mixed(x: f32[N, 2]) {{ return {mixed} |> dense@a(5) |> relu |> dense@b(3) }}", "utf-8")
+    x = np.random.default_rng(0).standard_normal((64, 2), np.float32)
+    given: dict[str, Any] = {"batch": 4, "threads": 1}
+    wanted = np.asarray(netc.compile(path, **given)(x[:4]))
+    got = np.asarray(netc.compile(path, quantize="int8", calibration=x, **given)(x[:4]))
+    assert np.abs(wanted - got).max() < 0.05 * np.ptp(wanted)
+
+
 def test_inputs_of_runs_calibrate_batches(network: Path) -> None:
     runs = [(samples(2),), (2 * samples(2),)]
     program = netc.compile(network, batch=2, quantize="int8", calibration=runs, threads=1)
