@@ -69,12 +69,29 @@ def affine(coordinates: str, size: int, target: int, scale: float, dtype: Any) -
 
 
 def nearest(rule: Positions, rounding: str, size: int, target: int) -> Array:
-    """The nearest element for each result; computed in f32, as PyTorch and TFLite do."""
+    """The nearest element for each result; computed in f32, as PyTorch and TFLite do (see `nearest_exactly`)."""
     position = rule.positions(target, np.float32)
     if rounding.startswith("round"):
         position = position + np.float32(0.5 if rounding == "round_prefer_ceil" else -0.5)
     rounded = np.floor(position) if rounding in ("floor", "round_prefer_ceil") else np.ceil(position)
     places: Array = np.clip(rounded.astype(np.int64), 0, size - 1)
+    return places
+
+
+def nearest_exactly(coordinates: str, rounding: str, size: int, target: int) -> Array:
+    """The nearest element for each result, in whole numbers: positions that lie on a border or half-way do so."""
+    place = np.arange(target, dtype=np.int64)
+    if coordinates == "align_corners" or (coordinates == "pytorch_half_pixel" and target <= 1):
+        position, parts = place * (size - 1), max(target - 1, 1)
+    elif coordinates == "asymmetric":
+        position, parts = place * size, target
+    else:
+        behind = 0 if coordinates == "tf_half_pixel_for_nn" else target
+        position, parts = (2 * place + 1) * size - behind, 2 * target
+    if rounding.startswith("round"):
+        position, parts = 2 * position + (parts if rounding == "round_prefer_ceil" else -parts), 2 * parts
+    whole = position // parts if rounding in ("floor", "round_prefer_ceil") else -(-position // parts)
+    places: Array = np.clip(whole, 0, size - 1)
     return places
 
 

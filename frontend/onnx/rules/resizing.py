@@ -11,7 +11,7 @@ import numpy as np
 
 from ....compiler.graph.ir import Array, Value
 from ....compiler.ops.pictures.resample import resized
-from ....compiler.ops.pictures.sampling import Affine, Taps, affine, interpolation_taps, nearest
+from ....compiler.ops.pictures.sampling import Affine, Taps, affine, interpolation_taps, nearest, nearest_exactly
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx
@@ -111,7 +111,7 @@ def _sized(c: Node, axes: tuple[int, ...], sizes: tuple[int, ...], policy: str) 
 
 def _resized(c: Node, goal: Goal, rules: Mapping[str, Any]) -> Value:
     """Axes that change brought into the places of spatial dimensions, and back."""
-    x = c.value(0)
+    x = c.value(0) if rules["mode"] != "nearest" or goal.scales else _picked(c, c.value(0), goal, rules)
     changed = [i for i, a in enumerate(goal.axes) if goal.sizes[i] != x.type.shape[a] or goal.scales]
     spatial = [
         i for i in changed if not (goal.scales and goal.scales[i] == 1 and goal.sizes[i] == x.type.shape[goal.axes[i]])
@@ -128,6 +128,18 @@ def _resized(c: Node, goal: Goal, rules: Mapping[str, Any]) -> Value:
         y = resized(c, c.transpose(x, order), size, _complete(rules, scales))
         return c.channels_first(y)
     return _general(c, x, goal, spatial, rules)
+
+
+def _picked(c: Node, x: Value, goal: Goal, rules: Mapping[str, Any]) -> Value:
+    """X with those axes resized of which the positions, which operators compute in floats, miss the nearest element."""
+    coordinates, rounding = str(rules["coordinates"]), str(rules["rounding"])
+    for axis, target in zip(goal.axes, goal.sizes, strict=True):
+        size = x.type.shape[axis]
+        rule = affine(coordinates, size, target, 0.0, np.float32)
+        places = nearest_exactly(coordinates, rounding, size, target)
+        if size != target and not np.array_equal(places, nearest(rule, rounding, size, target)):
+            x = c.emit("gather", x, c.made(places), axis=axis)
+    return x
 
 
 def _of(goal: Goal, axis: int, old: int) -> int:
