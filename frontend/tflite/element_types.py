@@ -111,6 +111,10 @@ _OWN_RESULTS = frozenset(
 )
 """Operators whose result has another type than what they compute with."""
 
+_TYPE_OPTIONS: Mapping[str, str] = MappingProxyType({"SHAPE": "out_type", **_each("ARG_MAX ARG_MIN", "output_type")})
+"""Options that say of which type a result is."""
+_TYPE_CODES: Mapping[int, DType] = MappingProxyType({2: DType.I32, 4: DType.I64})
+
 
 def packed_problem(c: Context) -> str | None:
     """Why an operator's kernel doesn't read its constants of 4 or 2 bits as they are meant; None if it does.
@@ -133,9 +137,28 @@ def packed_problem(c: Context) -> str | None:
     return f"its kernel reads rows of {row} numbers of {bits} bits from wrong places" if row * bits % 8 else None
 
 
+def result_problem(c: Context) -> str | None:
+    """Why a result can't have the type that the file states; None if it can.
+
+    Some kernels decide the type of their result, and that of the tensor is only what the file says of it.
+    """
+    name = c.operator.name
+    given: DType | None = None
+    if name == "RANK":
+        given = DType.I32
+    elif name == "ONE_HOT" and c.has(2):
+        given = c.type(2).dtype
+    elif name in _TYPE_OPTIONS:
+        given = _TYPE_CODES.get(c.option(_TYPE_OPTIONS[name], 0))
+    stated = None if given is None else c.output(0).type
+    if stated is None or stated.dtype is given:
+        return None
+    return f"its result is of type {given}, but the file states {stated.dtype}"
+
+
 def check_element_types(c: Context) -> None:
     """Leave an operator opaque if netc lacks one of its element types, or the operator can't compute with it."""
-    problem = packed_problem(c)
+    problem = packed_problem(c) or result_problem(c)
     if problem is not None:
         c.unsupported(problem)
     name, outputs = c.operator.name, range(len(c.operator.outputs))

@@ -18,7 +18,7 @@ from ...compiler.graph.ir import Array, Operation
 from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType
 from .context import Context, Converter, results_of
-from .element_types import packed_problem
+from .element_types import packed_problem, result_problem
 
 LARGEST = 1024
 """Most elements of a tensor that is folded."""
@@ -33,7 +33,7 @@ _COMMON = frozenset({DType.F32, DType.I8, DType.U8, DType.I32, DType.BOOL})
 
 def folded(c: Context, converter: Converter | None) -> tuple[Array, ...] | None:
     """The results of an operator that are the same in every run; None for other operators."""
-    if packed_problem(c) is not None:
+    if packed_problem(c) or result_problem(c):
         return None
     limit = MAX_ELEMENTS if c.operator.name in _LARGE else LARGEST
     if not all(_is_small(c, i, limit) for i in range(len(c.operator.outputs))):

@@ -248,3 +248,30 @@ def test_an_axis_that_is_computed() -> None:
     m.operator("CUMSUM", (x, axis), (y,), ("CumsumOptions", {}))
     (op,) = graph_of(read_model(m.data((x,), (y,))), "case").operations
     assert (op.name, op.attributes["axis"]) == ("cumulative_sum", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "given"),
+    [
+        ("SHAPE", ("ShapeOptions", {"OutType": 4}), np.int64),
+        ("SHAPE", ("ShapeOptions", {"OutType": 2}), np.int32),
+        ("RANK", ("RankOptions", {}), np.int32),
+        ("ARG_MAX", ("ArgMaxOptions", {"OutputType": 4}), np.int64),
+        ("ARG_MIN", ("ArgMinOptions", {"OutputType": 2}), np.int32),
+        ("ONE_HOT", ("OneHotOptions", {"Axis": -1}), np.int16),
+    ],
+)
+def test_results_have_the_type_that_the_kernel_gives(name: str, options: Any, given: Any) -> None:
+    shapes = {"SHAPE": (1,), "RANK": (), "ONE_HOT": (3, 4)}
+    for stated in (np.int8, np.int16, np.int32, np.int64, np.float32):
+        m = Model()
+        x = m.tensor("x", (3,), np.int32)
+        more: dict[str, tuple[Any, ...]] = {
+            **dict.fromkeys(("ARG_MAX", "ARG_MIN"), (np.array(0, np.int32),)),
+            "ONE_HOT": (np.array(4, np.int32), np.array(1, given), np.array(0, given)),
+        }
+        constants = [m.constant(f"c{i}", array) for i, array in enumerate(more.get(name, ()))]
+        y = m.tensor("y", shapes.get(name, ()), stated)
+        m.operator(name, (x, *constants), (y,), options)
+        reasons = unknown_operators(graph_of(read_model(m.data((x,), (y,))), "case"))
+        assert bool(reasons) == (stated is not given)
