@@ -8,6 +8,8 @@ from typing import Protocol
 
 SAVED_MAGIC = b"\x93netc\r\n\x1a"
 """How the file of a saved program begins."""
+SAVED_SUFFIX = ".netc"
+"""How its name ends."""
 PAGE = 1 << 16
 """No machine that netc runs on has larger pages of memory."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
-from ..compiler.image import SAVED_MAGIC
+from ..compiler.image import SAVED_MAGIC, SAVED_SUFFIX
 from ..compiler.reading import first_bytes
 from ..compiler.text import with_article
 from .lexer import is_network
@@ -70,6 +70,8 @@ def format_of(source: AnyPath) -> Format:
     if head.startswith(SAVED_MAGIC):
         problem = f"{path} is a saved program, which holds code and no network"
         raise NetcError(problem, hint="`netc run`, `netc bench` and `netc eval` take it; in Python, netc.load_program")
+    if suffix == SAVED_SUFFIX and os.path.isfile(path):
+        raise NetcError(f"{path} is no saved program", hint="`netc compile NET -o FILE.netc` writes one")
     if named is not None and named.recognizes(head):
         return named
     found = next((f for f in FORMATS.values() if f.recognizes(head)), None)

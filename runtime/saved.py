@@ -30,7 +30,7 @@ import numpy as np
 
 from ..compiler.errors import Location, NetcError
 from ..compiler.files import replacing
-from ..compiler.image import PAGE, SAVED_MAGIC, Image, LoadedObject
+from ..compiler.image import PAGE, SAVED_MAGIC, SAVED_SUFFIX, Image, LoadedObject
 from ..compiler.reading import absolute, first_bytes, open_file, reading
 from ..compiler.signature import NamedType, Signature
 from ..compiler.types import TensorType, parse_type
@@ -39,7 +39,6 @@ from .image import LoadedImage
 from .processor import missing_features
 from .program import ENTRIES, Array, Program
 
-SUFFIX = ".netc"
 VERSION = 2
 """Of the format. A change that older readers don't understand raises it."""
 _HEAD = struct.Struct("<8sIIQ")
@@ -154,7 +153,7 @@ def _weights_start(facts: int, code: int, state: int) -> int:
 
 def is_saved_name(path: str | os.PathLike[str]) -> bool:
     """Whether a file is called as saved programs are."""
-    return os.fspath(path).lower().endswith(SUFFIX)
+    return os.fspath(path).lower().endswith(SAVED_SUFFIX)
 
 
 def is_saved(path: str | os.PathLike[str]) -> bool:

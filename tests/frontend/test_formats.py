@@ -79,6 +79,15 @@ def test_saved_programs_are_no_networks(tmp_path: Path) -> None:
             format_of(tmp_path / name)
 
 
+def test_nothing_else_is_called_like_saved_programs(tmp_path: Path) -> None:
+    path = tmp_path / "a.netc"
+    for content in (b"", b"\xff\x00", b"net a(x: f32[N, 4]) { return x |> relu }"):
+        path.write_bytes(content)
+        with pytest.raises(NetcError, match="is no saved program"):
+            format_of(path)
+    assert format_of(tmp_path / "none.netc") is FORMATS["net"]
+
+
 def test_a_name_in_the_place_of_an_identifier(tmp_path: Path) -> None:
     """`TFL3` stands where TFLite has its identifier."""
     path = tmp_path / "model"
