@@ -233,6 +233,19 @@ def test_bands_ask_for_all_of_the_next_panel() -> None:
     assert asked == set(range(24))
 
 
+def test_tiles_of_a_row_share_out_what_they_ask_for() -> None:
+    """Each of them asks for another part, where rows of pixels have several."""
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.F32, (1, 28, 28, 96)))
+    w = b.emit("param", shape=(1, 1, 96, 1024), dtype="f32", name="w")
+    graph = b.finish([b.emit("conv2d", x, w, strides=(2, 2), padding="valid", dilations=(1, 1))])
+    target = find_target("znver5")
+    text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
+    places = set(re.findall(r"prefetch %w\[%j, (.*?), \d+\] ahead", text))
+    assert places
+    assert all("%g" in place and "%i" in place for place in places)
+
+
 @pytest.mark.parametrize(("kernel", "parts"), [(1, [1]), (3, [1, 2, 2, 4])])
 def test_multiplications_are_counted_where_they_are_done(kernel: int, parts: list[int]) -> None:
     b = GraphBuilder("g")

@@ -115,7 +115,7 @@ class ContractionEmitter:
         self.asks_for_lines = target.has_few_registers
         """A step asks for each line once, not for each of its vectors."""
         self.next_panel = panel if 2 * panel * self.w.dtype.itemsize <= target.l2_bytes * share else 0
-        """The same where bands ask for the weights of the next channel tile; 0: these would displace those in use."""
+        """The same where tiles ask for the weights of the next channel tile; 0: these would displace those in use."""
         self.swept_bytes = SWEPT_SHARE * target.l2_bytes if self.ahead and self._is_outrun(target) else 0
         """Input of a sweep whose bands ask for weights together; 0: each asks for its own."""
 
@@ -324,7 +324,7 @@ class ContractionEmitter:
         kernel = kind(self, rows, columns, widths)
         if self.ahead:
             kernel.asks_for_lines = self.asks_for_lines
-            kernel.ahead = partial(VectorsAhead(self.ahead, self.next_panel, self.g.depth).place, *self.band)
+            kernel.ahead = self._by_turns()
         return kernel
 
     def _by_turns(self) -> Callable[[Expr], tuple[Expr, int]]:

@@ -1,8 +1,8 @@
 """What micro-kernels ask for early: a core multiplies faster than lines come from beyond its second cache.
 
-Bands of micro-kernels read the same weights, one after the other. So each asks for a part of those of the channel tile
-that comes next, which have the time of all bands to arrive; a single band asks for its own, a little further on. Lines
-are asked for one after the other, beside the products, so that they don't hold up each other.
+Micro-kernels read the same weights, one after the other. So each asks for a part of those of the channel tile that
+comes next, which have the time of all micro-kernels to arrive; a single one asks for its own, a little further on.
+Lines are asked for one after the other, beside the products, so that they don't hold up each other.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ class VectorsAhead:
     """Vectors of weights, [channel tile][step of the sum][channel], for micro-kernels of vectors."""
 
     near: int
-    """So many elements behind its own a band asks for weights that no other one reads."""
+    """So many elements behind its own a micro-kernel asks for weights that no other one reads."""
     panel: int
-    """Elements of a channel tile; 0: the next one's would displace those in use, so that all bands ask for their own.
-    """
+    """Elements of a channel tile; 0: the next one's would displace those in use, so that all ask for their own."""
     steps: int
     """Of the sum."""
 
-    def place(self, band: Expr, bands: int, step: Expr) -> tuple[Expr, int]:
-        """Where the weights lie that a step of a band asks for: the step that reads them, and elements behind these."""
-        if bands == 1 or not self.panel:
+    def place(self, turn: Expr, turns: int, step: Expr) -> tuple[Expr, int]:
+        """Where the weights lie that a step of one of several micro-kernels asks for.
+
+        The step that reads them, and elements behind these.
+        """
+        if turns == 1 or not self.panel:
             return step, self.near
-        return (band * self.steps + step) // bands, self.panel
+        return (turn * self.steps + step) // turns, self.panel
 
 
 @dataclass(frozen=True, slots=True)
