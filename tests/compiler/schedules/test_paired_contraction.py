@@ -98,9 +98,10 @@ def test_numbers(graph: Graph) -> None:
         convolution((1, 9, 9, 32), 32),
         convolution((1, 9, 9, 32), 20),
         convolution((1, 9, 9, 24), 72),
+        dense(1, 512, 1000),
         convolution((1, 9, 9, 600), 24),
     ],
-    ids=["odd sums", "whole vectors", "neither half of one", "ends that take longer", "sums in parts"],
+    ids=["odd sums", "whole vectors", "neither half of one", "ends that take longer", "many vectors", "sums in parts"],
 )
 def test_others_take_single_steps(graph: Graph) -> None:
     assert not takes_pairs(lowered(graph))

@@ -26,6 +26,9 @@ FINISHED = 3
 """Filters, for each product of a sum, from which on it takes longer to finish twice the sums than half a vector spares
 (Zen 5)."""
 
+MOST_VECTORS = 16
+"""Of more vectors of filters half a one is next to nothing."""
+
 
 def is_worth_pairs(group: Group, walk: Walk, target: Target) -> bool:
     """Do the filters of a contraction in f32 leave half a vector idle, and are its sums pairs, which aren't cut?
@@ -37,7 +40,7 @@ def is_worth_pairs(group: Group, walk: Walk, target: Target) -> bool:
     if not single or not target.outruns_caches or weight not in group.static:
         return False
     lanes, filters = target.vector_lanes, weight.type.shape[-1]
-    if filters % lanes * PAIR != lanes or filters >= FINISHED * walk.depth:
+    if filters % lanes * PAIR != lanes or filters >= min(FINISHED * walk.depth, MOST_VECTORS * lanes):
         return False
     in_pairs = walk.channels % PAIR == 0 and walk.step == 1 and not walk.channel_rows
     return in_pairs and walk.planes.window == 1 and cut_of(walk.depth, 1, 1, 1) is None
