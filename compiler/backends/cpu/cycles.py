@@ -21,8 +21,10 @@ GAIN = 0.9
 PHASES: Mapping[int, int] = {S43.tile: 550, S23.tile: 160}
 """With a stride of 2, by results along each side of a tile: of a tile's inputs, for one vector of channels, and of its
 results, for one of filters, in the time of a product (Zen 5)."""
-PHASE_BYTES = 8
-"""Of weights with a stride of 2 in that time."""
+PHASE_BYTES = 2.7
+"""Of weights at their points that come in that time, while products are made."""
+DIRECT_BYTES = 20
+"""Of weights as they are, for which few pixels wait (7 x 7 x 512: 1.01 ms, not 0.88)."""
 PAIR_FACTORS = 28
 """Of a vector of either half of the channels and a pair of pixels: making Strassen's left factors (Zen 4)."""
 PAIR_RESULTS = 28
@@ -209,14 +211,15 @@ def form_by_phases(
     """The best tiles for a convolution of stride 2, and whether they are faster than none."""
     height, width = output
     inputs, results = -(-channels // lanes), -(-filters // lanes)
-    weights = channels * filters * DType.F32.itemsize / PHASE_BYTES
+    weights = channels * filters * DType.F32.itemsize
 
     def tiled(form: Filtering) -> float:
         tile = form.products * channels * results + PHASES[form.tile] * (inputs + results)
-        return images * form.tiles_of(height) * form.tiles_of(width) * tile + form.filter_points**2 * weights
+        products = images * form.tiles_of(height) * form.tiles_of(width) * tile
+        return max(products, form.filter_points**2 * weights / PHASE_BYTES)
 
     best = min((S43, S23), key=tiled)
-    direct = images * height * width * TAPS**2 * channels * results + TAPS**2 * weights
+    direct = images * height * width * TAPS**2 * channels * results + TAPS**2 * weights / DIRECT_BYTES
     return best, tiled(best) < GAIN * direct
 
 

@@ -130,7 +130,9 @@ def test_where_it_is_chosen() -> None:
     assert form_by_phases(16, 1, (28, 28), 128, 128) == (S43, True)
     assert form_by_phases(16, 1, (14, 14), 256, 256) == (S23, True)
     assert not form_by_phases(16, 1, (112, 112), 3, 32)[1]
-    assert not form_by_phases(16, 1, (7, 7), 512, 512)[1]
+    assert form_by_phases(16, 1, (7, 7), 512, 512) == (S23, True)
+    assert not form_by_phases(16, 1, (7, 7), 128, 128)[1]
+    assert not form_by_phases(16, 1, (4, 4), 512, 512)[1], "filters at their points take longer than all products"
     graph = convolution((1, 32, 32, 64, 64), AROUND)
     for cpu, is_chosen in (("znver5", True), ("znver4", False), ("sapphirerapids", False), ("haswell", False)):
         text = print_graph(optimize(graph, pipelines.INFERENCE, find_target(cpu)))
