@@ -138,6 +138,17 @@ def test_quantize_saturates() -> None:
     np.testing.assert_array_equal(one_operation(text, x), [127, -128, 127, 127, 1])
 
 
+@pytest.mark.parametrize(("kind", "limits"), [("i8", (-128, 127)), ("u8", (0, 255)), ("i16", (-32768, 32767))])
+@pytest.mark.parametrize("source", ["f32", "f64"])
+def test_quantize_even_has_the_smallest_for_nan(kind: str, limits: tuple[int, int], source: str) -> None:
+    count = 2 * 64 + 23
+    operation = f'%0 = quantize_even(%x) {{dtype = "{kind}", y = <0.5:3>}} : {kind}[{count}]<0.5:3>'
+    text = f"graph @g(%x: {source}[{count}]) -> ({kind}[{count}]<0.5:3>) {{ {operation} return %0 }}"
+    x = np.resize(np.array([INF, -INF, NAN, 1e30, 1.25], source.replace("f", "float")), count)
+    wanted = np.resize([limits[1], limits[0], limits[0], limits[1], 5], count)
+    np.testing.assert_array_equal(one_operation(text, x), wanted)
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_one_nan_makes_a_window_nan(place: int) -> None:
     x = np.arange(4, dtype=np.float32)

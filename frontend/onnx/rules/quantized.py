@@ -83,8 +83,8 @@ def _quantized(
     y = c.cast(y, DType.F32) if y.type.dtype is DType.F16 else y
     if zero is not None:
         y = c.emit("add", y, c.cast(_along(c, zero, x, axis, block), y.type.dtype))
-    info = np.iinfo(str(dtype.numpy))
-    return c.cast(c.emit("clamp", y, low=float(info.min), high=float(info.max)), dtype)
+    smallest = c.scalar(float(np.iinfo(str(dtype.numpy)).min), y)  # what `quantize_even` makes of NaN
+    return c.cast(c.emit("select", c.emit("greater", y, smallest), y, smallest), dtype)
 
 
 @onnx("DequantizeLinear", since=10)

@@ -234,3 +234,17 @@ def test_quantize_writes_a_quantized_file_without_samples(
     device = tmp_path / "device.tflite"
     assert main(["compile", str(path), "--target", "edgetpu", "-o", str(device)]) == 0
     assert netc.load(device).inputs[0].type.dtype is DType.I8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_nan_becomes_the_smallest_integer(dtype: Any, by_channel: bool) -> None:
+    """As in ONNX Runtime and the reference evaluator; ONNX leaves it open."""
+    scale = np.full(3, 0.1, np.float32) if by_channel else np.float32(0.1)
+    weights = {"s": scale, "z": np.full(np.shape(scale), 7, dtype)}
+    made = model([helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"], axis=1)], {"x": (2, 3)}, ["y"], weights)
+    x = np.array([[np.nan, 1, np.inf], [-np.inf, np.nan, -1]], np.float32)
+    session = runtime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"x": x})
+    np.testing.assert_array_equal(evaluate(graph_of(made, "nan"), [x])[0], wanted)
+    assert wanted[0, 0] == np.iinfo(dtype).min

@@ -113,11 +113,12 @@ def _saturated(emitter: Emission, x: Value, goal: LLVMType) -> Value:
     if emitter.reach.is_within(x.name, info.min, info.max):
         return Value(goal, _truncated(emitter, x, goal))
     if (x.type.dtype, info.bits) == (DType.F32, 8) and _narrows(emitter, x):
-        return narrowed(emitter, _whole_words(emitter, x, info.max), goal.dtype, info.min, info.max)
+        return narrowed(emitter, _whole_words(emitter, x, info.min, info.max), goal.dtype, info.min, info.max)
     if info.bits > (31 if x.type.dtype is DType.F64 else 23):
         return _saturated_after(emitter, x, goal)
     limited = emitter.pick("fcmp olt", x, constant(float(info.max), x.type))
-    limited = emitter.pick("fcmp ogt", limited, constant(float(info.min), x.type))
+    if emitter.reach.unless_nan(x.name)[0] < info.min:
+        limited = emitter.pick("fcmp ogt", limited, constant(float(info.min), x.type))
     return Value(goal, _truncated(emitter, limited, goal))
 
 
@@ -126,12 +127,15 @@ def _narrows(emitter: Emission, x: Value) -> bool:
     return can_narrow_words(emitter.target, x.type.lanes) or has_packs(emitter.target, x.type.lanes)
 
 
-def _whole_words(emitter: Emission, x: Value, largest: int) -> Value:
-    """Single precision to i32, for bytes up to `largest`: what is too small for i32 becomes the smallest number."""
+def _whole_words(emitter: Emission, x: Value, smallest: int, largest: int) -> Value:
+    """Single precision to i32, for bytes: what is too small for i32 becomes the smallest number, and so may NaN."""
     words = llvm_type(DType.I32, x.type.lanes)
     if emitter.reach.is_within(x.name, *all_of(DType.I32)):
         return Value(words, emitter.out.emit(f"fptosi {x} to {words.text}"))
-    limited, lanes = emitter.pick("fcmp olt", x, constant(float(largest), x.type)), emitter.target.vector_lanes
+    end, lanes = constant(float(largest), x.type), emitter.target.vector_lanes
+    limited, bare = emitter.pick("fcmp olt", x, end), emitter.reach.before_lift(x.name, smallest)
+    if bare is not None:  # NaN should become the smallest byte, which the instruction does
+        limited = emitter.pick("fcmp olt", Value(x.type, end), bare)
     part, whole = llvm_type(DType.I32, lanes), list[Value]()
     name, given = _TRUNCATING[lanes]
     for start in range(0, words.lanes, lanes):

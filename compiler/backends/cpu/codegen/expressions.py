@@ -324,7 +324,9 @@ class ExpressionEmitter(MemoryEmitter):
         then, otherwise = self.value(expr.then), self.value(expr.otherwise)
         chosen = self.out.emit(f"select {condition}, {then}, {otherwise}")
         if then.type.dtype.is_float:
-            self.reach.choose(chosen, then.name, otherwise.name)
+            is_lifted = isinstance(expr.otherwise, Const) and expr.condition == Binary("lt", expr.otherwise, expr.then)
+            note = self.reach.lift if is_lifted else self.reach.choose
+            note(chosen, then.name, otherwise.name)
         return Value(then.type, chosen)
 
     def _broadcast(self, expr: Broadcast) -> Value:

@@ -25,6 +25,7 @@ class Reach:
         self._bounds: dict[str, Interval] = {}
         self._numbers = set[str]()
         """What is no NaN."""
+        self._lifted: dict[str, tuple[str, str]] = {}
 
     def of(self, operand: str) -> Interval | None:
         """Bounds of an operand; None if it may be NaN."""
@@ -87,6 +88,17 @@ class Reach:
         x, y = self.unless_nan(a), self.unless_nan(b)
         is_number = self.of(a) is not None and self.of(b) is not None
         self._note(name, (min(x[0], y[0]), max(x[1], y[1])), is_number=is_number)
+
+    def lift(self, name: str, x: str, least: str) -> None:
+        """Note the bounds of `name`: an operand where it is larger than another one, else that, also for NaN."""
+        (low, high), (least_low, least_high) = self.unless_nan(x), self.unless_nan(least)
+        self._note(name, (max(low, least_low), max(high, least_high)), is_number=self.of(least) is not None)
+        self._lifted[name] = x, least
+
+    def before_lift(self, name: str, least: float) -> str | None:
+        """The operand that `name` is where it is larger than a number, else this; None of another value."""
+        x, other = self._lifted.get(name, (None, ""))
+        return x if x is not None and literal(other) == least else None
 
 
 def _widened(bounds: Interval, dtype: DType) -> Interval:
