@@ -89,7 +89,10 @@ class QuantizeEven(_Quantization):
         y: Quantization = attributes["y"]
         dtype = named_integer(self, attributes)
         smallest = float(np.iinfo(str(dtype.numpy)).min)
-        whole = c.let(Unary("round", c.load(0, index) / y.scale) + float(y.zero_point))
+        whole: Expr = Unary("round", c.load(0, index) / y.scale)
+        if y.zero_point:
+            whole = whole + float(y.zero_point)
+        whole = c.let(whole)
         return Cast(Select(binary("lt", smallest, whole), whole, const(smallest, whole.type)), dtype)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
@@ -128,6 +130,19 @@ def test_compiled_sums_are_those_of_the_graph(kind: str) -> None:
     with compile_graph(graph, threads=2) as program:
         np.testing.assert_array_equal(program(_input(kind)), expected)
         assert any("_sum" in call.label for call in program.module.calls)
+
+
+@pytest.mark.parametrize(("cpu", "lanes"), [("znver5", 64), ("alderlake", 8)])
+def test_ends_pack_whole_vectors_of_bytes(cpu: str, lanes: int) -> None:
+    target = find_target(cpu)
+    assert target is not None
+    b = GraphBuilder("net")
+    x = b.emit("dequantize", b.input("x", TensorType(DType.U8, (9, 8), quantization=X)), x=X)
+    weight = np.random.default_rng(0).integers(-127, 128, (8, 64)).astype(np.float32)
+    graph = _finish(b, b.emit("dense", x, b.constant(weight)), "quantized")
+    text = str(lower(optimize(graph, pipelines.INFERENCE, target), target))
+    factors = {int(found) for found in re.findall(r"load f32x(\d+)", text)}
+    assert factors == {lanes}
 
 
 def test_limits_are_those_of_the_integers() -> None:

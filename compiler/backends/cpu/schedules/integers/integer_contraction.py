@@ -130,8 +130,8 @@ class DotEmitter(ContractionEmitter):
         self.pixel_cost = (self.step_cost if flipped is None else BROADCAST_CYCLES) + self.pixel_registers
         self.rescaling = self._find_rescaling(target, group)
         self.held_registers += END_REGISTERS if target.has_adders and self._has_long_end(group) else 0
-        self.joined_vectors = self._joined_vectors(target)
         super().__init__(group, g, target, threads)
+        self.joined_vectors = self._joined_vectors(target)
         panel = math.prod(self.w.shape[1:])
         self.next_panel = panel if 2 * panel <= target.l2_bytes * NEXT_SHARE else 0
         if isinstance(self.rescaling, UnsignedRescaling) and not self._has_short_end():
@@ -169,8 +169,11 @@ class DotEmitter(ContractionEmitter):
 
     def _joined_vectors(self, target: Target) -> int:
         """So many that whole vectors of 16-bit numbers are narrowed, or of bytes where registers hold the table's."""
+        many = target.vector_registers >= 32
         if isinstance(self.rescaling, UnsignedRescaling):
-            return 4 if target.vector_registers >= 32 else 2
+            return 4 if many else 2
+        if many and target.dot_product is DotProduct.VNNI and self.group.result.type.dtype.itemsize == 1:
+            return 4  # floats become bytes by instructions that saturate
         return 2 if target.has_high_products or target.dot_product is DotProduct.WORDS else 1
 
     def _choose_tile(self, target: Target) -> Tile:
