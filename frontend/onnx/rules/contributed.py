@@ -107,7 +107,7 @@ def qlinear_concat(c: Node) -> Value:
     """Tensors of different scales, joined along an axis."""
     parts = [_real(c, place) for place in range(2, c.count, 3)]
     axis = c.axis(int(c.needed("axis")), parts[0].type.rank)
-    return again(c, c.emit("concat", *parts, axis=axis), 0)
+    return again(c, c.emit("concat", *parts, axis=axis), 0, operand=2)
 
 
 @onnx("QGemm", domain=DOMAIN)
@@ -127,7 +127,7 @@ def qgemm(c: Node) -> Value:
 @onnx("QLinearWhere", domain=DOMAIN)
 def qlinear_where(c: Node) -> Value:
     """Elements of one of two tensors, as a condition says."""
-    return again(c, c.emit("select", c.value(0), _real(c, 1), _real(c, 4)), 7)
+    return again(c, c.emit("select", c.value(0), _real(c, 1), _real(c, 4)), 7, operand=1)
 
 
 # ---- floats from products of bytes ----------------------------------------------------------------------------------

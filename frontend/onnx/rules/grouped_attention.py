@@ -36,7 +36,7 @@ def group_query_attention(c: Node) -> tuple[Value, ...]:
     begins = c.emit("sub", c.reshape(ends, (samples, 1)), c.builder.scalar(rows, DType.I32))
     begins = c.made(np.zeros((samples, 1), np.int32)) if is_first else begins
     if c.flag("do_rotary"):
-        places = c.value(9) if c.has(9) else c.emit("add", begins, c.made(np.arange(rows, dtype=np.int32)))
+        places = _places(c, begins, rows, is_first=is_first)
         in_pairs = c.flag("rotary_interleaved")
         q, k = (turned(c, x, places, c.value(7), c.value(8), interleaved=in_pairs) for x in (q, k))
     total = max(length, kept)
@@ -44,6 +44,17 @@ def group_query_attention(c: Node) -> tuple[Value, ...]:
     keys, values = (_for_each(c, x, heads // shared) for x in (k, v))
     y = attended(c, q, keys, values, _window(c, begins, rows, total))
     return joined(c, y), k, v
+
+
+def _places(c: Node, begins: Value, rows: int, *, is_first: bool) -> Value:
+    """The rows' places in the tables of angles. Of a first prompt an input says that of the first row alone."""
+    if c.has(9) and not is_first:
+        return c.value(9)
+    along = c.made(np.arange(rows, dtype=np.int32))
+    if c.has(9):
+        first = cut(c, cut(c, c.value(9), 0, 0, 1), 1, 0, 1)
+        begins = c.broadcast(c.cast(first, DType.I32), begins.type.shape)
+    return c.emit("add", begins, along)
 
 
 def _for_each(c: Node, x: Value, count: int) -> Value:
@@ -98,4 +109,10 @@ def _window(c: Node, begins: Value, rows: int, total: int) -> list[Value]:
         first = c.emit("sub", own, c.builder.scalar(window - 1, DType.I32))
         outside = c.emit("logical_or", outside, c.emit("less", keys, first))
     mask = c.emit("select", outside, c.builder.scalar(-math.inf, DType.F32), c.builder.scalar(0, DType.F32))
-    return [mask, *([c.value(10)] if c.has(10) else [])]
+    if not c.has(10):
+        return [mask]
+    bias = c.value(10)
+    free = total - bias.type.shape[3]  # of a cache that is longer than what counts
+    if free > 0:
+        bias = c.emit("concat", bias, c.full((*bias.type.shape[:3], free), 0, bias.type.dtype), axis=3)
+    return [mask, bias]

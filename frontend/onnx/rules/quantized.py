@@ -171,9 +171,9 @@ def _real_values(c: Node, place: int, dtype: DType, axis: int) -> Value:
     return c.cast(c.emit("mul", x, _zero_of(c, c.cast(c.value(place + 1), DType.F64), x, axis)), dtype)
 
 
-def again(c: Node, y: Value, place: int) -> Value:
-    """Numbers as integers of the scale and zero point at inputs `place` and the next one."""
-    dtype = c.type(place + 1).dtype if c.has(place + 1) else DType.U8
+def again(c: Node, y: Value, place: int, operand: int = 0) -> Value:
+    """Numbers as integers by the scale and zero point at `place` and behind; without that one of the operand's type."""
+    dtype = c.type(place + 1 if c.has(place + 1) else operand).dtype
     given = stated(c, place, place + 1, dtype)
     if given is not None:
         return c.emit("quantize_even", y, dtype=str(dtype), y=given)

@@ -189,6 +189,17 @@ def test_floats_from_products_of_bytes(by_column: bool, dtype: Any, biased: bool
     check("DynamicQuantizeMatMul", [floats(2, 3, 5)], known)
 
 
+@pytest.mark.parametrize("operator", ["QLinearAdd", "QLinearMul", "QLinearAveragePool"])
+def test_results_without_a_zero_point_have_the_type_of_the_operands(operator: str) -> None:
+    x = DRAW.integers(-128, 128, (1, 2, 4, 4)).astype(np.int8)
+    scale, zero = np.float32(0.1), np.int8(3)
+    if operator == "QLinearAveragePool":
+        check(operator, [x], {1: scale, 2: zero, 3: scale}, kernel_shape=[2, 2])
+    else:
+        known = {1: scale, 2: zero, 4: scale, 5: zero, 6: np.float32(0.3377)}
+        check(operator, [x, None, None, x[::-1].copy()], known)
+
+
 def test_choices_of_bytes() -> None:
     x = DRAW.integers(0, 256, (2, 3, 4)).astype(np.uint8)
     choice = {p + i: a for p in (2, 5, 7) for i, a in enumerate((np.float32(p / 4), np.uint8(p)))}

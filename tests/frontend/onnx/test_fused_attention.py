@@ -170,3 +170,20 @@ def test_attention_of_bytes(mask: str) -> None:
     known = {1: small_bytes(np.int8, 6, 24), 2: floats(24), 3: np.float32(0.02), 4: np.float32(0.01)}
     known |= {6: np.uint8(100), 7: np.int8(0)}
     check("QAttention", [x, *[None] * 4, MASKS[mask]], known, num_heads=4)
+
+
+def test_a_first_prompt_has_one_place_for_all_samples() -> None:
+    """As ONNX Runtime's list has it: of the places of a first prompt the kernel uses only the first element."""
+    q, k, v = floats(2, 3, 4 * 16), floats(2, 3, 2 * 16), floats(2, 3, 2 * 16)
+    angles = floats(9, 8)
+    known = {6: np.array(3, np.int32), 7: np.cos(angles), 8: np.sin(angles)}
+    places = np.array([[2, 0, 5], [1, 1, 1]])
+    inputs = [q, k, v, None, None, lengths(2, 2), None, None, None, places]
+    check("GroupQueryAttention", inputs, known, outputs=0b111, num_heads=4, kv_num_heads=2, do_rotary=1)
+
+
+def test_a_bias_of_scores_for_part_of_a_cache() -> None:
+    rows = [floats(1, 1, 4 * 16), floats(1, 1, 2 * 16), floats(1, 1, 2 * 16), *[floats(1, 2, 8, 16) for _ in range(2)]]
+    bias = floats(1, 4, 1, 6)
+    inputs = [*rows, lengths(5), *[None] * 4, bias]
+    check("GroupQueryAttention", inputs, {6: np.array(6, np.int32)}, outputs=0b111, num_heads=4, kv_num_heads=2)
