@@ -21,3 +21,13 @@ def test_random_models(family: str, count: int, monkeypatch: pytest.MonkeyPatch)
     wrong = [seed for seed in range(count) if onnx_random.compared(seed, names, counts, compiled=False)]
     assert wrong == []
     assert counts["agree"] > 0.85 * count
+
+
+def test_random_models_of_onnx_runtime_s_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    import onnx_random_contributed
+
+    counts: Counter[str] = Counter()
+    wrong = [seed for seed in range(150) if onnx_random_contributed.problems(seed, None, counts, compiled=False)]
+    assert wrong == []
+    assert sum(n for what, n in counts.items() if what.endswith("agrees")) > 100
