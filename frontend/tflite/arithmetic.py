@@ -274,6 +274,8 @@ def _by_channel(given: Quantization, rank: int) -> tuple[Array, Array]:
 def dequantize(c: Context) -> Value:
     """DEQUANTIZE, of one scale or of scales for each channel; constants are turned into floats at once."""
     given, array, x = c.type(0).quantization, c.known(0), c.type(0)
+    if given is None and not x.dtype.is_float:
+        c.unsupported("its kernel takes the scale of whole numbers that have none for 0")
     if given is None and array is None:
         return c.cast(c.value(0), DType.F32)
     if given is None:

@@ -275,3 +275,11 @@ def test_results_have_the_type_that_the_kernel_gives(name: str, options: Any, gi
         m.operator(name, (x, *constants), (y,), options)
         reasons = unknown_operators(graph_of(read_model(m.data((x,), (y,))), "case"))
         assert bool(reasons) == (stated is not given)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32])
+def test_whole_numbers_without_a_scale_are_not_dequantized(dtype: Any) -> None:
+    m = Model()
+    x, y = m.tensor("x", (3,), dtype), m.tensor("y", (3,), np.float32)
+    m.operator("DEQUANTIZE", (x,), (y,))
+    assert unknown_operators(graph_of(read_model(m.data((x,), (y,))), "case"))
