@@ -46,6 +46,16 @@ def convolution(
     return b.finish([b.emit(after, y)])
 
 
+def transposed(x: tuple[int, ...], filters: int, kernel: tuple[int, ...]) -> Graph:
+    """A transposed convolution whose strides are as long as its windows: each phase has one of their places."""
+    b, rng, rank = GraphBuilder("net"), np.random.default_rng(0), len(kernel)
+    size = tuple(n * k for n, k in zip(x[1:-1], kernel, strict=True))
+    weight = b.constant(rng.standard_normal((*kernel, x[-1], filters), np.float32))
+    attributes: dict[str, Any] = {"strides": kernel, "padding": ((0, 0),) * rank, "size": size}
+    y = b.emit(f"transpose_conv{rank}d", b.input("x", TensorType(DType.F32, x)), weight, **attributes)
+    return b.finish([y])
+
+
 def dense(rows: int, channels: int, filters: int) -> Graph:
     """A dense layer without a bias."""
     b = GraphBuilder("net")
@@ -75,6 +85,8 @@ def takes_pairs(module: Module) -> bool:
         convolution((1, 9, 9, 2), 8, (3, 5), stride=2),
         convolution((1, 12, 9, 4), 24, (3, 3), dilation=2),
         convolution((3, 40, 40, 10), 24, after="add"),
+        transposed((1, 3, 5, 8), 24, (2, 2)),
+        transposed((1, 3, 2, 5, 8), 24, (2, 1, 3)),
         dense(1, 34, 24),
         dense(29, 64, 88),
     ],

@@ -84,8 +84,9 @@ class PairedMicroKernel(MicroKernel):
         return run // PAIR, outer
 
     def _depth(self, kz: Expr, ky: Expr, kx: Expr, k: Expr) -> Expr:
-        _, row, column = self._tap(kz, ky, kx)
-        return (row * self.o.g.kernel[1] + column) * (self.o.g.channels // PAIR) + k
+        plane, row, column = self._tap(kz, ky, kx)
+        kernel = self.o.g.kernel
+        return ((plane * kernel[0] + row) * kernel[1] + column) * (self.o.g.channels // PAIR) + k
 
     def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
         o, g = self.o, self.o.g
