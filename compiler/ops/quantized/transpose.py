@@ -6,6 +6,7 @@ For lowering it falls into convolutions, one for each phase of the strides, whos
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -120,12 +121,18 @@ def has_whole_phases(weight: TensorType, attributes: Attributes) -> bool:
 
 def by_phases(b: Builder, x: Value, weight: Value, weight_zero: int, attributes: Attributes, part: PhasePart) -> Value:
     """The results of a transposed convolution of integers, of which `part` makes those of each phase."""
-    phases = _phases(weight.type, attributes)
+    sides = zip(_phases(weight.type, attributes), x.type.shape[1:-1], strict=True)
+    phases = [[_reaching(phase, inputs) for phase in side] for side, inputs in sides]
     whole = tuple(side[0].count for side in phases)
     parts = [
         _part(b, x, _taps(b, weight, phase, weight_zero), phase, whole, attributes, part) for phase in product(*phases)
     ]
     return _interleaved(b, parts, attributes["strides"], attributes["size"])
+
+
+def _reaching(phase: Phase, inputs: int) -> Phase:
+    """A phase that sees some of so many inputs; one without taps in place of others, whose results lie behind them."""
+    return phase if phase.first_input < inputs else replace(phase, taps=0, first_input=0)
 
 
 def _part(

@@ -55,6 +55,11 @@ WINDOWS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
         (1, 2, 4, 8),
         {"strides": (2, 2), "padding": ((0, 0), (0, 0)), "size": (5, 6)},
     ),
+    "transpose_conv2d beyond the input": (  # so lie some results
+        (1, 1, 3, 8),
+        (2, 3, 8, 5),
+        {"strides": (2, 2), "padding": ((3, 0), (1, 1)), "dilations": (3, 1), "size": (2, 6)},
+    ),
     "conv3d narrow": ((1, 3, 4, 5, 4), (3, 1, 3, 2, 6), {"strides": (2, 1, 1), "padding": "same", "groups": 2}),
 }
 WEIGHTS = {"symmetric": (-127, 128), "unsigned": (0, 256), "off centre": (-200, 56)}
