@@ -325,7 +325,7 @@ def _for_convolution(
     attributes = anchor.attributes
     sums_bytes = isinstance(anchor.operator, SUMS)
     read = anchor.operands[:2] if sums_bytes else anchor.operands  # a bias of one element may be a literal
-    if attributes.get("groups", 1) != 1 or any(v not in group.outer for v in read):
+    if attributes.get("groups", 1) != 1 or not x.size or any(v not in group.outer for v in read):
         return None
     if by_strassen and (isinstance(anchor.operator, Dense) or weight.shape[:-2] == (1, 1)):
         return by_strassen(group, static=static, choosing=choosing)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 
 import netc as library
+from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.lowering.choices import Choice, Chosen, NetworkChoices, Survey
+from netc.compiler.types import DType, TensorType
 from netc.pipeline import PROGRAM, Request, build, load_program
 
 from .conftest import net_of
@@ -37,6 +40,16 @@ def test_choices_that_no_longer_fit_are_passed_over(wide: library.Graph) -> None
         stale[problem] = Choice({**others, "tile": Chosen(kernel.decisions["tile"].default, (99, 99, 7))} if "tile" in
                                 kernel.decisions else others)  # fmt: skip
     assert survey_of(wide, stale)[1] == text
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_sums_of_nothing_have_one_algorithm(stride: int) -> None:
+    b = GraphBuilder("none")
+    x, weight = b.input("x", TensorType(DType.F32, (1, 8, 8, 0))), b.constant(np.zeros((3, 3, 0, 16), np.float32))
+    window: dict[str, Any] = {"strides": (stride, stride), "padding": "same", "dilations": (1, 1)}
+    survey = Survey({})
+    build(Request(b.finish([b.emit("conv2d", x, weight, **window)]), cpu="znver5", choices=survey), "loops")
+    assert not any("algorithm" in kernel.decisions for kernel in survey.kernels.values())
 
 
 def test_names_of_problems_leave_numbers_out(wide: library.Graph) -> None:
