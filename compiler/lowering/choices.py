@@ -113,7 +113,7 @@ class _Noting:
     choice: Choice
 
     def pick(self, name: str, default: Setting, alternatives: Alternatives) -> Setting:
-        found = tuple(alternatives())
+        found = tuple(dict.fromkeys(alternatives()))
         known = self.kernel.decisions.get(name)
         if known is not None:  # one of several kernels of a group
             found = tuple(dict.fromkeys((*known.alternatives, *found)))
