@@ -101,7 +101,7 @@ class _Layers:
         if reader is not None and isinstance(reader.operator, Reshape):
             y = reader.result
         lead = op.result.type.shape[:-1]
-        if y.type.shape[: len(lead)] != lead or y in self.graph.outputs:
+        if y.type.rank <= len(lead) or y.type.shape[: len(lead)] != lead or y in self.graph.outputs:
             return ()
         found = [self._cut(op, user, len(lead)) for user in self.graph.users[y]]
         cuts = sorted((cut for cut in found if cut is not None), key=lambda cut: cut.first)

@@ -55,3 +55,15 @@ def test_other_layers_stay_whole(change: str) -> None:
 def test_few_channels_stay_together() -> None:
     graph = dce(projections(32))
     assert split_dense(graph) is graph
+
+
+def test_a_result_that_loses_its_channels_stays_whole() -> None:
+    """A layer of one channel, of whose rows attention reads parts."""
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (128, 4)))
+    y = b.emit("dense", x, b.emit("param", shape=(4, 1), dtype="f32", name="w"))
+    y = b.emit("reshape", y, shape=(128,))
+    parts = [b.emit("slice", y, begin=(i,), size=(64,)) for i in (0, 64)]
+    queries, keys = (b.emit("reshape", part, shape=(1, 64, 1, 1)) for part in parts)
+    graph = b.finish([b.emit("attention", queries, keys, keys, heads_inside=True)])
+    assert split_dense(graph) is graph
