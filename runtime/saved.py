@@ -158,7 +158,12 @@ def is_saved_name(path: str | os.PathLike[str]) -> bool:
 
 def is_saved(path: str | os.PathLike[str]) -> bool:
     """Whether a file is called as saved programs are, or begins like one."""
-    return is_saved_name(path) or first_bytes(path, len(SAVED_MAGIC)) == SAVED_MAGIC
+    return is_saved_name(path) or begins_like_saved(path)
+
+
+def begins_like_saved(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file that begins as saved programs do."""
+    return first_bytes(path, len(SAVED_MAGIC)) == SAVED_MAGIC
 
 
 class SavedFile:

@@ -15,7 +15,7 @@ from ..compiler.precision import F32
 from ..loading import Source, Weights
 from ..pipeline import Compilation, Request, build, tuned_place
 from ..runtime import tuned
-from ..runtime.saved import is_saved
+from ..runtime.saved import begins_like_saved
 from .measuring import ProgramMeasurer
 from .search import Measurer, Outcome, Record, Report, Row, Search
 
@@ -167,7 +167,7 @@ def network_of(
 
     Raises `NetcError` for a saved program.
     """
-    if isinstance(source, str | os.PathLike) and is_saved(source):
+    if isinstance(source, str | os.PathLike) and begins_like_saved(source):
         hint = "tune its network, and compile that again"
         raise NetcError(f"{os.fspath(source)} is a saved program, whose code is made", hint=hint)
     request = Request(

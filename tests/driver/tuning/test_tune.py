@@ -158,6 +158,10 @@ def test_saved_programs_and_caches_that_are_off_are_refused(
     saved = tiny.with_suffix(".netc")
     assert netc("compile", tiny, "-o", saved).code == 0
     assert "is a saved program, whose code is made" in netc("tune", saved).err
+    saved.write_bytes(b"nothing of the kind")
+    assert "is no saved program" in netc("tune", saved).err
+    saved.unlink()
+    assert "is a saved program" not in netc("tune", saved).err
     own_cache.mkdir(exist_ok=True)
     os.chmod(own_cache, 0o777)
     result = netc("tune", tiny)
