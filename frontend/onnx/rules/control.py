@@ -18,6 +18,8 @@ from ..values import ReportedError, Tensor, UnsupportedError
 
 MOST_TURNS = 1 << 12
 """Most turns of a loop that are written out."""
+MOST_COUNTED = 1 << 20
+"""Most turns of a loop that is a scan over their numbers. Files give the largest integer where a condition decides."""
 
 
 def _body(c: Node, graph: Any, given: list[Tensor]) -> list[Tensor]:
@@ -76,7 +78,7 @@ def loop(c: Node) -> tuple[Any, ...]:
     limit = int(c.one(0)) if c.has(0) else None
     goes_on = bool(c.one(1)) if c.has(1) else True
     state = [c.tensor(i) for i in range(2, c.count)]
-    if goes_on and limit is not None and limit > 1:
+    if goes_on and limit is not None and 1 < limit <= MOST_COUNTED:
         counted = [Tensor("", np.arange(limit, dtype=np.int64))]
         done = _looped(c, counted, state, lambda state, now: _turn_that_goes_on(c, graph, [*now, *state]))
         if done is not None:

@@ -16,6 +16,7 @@ from netc.compiler.tflite.writer import to_tflite
 from netc.frontend.tflite import graph_of as tflite_graph
 from netc.frontend.writing.text import written
 from netc.passes import differentiate
+from netc.runtime.program import all_outputs
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -51,7 +52,7 @@ def agree(model: Any) -> Graph:
     row = {v.name: RNG.standard_normal(v.type.shape).astype(np.float32) for v in graph.inputs}
     wanted = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, row)
     with netc.compile(graph, threads=1) as program:
-        compiled = program(*row.values())
+        compiled = all_outputs(program(*row.values()))
     for found in (evaluate(graph, list(row.values())), compiled):
         for a, b in zip(found, wanted, strict=True):
             np.testing.assert_allclose(a, b, atol=2e-6)
@@ -140,6 +141,29 @@ def test_a_loop_that_must_know_its_number_is_written_out() -> None:
     ]
     graph = agree(loop(nodes, [SAMPLES, UNITS], {"zero": np.array([0]), "one": np.array([1])}))
     assert count(graph, "scan") == 0
+
+
+@pytest.mark.parametrize("turns", [1 << 40, (1 << 63) - 1])
+def test_a_condition_ends_a_loop_of_any_number_of_turns(turns: int) -> None:
+    nodes = [helper.make_node("Less", ["i", "two"], ["go_on"]), helper.make_node("Add", ["h", "h"], ["h_next"])]
+    body = helper.make_graph(
+        nodes,
+        "body",
+        [info("i", [], INT64), info("go", [], TensorProto.BOOL), info("h", [UNITS])],
+        [info("go_on", [], TensorProto.BOOL), info("h_next", None)],
+    )
+    node = helper.make_node("Loop", ["turns", "", "h0"], ["last"], body=body)
+    known = {"turns": np.array(turns), "two": np.array(2)}
+    graph = agree(made([node], {"h0": [UNITS]}, ["last"], known))
+    assert count(graph, "add") == 3
+
+
+def test_an_endless_loop_is_refused() -> None:
+    nodes = [helper.make_node("Add", ["h", "h"], ["h_next"])]
+    endless = loop(nodes, [UNITS], {})
+    endless.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array((1 << 63) - 1), "turns"))
+    with pytest.raises(netc.NetcError, match="a loop of more than 4096 turns"):
+        graph_of(endless, "endless")
 
 
 def layer(op: str, direction: str, lengths: bool, **attributes: Any) -> Any:
