@@ -313,6 +313,15 @@ def row_major(index: Sequence[Expr], shape: Sequence[int]) -> Expr:
     return number
 
 
+def row_major_index(number: Expr, shape: Sequence[int]) -> tuple[Expr, ...]:
+    """The index of the element of this number, counted row by row."""
+    index: list[Expr] = []
+    for size in reversed(shape[1:]):
+        index.append(number % size)
+        number = number // size
+    return (*((number,) if shape else ()), *reversed(index))
+
+
 def types_of(*operands: Expr) -> str:
     """The types of operands, for messages."""
     return ", ".join(str(operand.type) for operand in operands)

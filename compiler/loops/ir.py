@@ -48,6 +48,7 @@ from .expressions import (
     minimum,
     rebuilt,
     row_major,
+    row_major_index,
 )
 from .lane_nodes import Broadcast, Interleave, Join, PairSums, Pick, Reduce, Spread
 from .nodes import (
@@ -118,6 +119,7 @@ __all__ = [
     "minimum",
     "rebuilt",
     "row_major",
+    "row_major_index",
     "statements",
 ]
 

@@ -12,7 +12,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Seams, Value
 from ...graph.registry import register
 from ...loops.compute import Compute
-from ...loops.ir import Binary, Const, Expr, Select, row_major
+from ...loops.ir import Binary, Const, Expr, Select, row_major, row_major_index
 from ...types import DType, TensorType
 from ..core import PassThrough
 from ..gradients import sum_to
@@ -65,19 +65,11 @@ class Reshape(Movement):
         shape = self.shape(x, attributes)
         if shape[-1:] == x.shape[-1:]:
             # Keep the last index as it is, so that vectors stay vectors.
-            return c.load(0, (*_unravel(row_major(index[:-1], shape[:-1]), x.shape[:-1]), index[-1]))
-        return c.load(0, _unravel(row_major(index, shape), x.shape))
+            return c.load(0, (*row_major_index(row_major(index[:-1], shape[:-1]), x.shape[:-1]), index[-1]))
+        return c.load(0, row_major_index(row_major(index, shape), x.shape))
 
     def adjoint(self, b: Builder, dy: Value, x: TensorType, attributes: Attributes) -> Value:
         return b.emit("reshape", dy, shape=x.shape)
-
-
-def _unravel(position: Expr, shape: tuple[int, ...]) -> tuple[Expr, ...]:
-    index: list[Expr] = []
-    for size in reversed(shape[1:]):
-        index.append(position % size)
-        position = position // size
-    return (*((position,) if shape else ()), *reversed(index))
 
 
 @register

@@ -27,6 +27,7 @@ from ....loops.ir import (
     Store,
     Var,
     minimum,
+    row_major_index,
 )
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Scheduled, let
@@ -95,7 +96,7 @@ def _rows(x: Buffer, y: Buffer, order: Permutation, lanes: int) -> list[Stmt]:
     *outer, last = y.shape
 
     def row(p: Expr) -> list[Stmt]:
-        there = unravelled(p, tuple(outer))
+        there = row_major_index(p, tuple(outer))
         here = tuple(there[order.index(d)] for d in range(len(outer)))
 
         def move(column: Var, width: int) -> list[Stmt]:
@@ -131,7 +132,7 @@ def _tiles(x: Buffer, y: Buffer, order: Permutation) -> list[Stmt]:
     outer = tuple(d for d in order if d not in (last, order[-1]))
 
     def band(p: Expr) -> list[Stmt]:
-        places = dict(zip(outer, unravelled(p // bands, tuple(x.shape[d] for d in outer)), strict=True))
+        places = dict(zip(outer, row_major_index(p // bands, tuple(x.shape[d] for d in outer)), strict=True))
         first = p % bands * TILE if outer else p * TILE
 
         def tile(t: Expr) -> list[Stmt]:
@@ -156,7 +157,7 @@ def _tiles_of_bytes(x: Buffer, y: Buffer, order: Permutation) -> list[Stmt]:
     names = Names()
 
     def band(p: Expr) -> list[Stmt]:
-        places = dict(zip(outer, unravelled(p // bands, tuple(x.shape[d] for d in outer)), strict=True))
+        places = dict(zip(outer, row_major_index(p // bands, tuple(x.shape[d] for d in outer)), strict=True))
         number = p % bands if outer else p
 
         def move(row: Expr, column: Expr, width: int) -> list[Stmt]:
@@ -199,15 +200,6 @@ def columns_of(rows: Sequence[Expr], names: Names, block: list[Stmt]) -> list[Ex
         four = let(block, names.fresh("four"), Interleave(tuple(parts)))
         columns += [Spread(four, TILE, 1, 1, i * TILE) for i in range(4)]
     return columns
-
-
-def unravelled(position: Expr, shape: tuple[int, ...]) -> tuple[Expr, ...]:
-    """The index of an element from its position in row-major order."""
-    index: list[Expr] = []
-    for size in reversed(shape[1:]):
-        index.append(position % size)
-        position = position // size
-    return (*((position,) if shape else ()), *reversed(index))
 
 
 def _end(start: Expr, extent: int, size: int) -> Expr:
