@@ -56,6 +56,7 @@ def _is_wrong(node: Any) -> bool:
         or (name == "aten.mean.dim" and (given["dtype"] is not None or _is_of_all(given)))  # whole numbers stay whole
         or (_function(name) == "copy" and _is_spread(given))  # stays as small as it is
         or (_function(name) in _OF_ALL and _is_of_all(given) and given["keepdim"] is True)  # loses dimensions
+        or (name == "aten.linalg_vector_norm.default" and _is_of_one(given))  # powers lose digits, or overflow
         or torch_functions.is_misspelt(_function(name), given)
         or torch_layers.is_misspelt(_function(name), given)
         or torch_missing.is_missing(_function(name), given)
@@ -75,6 +76,17 @@ _OF_ALL = ("argmax", "argmin", "linalg_vector_norm")
 def _is_of_all(given: dict[str, Any]) -> bool:
     """Whether all dimensions are meant, if there are any, by none that are named."""
     return given["dim"] in (None, []) and given["self"].meta["val"].ndim > 0
+
+
+def _is_of_one(given: dict[str, Any]) -> bool:
+    """Whether a norm is one of single elements, of which PyTorch takes the absolute values."""
+    x, dims = given["self"].meta["val"], given["dim"]
+    return given["ord"] != 0 and given["dtype"] is None and all(x.shape[d] == 1 for d in _reduced(x, dims))
+
+
+def _reduced(x: Any, dims: Any) -> list[int]:
+    """The dimensions that are meant: all of them if none is named."""
+    return [d % x.ndim for d in dims or range(x.ndim)] if x.ndim else []
 
 
 def _is_spread(given: dict[str, Any]) -> bool:
@@ -179,6 +191,9 @@ def _filled(x: Any, source: Any, non_blocking: bool = False) -> Any:
 
 def _norms(operator: Any) -> Callable[..., Any]:
     def form(x: Any, order: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+        dims = _reduced(x, dim)
+        if order != 0 and dtype is None and all(x.shape[d] == 1 for d in dims):
+            return x.abs().reshape([1 if d in dims else n for d, n in enumerate(x.shape) if keepdim or d not in dims])
         if dim or not keepdim or not x.ndim:
             return NotImplemented
         return operator(x, order, [*range(x.ndim)], True, dtype=dtype)

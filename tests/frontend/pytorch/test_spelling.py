@@ -64,6 +64,11 @@ def test_scattered_means(dtype: Any, include_self: bool) -> None:
         lambda x: x.argmax(None, keepdim=True),
         lambda x: x[0, 0, 0, 0].mean(dim=[], keepdim=True),
         lambda x: torch.linalg.vector_norm(x[0, 0, 0, 0], 2, keepdim=True),
+        lambda x: torch.linalg.vector_norm(x, 1e-8, 0),
+        lambda x: torch.linalg.vector_norm(1e30 * x, 2, [0], keepdim=True),
+        lambda x: torch.linalg.vector_norm(1e30 * x[:, :1], 3, (0, -3)),
+        lambda x: torch.linalg.vector_norm(x, 0, 0),
+        lambda x: torch.linalg.vector_norm(1e30 * x[0, 0, 0, 0], 3),
     ],
 )
 def test_arguments_that_the_exporter_passes_over(function: Any) -> None:
