@@ -70,7 +70,7 @@ def compile_command(context: click.Context, /, **options: Any) -> None:
     said = click.core.ParameterSource.COMMANDLINE
     given = {name for name in context.params if context.get_parameter_source(name) is said}
     o = CompileOptions(**options)
-    check_results((o.output, o.report), (o.network.model, o.weights))
+    check_results((o.output, o.report), (o.network.model, o.weights, o.calibrate))
     if o.target:
         _refuse(given.intersection(_FOR_CPU), "not for --target edgetpu")
         from ..edgetpu_command import compile_for_edgetpu

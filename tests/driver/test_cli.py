@@ -258,6 +258,7 @@ def test_every_command_refuses_empty_paths(netc: Call) -> None:
     [
         ["compile", "NET", "--emit", "graph", "-o", "NET"],
         ["compile", "NET", "--weights", "NET", "-o", "NET"],
+        ["compile", "mlp_mnist", "--target", "edgetpu", "--calibrate", "NET", "-o", "NET"],
         ["grad", "NET", "--loss", "hinge", "-o", "NET"],
         ["train", "NET", "--emit", "graph", "-o", "NET"],
         ["quantize", "NET", "-o", "NET", "--dynamic-range"],
