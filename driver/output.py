@@ -61,12 +61,17 @@ def check_results(results: Iterable[str | None], sources: Iterable[str | None]) 
     """Look at the files to be written before anything is computed; those that are None aren't asked for.
 
     Raises `NetcError` where there is no folder for a result, or where it would take the place of a file that it is made
-    from. (A source may be the name of a shipped network, which is no file.)
+    from, or of another result. (A source may be the name of a shipped network, which is no file.)
     """
     files = [source for source in sources if source and os.path.exists(source)]
+    places = set[str]()
     for result in results:
         if result is None or result == "-":
             continue
+        place = os.path.realpath(result)
+        if place in places and (os.path.isfile(place) or not os.path.exists(place)):
+            raise NetcError(f"two results would be written to {result}", hint="give one of them another name")
+        places.add(place)
         with writing(result):
             os.stat(os.path.join(os.path.dirname(result) or ".", ""))
         if os.path.exists(result) and any(os.path.samefile(result, file) for file in files):

@@ -91,3 +91,11 @@ def test_quantity(value: float, text: str) -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_two_results_of_one_name_are_refused(tmp_path: Path) -> None:
+    result = str(tmp_path / "result")
+    with pytest.raises(NetcError, match="two results would be written to"):
+        check_results([result, f"{tmp_path}/./result"], [])
+    check_results([result, f"{result}.html", None, "-", "-", os.devnull, os.devnull], [])
+    assert not list(tmp_path.iterdir())
