@@ -62,6 +62,11 @@ class Group:
         return result
 
     @property
+    def knows_weight(self) -> bool:
+        """True if the anchor's second operand comes from outside, and is known when weights are loaded."""
+        return self.outer[self.anchor.operands[1]] in self.static
+
+    @property
     def normalizes_rows(self) -> bool:
         """True if reductions with `keepdims` stand inside, and the result has again the shape of what they reduce."""
         anchor = self.anchor.result.type.shape

@@ -54,7 +54,7 @@ def as_pairs(group: Group) -> Group | None:
         return None
     if anchor.result.type.dtype is not DType.F32 or any(v.type.dtype is not DType.I16 for v in anchor.operands[:2]):
         return None
-    return stored if stored.outer[anchor.operands[1]] in stored.static else None
+    return stored if stored.knows_weight else None
 
 
 def packing_of_pairs(runs: int, run: int, filters: int, width: int) -> tuple[PackingStep, ...]:

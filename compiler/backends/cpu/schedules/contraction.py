@@ -157,7 +157,7 @@ class ContractionEmitter:
             channels=self.filters,
             threads=threads,
             flat=self.g.flat,
-            joins_narrow=self._outruns_weights(target) and self._is_known,
+            joins_narrow=self._outruns_weights(target) and self.group.knows_weight,
             shared_input=shares.shared_input * self.filters / shares.cycles if shares.cycles else 0.0,
             lanes=target.vector_lanes,
             registers=target.vector_registers - self.held_registers,
@@ -213,11 +213,6 @@ class ContractionEmitter:
         if not (target.streams_slowly or outruns) or self._pixels == 1 or not self.g.depth:
             return math.inf
         return target.l2_bytes * KEPT_SHARE / (size * target.vector_lanes * (2 if outruns else 1))
-
-    @property
-    def _is_known(self) -> bool:
-        """Is the weight known when it is loaded?"""
-        return self.group.outer[self.group.anchor.operands[1]] in self.group.static
 
     def _outruns_weights(self, target: Target) -> bool:
         """Does a core wait for weights that many pixels share? So it was measured in single precision alone.
@@ -292,7 +287,7 @@ class ContractionEmitter:
 
     def _declare_weight(self, weight: Value) -> None:
         pixels = self._pixels
-        known, wide = self._is_known, self.tile.channels
+        known, wide = self.group.knows_weight, self.tile.channels
         self.copied = self.copies is not None and not known and are_copied(weight, pixels, wide, self.filters)
         self.packed = known or self.copied
         shape = (self.panels, self.g.depth, self.tile.channels) if self.packed else (self.g.depth, self.filters)

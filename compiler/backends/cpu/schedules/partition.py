@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ....loops.ir import Const, Expr
 from ....lowering.loops import LINE
 
 SHARED_LINE = 90
@@ -18,6 +19,14 @@ MOVED_LINE = 12
 """Cycles in which a core reads a line that another one has written, many at a time."""
 STREAMED_LINE = 4
 """Cycles in which a line of a weight comes from the cache that cores have in common."""
+
+
+def part_of(count: int, p: Expr, shares: int, *, is_shared: bool = True) -> tuple[Expr, Expr]:
+    """The first of `count` blocks of share p, and the one after its last; all of them where they aren't shared out.
+
+    Shares differ by one block at most, and cover all of them.
+    """
+    return (p * count // shares, (p + 1) * count // shares) if is_shared else (Const(0), Const(count))
 
 
 def largest_share(whole: int, size: float, last: float, threads: int) -> float:

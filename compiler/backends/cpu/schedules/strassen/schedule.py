@@ -41,6 +41,7 @@ from .....targets.target import Target
 from .....types import DType, TensorType
 from ..geometry import Pair, Walk, origin_of, pair_of, rows_of
 from ..owner import Fetched
+from ..partition import part_of
 from ..tiling import BROADCAST_CYCLES, Tiling, decided_tile
 from ..winograd.tiles import pitch_of, workspace
 from .left_factors import LeftFactors
@@ -200,12 +201,10 @@ class _Emitter:
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""
 
-        def part(p: Expr, count: int, mine: bool) -> tuple[Expr, Expr]:
-            return (p * count // self.shares, (p + 1) * count // self.shares) if mine else (Const(0), Const(count))
-
         def share(p: Expr) -> list[Stmt]:
             b = Var("b")
-            blocks, panels = part(p, self.blocks, not self.by_panels), part(p, self.panels, self.by_panels)
+            blocks = part_of(self.blocks, p, self.shares, is_shared=not self.by_panels)
+            panels = part_of(self.panels, p, self.shares, is_shared=self.by_panels)
             products = For("j", *panels, tuple(self._panel(p, b, Var("j"))))
             return [For("b", *blocks, (*self._factors(p, b), products))]
 

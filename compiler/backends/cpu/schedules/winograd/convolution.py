@@ -105,11 +105,6 @@ class ConvolutionEmitter(WinogradEmitter):
         return chosen.name
 
     @property
-    def is_known(self) -> bool:
-        """Are filters known when they are loaded?"""
-        return self.group.outer[self.group.anchor.operands[1]] in self.group.static
-
-    @property
     def in_registers(self) -> bool:
         """Do filters come to their points in registers?"""
         return self.algorithm == IN_REGISTERS
@@ -117,7 +112,7 @@ class ConvolutionEmitter(WinogradEmitter):
     def _transforms(self) -> bool:
         if self.algorithm != IN_PARTS:
             return self.in_registers
-        if not self.is_known and self.filters % self.target.vector_lanes:
+        if not self.group.knows_weight and self.filters % self.target.vector_lanes:
             return False
         widest = min(MOST_VECTORS * self.target.vector_lanes, self.filters)
         if chunk_of(self.channels, widest, self.target) is None:
@@ -134,7 +129,7 @@ class ConvolutionEmitter(WinogradEmitter):
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
         shape = (self.panels, self.form.filter_points**2, self.channels, self.tile.channels)
         argument: Value | Packed
-        if self.is_known:
+        if self.group.knows_weight:
             argument = packed_at_points(weight, shape, self.filters, flip=self.flip, form=self.form)
         else:
             argument = Value(TensorType(self.dtype, shape))
@@ -153,14 +148,14 @@ class ConvolutionEmitter(WinogradEmitter):
         assert channels is not None, "narrower panels have longer chunks"
         shape: tuple[int, ...] = weight.type.shape
         argument: Value | Packed = weight
-        if self.is_known:
+        if self.group.knows_weight:
             shape, argument = (
                 (self.panels, self.channels, f43.TAPS**2, width),
                 Chunks.packed(weight, self.panels, width),
             )
         source = self.parameters.add(Buffer("f", self.dtype, shape), argument)
         self.w = workspace(self.parameters, "w", self.points, self.shares, channels * width)
-        self.chunks = Chunks(channels, source, self.w, width, self.flip, in_panels=self.is_known)
+        self.chunks = Chunks(channels, source, self.w, width, self.flip, in_panels=self.group.knows_weight)
 
     def _decided_tile(self, tiling: Tiling) -> Tile:
         return Tile(1, TILES, (self.target.vector_lanes,)) if self.in_registers else super()._decided_tile(tiling)

@@ -29,6 +29,7 @@ from ..geometry import Met, Walk, walks
 from ..integers.lane_kernel import QUAD
 from ..integers.rescaling import Rescaling
 from ..owner import Fetched
+from ..partition import part_of
 from ..tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
 from .filters import Chunks
 from .products import Product
@@ -260,13 +261,10 @@ class WinogradEmitter(ABC):
         """The kernels and their arguments."""
         by_panels = self.by_panels(self.blocks.total)
 
-        def part(p: Expr, count: int, mine: bool) -> tuple[Expr, Expr]:
-            # p * count // shares leaves shares that differ by one at most, and covers all of `count`.
-            return (p * count // self.shares, (p + 1) * count // self.shares) if mine else (Const(0), Const(count))
-
         def share(p: Expr) -> list[Stmt]:
             b = Var("b")
-            blocks, panels = part(p, self.blocks.count, not by_panels), part(p, self.panels, by_panels)
+            blocks = part_of(self.blocks.count, p, self.shares, is_shared=not by_panels)
+            panels = part_of(self.panels, p, self.shares, is_shared=by_panels)
             return [For("b", *blocks, (*self._inputs(p, b), *self._panels(p, b, panels)))]
 
         return (*self.preparation, self.parameters.scheduled(loop("p", self.shares, share, self.kind)))
