@@ -11,9 +11,9 @@ import math
 from functools import partial
 
 from ....graph.ir import Value
-from ....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Interleave, Load, Prefetch, Stmt, Store
+from ....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Interleave, Load
 from ....lowering.group import Group
-from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
+from ....lowering.kernel import Packed, PackingStep, Scheduled, packing_step
 from ....lowering.loops import ceil_div
 from ....targets.target import Target
 from ....types import DType
@@ -21,9 +21,9 @@ from .contraction import MORE_ASKING_PIXELS, NEXT_SHARE, ContractionEmitter
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
 from .owner import Step
+from .pairs import PAIR, PairKernel
 from .storage import as_stored
 
-PAIR = 2
 QUICK_LATENCY = 6
 """Cycles from one product of a sum to the next, on a core that multiplies two vectors of pairs in a cycle (Zen 5)."""
 NEAR_SHARE = 0.17
@@ -125,6 +125,10 @@ class Bfloat16Emitter(ContractionEmitter):
         self.w = Buffer("w", DType.I16, (self.panels, runs * ceil_div(run, PAIR), width * PAIR))
         self.parameters.add(self.w, Packed(weight, packing_of_pairs(runs, run, self.filters, width)))
 
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of pair `depth`."""
+        return (j, depth, Const(offset * PAIR))
+
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
         kernel = Bfloat16MicroKernel(self, rows, columns, widths)
@@ -135,10 +139,9 @@ class Bfloat16Emitter(ContractionEmitter):
         return kernel
 
 
-class Bfloat16MicroKernel(MicroKernel):
+class Bfloat16MicroKernel(PairKernel):
     """One register tile of sums."""
 
-    elements = PAIR
     products = PAIR
 
     def __init__(self, owner: Bfloat16Emitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
@@ -156,35 +159,13 @@ class Bfloat16MicroKernel(MicroKernel):
             run = run * kernel[1] + column
         return run * ceil_div(self.pairs.run_length, PAIR) + k
 
-    def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
-        return self._multiply(PAIR, image, y, x, j, depth)
+    def _added(self, element: Expr, weight: Expr, total: Expr) -> Expr:
+        return Dot2Bfloat16(element, weight, total)
 
     @property
     def _last_step(self) -> Step | None:
-        return partial(self._multiply, 1) if self.pairs.run_length % PAIR else None
+        return partial(self._products_of, self._last_element) if self.pairs.run_length % PAIR else None
 
-    def _multiply(self, size: int, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
-        """Two products for every accumulator; of one element where a run ends so."""
-        o, g = self.pairs, self.pairs.g
-        block: list[Stmt] = []
-        weights: list[Expr] = []
-        offset = 0
-        for width in self.widths:
-            place = (j, depth, Const(offset * PAIR))
-            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * PAIR)))
-            if self.ahead:
-                step, behind = self.ahead(depth)
-                block.append(Prefetch(o.w, (j, step, Const(offset * PAIR)), ahead=behind))
-            offset += width
-
-        def pixel(r: Expr, s: Expr) -> list[Stmt]:
-            inside: list[Stmt] = []
-            loaded: Expr = Load(o.x, (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch)), size)
-            if size == 1:
-                loaded = Interleave((loaded, Const(0, DType.I16)))
-            pair, at = let(inside, "a", loaded), (r * self.columns + s,)
-            for accumulator, weight in zip(self.accumulators, weights, strict=True):
-                inside.append(Store(accumulator, at, Dot2Bfloat16(pair, weight, Load(accumulator, at))))
-            return inside
-
-        return [*block, *self._pixels(pixel)]
+    def _last_element(self, place: tuple[Expr, ...]) -> Expr:
+        """What a run of odd length ends with, and zero."""
+        return Interleave((Load(self.o.x, place), Const(0, DType.I16)))

@@ -225,6 +225,12 @@ class MicroKernel:
 
     def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
         """One multiply-add for every accumulator."""
+        return self._products_of(self._element, image, y, x, j, depth)
+
+    def _products_of(
+        self, element: Callable[[tuple[Expr, ...]], Expr], image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr
+    ) -> list[Stmt]:
+        """The same of what `element` reads at the place of a pixel."""
         o, g = self.o, self.o.g
         block: list[Stmt] = []
         weights: list[Expr] = []
@@ -238,10 +244,9 @@ class MicroKernel:
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
             inside: list[Stmt] = []
-            element = let(inside, "a", self._element(place))
-            at = (r * self.columns + s,)
+            read, at = let(inside, "a", element(place)), (r * self.columns + s,)
             for accumulator, weight in zip(self.accumulators, weights, strict=True):
-                inside.append(Store(accumulator, at, self._added(element, weight, Load(accumulator, at))))
+                inside.append(Store(accumulator, at, self._added(read, weight, Load(accumulator, at))))
             return inside
 
         return [*block, *self._pixels(pixel)]

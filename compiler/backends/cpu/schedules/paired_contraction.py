@@ -10,16 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ....graph.ir import Value
-from ....loops.ir import Buffer, Const, Expr, Fma, Load, PairSums, Prefetch, Spread, Stmt, Store, const
+from ....loops.ir import Buffer, Const, Expr, Fma, Load, PairSums, Spread, const
 from ....lowering.group import Group
-from ....lowering.kernel import Packed, let
+from ....lowering.kernel import Packed
 from ....targets.target import Target
 from ....types import DType
-from .bfloat16_contraction import PAIR, packing_of_pairs
+from .bfloat16_contraction import packing_of_pairs
 from .contraction import ContractionEmitter
 from .epilogue import side_by_side
 from .geometry import Walk
 from .micro_kernel import MicroKernel
+from .pairs import PAIR, PairKernel
 from .partial_sums import cut_of
 
 FINISHED = 3
@@ -37,7 +38,7 @@ def is_worth_pairs(group: Group, walk: Walk, target: Target) -> bool:
     """
     x, weight = (group.outer[v] for v in group.anchor.operands[:2])
     single = x.type.dtype is weight.type.dtype is group.anchor.result.type.dtype is DType.F32
-    if not single or not target.outruns_caches or weight not in group.static:
+    if not single or not target.outruns_caches or not group.knows_weight:
         return False
     lanes, filters = target.vector_lanes, weight.type.shape[-1]
     if filters % lanes * PAIR != lanes or filters >= min(FINISHED * walk.depth, MOST_VECTORS * lanes):
@@ -60,6 +61,10 @@ class PairedEmitter(ContractionEmitter):
         packing = packing_of_pairs(self.g.depth // run, run, self.filters, width)
         self.parameters.add(self.w, Packed(weight, packing))
 
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of pair `depth`."""
+        return (j, depth, Const(offset * PAIR))
+
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
         kernel = PairedMicroKernel(self, rows, columns, widths)
@@ -68,10 +73,9 @@ class PairedEmitter(ContractionEmitter):
         return kernel
 
 
-class PairedMicroKernel(MicroKernel):
-    """One register tile; a step multiplies two elements of each pixel."""
+class PairedMicroKernel(PairKernel):
+    """One register tile."""
 
-    elements = PAIR
     products = PAIR
 
     def __init__(self, owner: PairedEmitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
@@ -88,29 +92,8 @@ class PairedMicroKernel(MicroKernel):
         kernel = self.o.g.kernel
         return ((plane * kernel[0] + row) * kernel[1] + column) * (self.o.g.channels // PAIR) + k
 
-    def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
-        o, g = self.o, self.o.g
-        block: list[Stmt] = []
-        weights: list[Expr] = []
-        offset = 0
-        for width in self.widths:
-            place = (j, depth, Const(offset * PAIR))
-            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * PAIR)))
-            if self.ahead:
-                step, behind = self.ahead(depth)
-                block.append(Prefetch(o.w, (j, step, Const(offset * PAIR)), ahead=behind))
-            offset += width
-
-        def pixel(r: Expr, s: Expr) -> list[Stmt]:
-            place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
-            inside: list[Stmt] = []
-            pair, at = let(inside, "a", Load(o.x, place, PAIR)), (r * self.columns + s,)
-            for accumulator, weight in zip(self.accumulators, weights, strict=True):
-                element = side_by_side([pair] * (accumulator.lanes // PAIR))
-                inside.append(Store(accumulator, at, Fma(element, weight, Load(accumulator, at))))
-            return inside
-
-        return [*block, *self._pixels(pixel)]
+    def _added(self, element: Expr, weight: Expr, total: Expr) -> Expr:
+        return Fma(side_by_side([element] * (total.type.lanes // PAIR)), weight, total)
 
     def _numbered(self, first: int, step: int, v: int, at: tuple[Expr, ...]) -> Expr:
         place = first + v * step

@@ -92,7 +92,7 @@ def serves(group: Group) -> bool:
     if not isinstance(anchor.operator, (ConvolutionSum, DenseSum)):
         return False
     operands = anchor.operands
-    if any(v not in group.outer for v in operands[:2]) or group.outer[operands[1]] not in group.static:
+    if any(v not in group.outer for v in operands[:2]) or not group.knows_weight:
         return False
     x, weight = operands[0].type, operands[1].type
     wanted = anchor.operator.input_margins([v.type for v in operands], anchor.attributes)

@@ -69,7 +69,7 @@ def window_of_depthwise(group: Group, most: int = 1) -> Window | None:
     if not isinstance(anchor.operator, Conv2DSum):
         return None
     operands = anchor.operands
-    if any(v not in group.outer for v in operands) or group.outer[operands[1]] not in group.static:
+    if any(v not in group.outer for v in operands) or not group.knows_weight:
         return None
     x, weight = operands[0].type, operands[1].type
     if anchor.attributes["groups"] != x.shape[-1]:

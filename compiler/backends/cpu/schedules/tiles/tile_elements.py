@@ -16,11 +16,12 @@ from .....lowering.group import Group
 from .....lowering.kernel import Names, Packed, Parameters, let, packing_step
 from .....targets.target import Target
 from .....types import DType
-from ..bfloat16_contraction import PAIR, merges_rows, packing_of_pairs
+from ..bfloat16_contraction import merges_rows, packing_of_pairs
 from ..geometry import Walk
 from ..integers.integer_contraction import literal_bias
 from ..integers.rescaling import UnsignedRescaling
 from ..integers.signs import QUAD, Signs
+from ..pairs import PAIR
 from .tile_shapes import COLUMNS
 
 

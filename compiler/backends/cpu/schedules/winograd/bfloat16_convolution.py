@@ -11,12 +11,12 @@ from __future__ import annotations
 from functools import partial
 
 from .....graph.ir import Value
-from .....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Load
+from .....loops.ir import Buffer, Const, Dot2Bfloat16, Expr
 from .....lowering.group import Group
 from .....lowering.kernel import Packed, Scheduled, packing_step
 from .....targets.target import Target
 from .....types import DType
-from ..bfloat16_contraction import PAIR
+from ..pairs import PAIR, PairKernel
 from ..prefetch import PointsAhead
 from .convolution import ConvolutionEmitter
 from .filters import packed_at_points
@@ -80,16 +80,8 @@ class _PairsEmitter(ConvolutionEmitter):
         return product
 
 
-class _PairsProduct(Product):
+class _PairsProduct(PairKernel, Product):
     """A register tile of products of pairs of bfloat16."""
-
-    elements = PAIR
-
-    def _loaded_weights(self, place: tuple[Expr, ...], width: int) -> Expr:
-        return Load(self.o.w, place, width * PAIR)
-
-    def _element(self, place: tuple[Expr, ...]) -> Expr:
-        return Load(self.o.x, place, PAIR)
 
     def _added(self, element: Expr, weight: Expr, total: Expr) -> Expr:
         return Dot2Bfloat16(element, weight, total)

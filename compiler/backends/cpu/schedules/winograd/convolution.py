@@ -73,7 +73,7 @@ def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Sched
 def _follow_points(group: Group, target: Target) -> bool:
     """Do all panels of filters follow each other at each point? They don't stay in the L2 cache, but come quickly."""
     algorithm, weight = group.anchor.algorithm, group.outer[group.anchor.operands[1]]
-    known = weight in group.static and algorithm is not None and algorithm.name in (PACKED, BY_PHASES)
+    known = group.knows_weight and algorithm is not None and algorithm.name in (PACKED, BY_PHASES)
     if not (known and target.streams_quickly and (target.has_few_registers or target.outruns_caches)):
         return False
     share = KEPT_SHARE if target.outruns_caches else 2

@@ -47,6 +47,7 @@ from ..integers.signs import QUAD, Signs
 from ..integers.word_contraction import PAIR
 from ..linear import square
 from ..owner import Step
+from ..pairs import PairKernel
 from ..prefetch import PointsAhead
 from ..sum_loops import Run
 from ..tiling import Tile, Tiling
@@ -366,10 +367,9 @@ def _exact(multiple: Expr, shift: int) -> Expr:
     return Binary("shr", multiple * words.INVERSE, const(shift, multiple.type))
 
 
-class WordProduct(Product):
+class WordProduct(PairKernel, Product):
     """A register tile of products of pairs of 16-bit numbers, for one part of the channels."""
 
-    elements = PAIR
     met_planes: Met | None = None
     """The planes of the window that are multiplied; None: all of them, as if they were channels of one."""
 
@@ -392,12 +392,6 @@ class WordProduct(Product):
 
     def _first_input(self, j: Expr) -> Expr | int:
         return CHUNK * (self.o.g.channels * PAIR) if self.met_planes is None else 0
-
-    def _loaded_weights(self, place: tuple[Expr, ...], width: int) -> Expr:
-        return Load(self.o.w, place, width * PAIR)
-
-    def _element(self, place: tuple[Expr, ...]) -> Expr:
-        return Load(self.o.x, place, PAIR)
 
     def _added(self, element: Expr, weight: Expr, total: Expr) -> Expr:
         return Dot2Words(element, weight, total)
