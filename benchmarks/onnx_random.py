@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
-from onnx_judge import wanted_of
+from onnx_judge import count_wrong, wanted_of
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
@@ -253,17 +253,12 @@ def main() -> int:
     parser.add_argument("--only", choices=FAMILIES)
     options = parser.parse_args()
     names = [options.only] if options.only else [n for n, (_, weight) in FAMILIES.items() for _ in range(weight)]
-    counts: Counter[str] = Counter()
-    wrong = 0
-    for seed in range(options.seed, options.seed + options.count):
-        wrong += compared(seed, names, counts, compiled=options.compiled)
-    for what, count in counts.most_common():
-        print(f"{count:6} {what}")
-    return int(wrong > 0)
+    seeds = range(options.seed, options.seed + options.count)
+    return count_wrong(seeds, lambda seed, counts: problems(seed, names, counts, compiled=options.compiled))
 
 
-def compared(seed: int, names: list[str], counts: Counter[str], *, compiled: bool) -> bool:
-    """Compare one model; True if its numbers are wrong."""
+def problems(seed: int, names: list[str], counts: Counter[str], *, compiled: bool) -> list[str]:
+    """Compare one model; what is wrong with its numbers."""
     rng = random.Random(seed)
     while True:
         drawn = FAMILIES[rng.choice(names)][0](rng)
@@ -277,15 +272,16 @@ def compared(seed: int, names: list[str], counts: Counter[str], *, compiled: boo
         result = np.asarray(compile_graph(graph, threads=1)(*inputs) if compiled else evaluate(graph, inputs)[0])
     except NetcError as error:
         counts["refused: " + re.sub(r"\d+", "#", error.diagnostics[0].message)[:100]] += 1
-        return False
+        return []
     near = result.shape == wanted.shape and np.allclose(result, wanted, 1e-4, 1e-4, equal_nan=True)
-    counts["agree" if near else "WRONG"] += 1
-    if not near:
-        name, attributes, shapes, known, opset = drawn
-        print(f"seed {seed}: {name}-{opset} {attributes} {shapes} {known}: {result.shape}, not {wanted.shape}")
-        if result.shape == wanted.shape:
-            print(f"  {np.abs(result - wanted).max()}: {result.reshape(-1)[:6]} {wanted.reshape(-1)[:6]}")
-    return not near
+    if near:
+        counts["agree"] += 1
+        return []
+    name, attributes, shapes, known, opset = drawn
+    found = f"{name}-{opset} {attributes} {shapes} {known}: {result.shape}, not {wanted.shape}"
+    if result.shape == wanted.shape:
+        found += f"\n  {np.abs(result - wanted).max()}: {result.reshape(-1)[:6]} {wanted.reshape(-1)[:6]}"
+    return [found]
 
 
 if __name__ == "__main__":

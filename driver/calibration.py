@@ -14,7 +14,7 @@ import numpy as np
 
 from .compiler.errors import NetcError, Note
 from .compiler.graph.ir import Array, Graph, Value
-from .compiler.graph.keys import attributes_key
+from .compiler.graph.keys import computation_key
 from .compiler.graph.names import value_names
 from .compiler.passes.rebatch import rebatch
 from .compiler.quantization import (
@@ -153,7 +153,7 @@ def _meanings(graph: Graph, known: dict[Hashable, int]) -> list[int]:
     for place, value in enumerate(graph.inputs):
         note(value, place)
     for op in graph.operations:
-        key = op.name, tuple(found[v] for v in op.operands), attributes_key(op.attributes)
+        key = op.name, tuple(found[v] for v in op.operands), computation_key(op)
         for place, value in enumerate(op.results):
             note(value, *key, place)
     return [found[v] for v in graph.outputs]

@@ -8,8 +8,8 @@ from collections.abc import Hashable
 import numpy as np
 
 from ..numerics import repeated_element
-from .ir import Array, Attributes
-from .printer import format_attribute
+from .ir import Array, Attributes, Operation
+from .printer import format_attribute, print_graph
 
 LONGEST = 1 << 12
 """Bytes of an array that a key holds itself; of more it holds a hash (SHA-256)."""
@@ -21,6 +21,13 @@ GLANCED = 16
 def attributes_key(attributes: Attributes) -> Hashable:
     """Equal for equal attributes, and only for those; an array of one repeated number costs no more than the number."""
     return tuple((name, _attribute_key(value)) for name, value in attributes.items())
+
+
+def computation_key(op: Operation) -> Hashable:
+    """Equal for operations by the same operator that compute the same of the same operands."""
+    types = tuple(r.type for r in op.results)
+    body = print_graph(op.body, locations=False) if op.body is not None else None
+    return types, attributes_key(op.attributes), body
 
 
 def glance(attributes: Attributes) -> Hashable:

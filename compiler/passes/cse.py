@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Results, Value
-from ..graph.keys import attributes_key, glance
-from ..graph.printer import print_graph
+from ..graph.keys import computation_key, glance
 from ..graph.registry import lookup
 from .base import Pass
 
@@ -63,16 +62,9 @@ class _Seen:
             return None
         other, self.alone[near] = self.alone[near], None
         if other is not None:
-            self.keyed[near, _key(other)] = other
-        first = self.keyed.setdefault((near, _key(op)), op)
+            self.keyed[near, computation_key(other)] = other
+        first = self.keyed.setdefault((near, computation_key(op)), op)
         return None if first is op else first
-
-
-def _key(op: Operation) -> Hashable:
-    """Equal for operations that compute the same of the same operands."""
-    types = tuple(r.type for r in op.results)
-    body = print_graph(op.body, locations=False) if op.body is not None else None
-    return types, attributes_key(op.attributes), body
 
 
 cse = Cse()

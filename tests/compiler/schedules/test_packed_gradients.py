@@ -161,6 +161,16 @@ def test_what_is_asked_for_lies_inside() -> None:
         verify_kernel(parse_kernel(text.format(4)))
 
 
+def one_by_one(
+    side: int, channels: int, filters: int, strides: tuple[int, int] = (1, 1), padding: str = "same"
+) -> Graph:
+    """A 1x1 convolution of a square by weights that are known when they are loaded."""
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.F32, (1, side, side, channels)))
+    w = b.emit("param", shape=(1, 1, channels, filters), dtype="f32", name="w")
+    return b.finish([b.emit("conv2d", x, w, strides=strides, padding=padding, dilations=(1, 1))])
+
+
 @pytest.mark.parametrize(
     ("side", "filters", "l2_bytes", "ahead"),
     [(6, 640, 1 << 21, 24 * 32), (6, 640, 3 << 10, 1024), (3, 640, 1 << 21, 1024)],
@@ -168,12 +178,7 @@ def test_what_is_asked_for_lies_inside() -> None:
 )
 def test_weights_are_asked_for_ahead_where_memory_is_slow(side: int, filters: int, l2_bytes: int, ahead: int) -> None:
     """Whatever lies behind them: nothing is read beyond the buffer, and the text has it."""
-    b = GraphBuilder("g")
-    x, w = (
-        b.input("x", TensorType(DType.F32, (1, side, side, 24))),
-        b.emit("param", shape=(1, 1, 24, filters), dtype="f32", name="w"),
-    )
-    graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
+    graph = one_by_one(side, 24, filters)
     for slow in (True, False):
         target = replace(find_target("skylake-avx512"), streams_slowly=slow, l2_bytes=l2_bytes)
         module = lower(optimize(graph, pipelines.INFERENCE, target), target, 1)
@@ -192,10 +197,7 @@ def test_weights_are_asked_for_ahead_where_memory_is_slow(side: int, filters: in
     ids=str,
 )
 def test_other_cores_ask_for_large_weights_of_few_pixels(side: int, filters: int, asks: bool, cpu: str) -> None:
-    b = GraphBuilder("g")
-    x = b.input("x", TensorType(DType.F32, (1, side, side, 120)))
-    w = b.emit("param", shape=(1, 1, 120, filters), dtype="f32", name="w")
-    graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
+    graph = one_by_one(side, 120, filters)
     target = find_target(cpu)
     text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
     assert ("prefetch %w" in text) == asks
@@ -204,10 +206,7 @@ def test_other_cores_ask_for_large_weights_of_few_pixels(side: int, filters: int
 @pytest.mark.parametrize(("cpu", "width"), [("znver4", 64), ("znver5", 32)])
 def test_cores_that_outrun_weights_ask_for_all_of_the_next_panel(cpu: str, width: int) -> None:
     """Their register tiles are so narrow that it has room in the L2 cache beside the present one."""
-    b = GraphBuilder("g")
-    x = b.input("x", TensorType(DType.F32, (1, 7, 7, 2048)))
-    w = b.emit("param", shape=(1, 1, 2048, 512), dtype="f32", name="w")
-    graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
+    graph = one_by_one(7, 2048, 512)
     target = replace(find_target(cpu), saves_products=False)
     (kernel,) = (
         k for k in lower(optimize(graph, pipelines.INFERENCE, target), target, 1).kernels if "conv2d" in k.name
@@ -219,10 +218,7 @@ def test_cores_that_outrun_weights_ask_for_all_of_the_next_panel(cpu: str, width
 
 
 def test_bands_ask_for_all_of_the_next_panel() -> None:
-    b = GraphBuilder("g")
-    x = b.input("x", TensorType(DType.F32, (1, 6, 6, 24)))
-    w = b.emit("param", shape=(1, 1, 24, 64), dtype="f32", name="w")
-    graph = b.finish([b.emit("conv2d", x, w, strides=(1, 1), padding="same", dilations=(1, 1))])
+    graph = one_by_one(6, 24, 64)
     target = find_target("skylake-avx512")
     text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
     (bands,) = {int(n) for n in re.findall(r"for %g = 0 to (\d+)", text)}
@@ -235,10 +231,7 @@ def test_bands_ask_for_all_of_the_next_panel() -> None:
 
 def test_tiles_of_a_row_share_out_what_they_ask_for() -> None:
     """Each of them asks for another part, where rows of pixels have several."""
-    b = GraphBuilder("g")
-    x = b.input("x", TensorType(DType.F32, (1, 28, 28, 96)))
-    w = b.emit("param", shape=(1, 1, 96, 1024), dtype="f32", name="w")
-    graph = b.finish([b.emit("conv2d", x, w, strides=(2, 2), padding="valid", dilations=(1, 1))])
+    graph = one_by_one(28, 96, 1024, strides=(2, 2), padding="valid")
     target = find_target("znver5")
     text = str(lower(optimize(graph, pipelines.INFERENCE, target), target, 1))
     places = set(re.findall(r"prefetch %w\[%j, (.*?), \d+\] ahead", text))

@@ -18,7 +18,7 @@ def test_random_models(family: str, count: int, monkeypatch: pytest.MonkeyPatch)
 
     names = [*onnx_random.FAMILIES] if family == "all" else [family]
     counts: Counter[str] = Counter()
-    wrong = [seed for seed in range(count) if onnx_random.compared(seed, names, counts, compiled=False)]
+    wrong = [seed for seed in range(count) if onnx_random.problems(seed, names, counts, compiled=False)]
     assert wrong == []
     assert counts["agree"] > 0.85 * count
 
